@@ -1,0 +1,36 @@
+# The front door: `make demo` and `make test` work on a fresh machine; both set up .venv by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# torch first and by itself: what comes later must not pull another build of it.
+TORCH ?= torch==2.13.0
+
+.PHONY: demo test test-slow lint format clean
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[report,test,lint]"
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/cardiodit generate --seed 7 --out demo --formats nii.gz,seq.nrrd,png,gif
+	@echo "Open demo/ : a cine for Slicer (.seq.nrrd), the same as NIfTI, a contact sheet, an animation and a report."
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
