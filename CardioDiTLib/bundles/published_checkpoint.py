@@ -1,0 +1,232 @@
+"""Reading the published `.pth` checkpoints without ever running what they contain."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from CardioDiTLib.errors import CardioDiTError
+
+# Where a checkpoint keeps its weights, in order of preference.
+_WEIGHT_KEYS = ("model", "state_dict", "model_state_dict")
+# What DistributedDataParallel and torch.compile put before every name.
+_WRAPPER_PREFIXES = ("module.", "_orig_mod.")
+_NAMED_IN_ERRORS = 4
+
+
+@dataclass(frozen=True)
+class PublishedCheckpointInfo:
+    """What was found in a checkpoint file and what was done with it.
+
+    Attributes:
+        file_name: Name of the file.
+        layout: Key that held the weights, "bare" where the file is the state itself.
+        prefix: Wrapper prefix that was taken off every name.
+        ema_keys: Names over which averaged weights were laid; empty where there were none.
+        ema: Settings stored with the averaged weights (decay, step, ...).
+        training: Plain numbers and texts stored beside the weights (epoch, best_loss, ...).
+        ignored: Other entries of the file, such as optimizer states.
+    """
+
+    file_name: str
+    layout: str
+    prefix: str = ""
+    ema_keys: frozenset[str] = frozenset()
+    ema: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+
+    def notes(self) -> list[str]:
+        """What was done, one sentence each."""
+        where = "as a bare state dictionary" if self.layout == "bare" else f"under '{self.layout}'"
+        lines = [f"{self.file_name}: weights found {where}."]
+        if self.prefix:
+            lines.append(f"{self.file_name}: the prefix '{self.prefix}' was taken off every name.")
+        if self.ema_keys:
+            step = f" of step {self.ema['step']}" if "step" in self.ema else ""
+            lines.append(f"{self.file_name}: averaged (EMA) weights{step} laid over {len(self.ema_keys)} tensors.")
+        else:
+            lines.append(f"{self.file_name}: no averaged (EMA) weights; the raw weights are used.")
+        if self.ignored:
+            lines.append(f"{self.file_name}: left out {', '.join(self.ignored)}.")
+        return lines
+
+
+def read_published_state(
+    path: str | Path, *, use_ema: bool = True
+) -> tuple[dict[str, torch.Tensor], PublishedCheckpointInfo]:
+    """Weights of a published checkpoint, averaged ones laid over the raw ones.
+
+    Accepted layouts: the bare state; the state under `model`, `state_dict` or `model_state_dict`; names with the
+    prefix of DistributedDataParallel or torch.compile; `ema: None` or `ema: {"shadow": {name: tensor}, ...}`.
+
+    Args:
+        path: A `.pth` file. It is read with weights_only, so no code in it can run.
+        use_ema: Lay the averaged weights over, where there are any.
+
+    Returns:
+        The state {name: tensor on the CPU} and what was found.
+
+    Raises:
+        CardioDiTError: if the file is absent, damaged, holds anything but plain data and tensors, or if an averaged
+            weight has no counterpart of its name and shape.
+    """
+    path = Path(path)
+    content = _load(path)
+    if not isinstance(content, Mapping) or not content:
+        raise CardioDiTError(
+            f"{path.name} holds no named weights.", "Give the checkpoint that the training wrote, not a latent."
+        )
+    layout, weights = _find_weights(content, path.name)
+    state, prefix = _without_prefix(weights)
+    info = PublishedCheckpointInfo(file_name=path.name, layout=layout, prefix=prefix)
+    if layout == "bare":
+        return state, info
+
+    ema = content.get("ema")
+    shadow = _shadow(ema, path.name)
+    if use_ema and shadow:
+        _check_shadow(shadow, state, path.name)
+        state.update(shadow)
+    plain = (int, float, str)
+    others = {key: value for key, value in content.items() if key not in (layout, "ema")}
+    return state, PublishedCheckpointInfo(
+        file_name=path.name,
+        layout=layout,
+        prefix=prefix,
+        ema_keys=frozenset(shadow) if use_ema else frozenset(),
+        ema={k: v for k, v in ema.items() if isinstance(v, plain)} if isinstance(ema, Mapping) else {},
+        training={str(k): v for k, v in others.items() if isinstance(v, plain)},
+        ignored=tuple(str(k) for k, v in others.items() if v is not None and not isinstance(v, plain)),
+    )
+
+
+def load_strictly(model: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
+    """Copy a state into a network; every name and shape has to agree.
+
+    Args:
+        model: The network to fill.
+        state: Weights by name.
+        source: Name of the file, for the message.
+
+    Raises:
+        CardioDiTError: naming the first missing, unexpected or ill-shaped weights, or weights that are not finite.
+    """
+    expected = model.state_dict()
+    missing = [key for key in expected if key not in state]
+    unexpected = [key for key in state if key not in expected]
+    shapes = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in expected
+        if key in state and state[key].shape != expected[key].shape
+    ]
+    problems = [
+        f"{title}: {_some(names)}"
+        for title, names in (("missing", missing), ("not expected", unexpected), ("of another shape", shapes))
+        if names
+    ]
+    if problems:
+        if len(missing) == len(expected):
+            hint = "Stage-1 and transformer checkpoints may have been swapped, or the file is of another network."
+        else:
+            hint = "Use the configuration that this checkpoint was trained with."
+        raise CardioDiTError(f"{source} does not fit its configuration ({'; '.join(problems)}).", hint)
+    broken = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise CardioDiTError(
+            f"{source} holds weights that are not finite: {_some(broken)}.", "Use an earlier checkpoint of the run."
+        )
+    model.load_state_dict(dict(state), strict=True)
+
+
+def _load(path: Path) -> Any:
+    if not path.is_file():
+        raise CardioDiTError(f"There is no checkpoint {path}.", "Check the path.")
+    try:
+        with torch.serialization.safe_globals(_numpy_numbers()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about old or odd pickle versions; what matters is raised
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CardioDiTError(
+            f"{path.name} holds Python objects other than tensors and plain data, or is damaged; it was not run.",
+            "Ask its author for the weights alone (torch.save of a state_dict).",
+        ) from error
+    except MemoryError as error:
+        raise CardioDiTError(f"{path.name} does not fit into memory.", "Close other programs and try again.") from error
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise CardioDiTError(
+            f"{path.name} cannot be read as a PyTorch checkpoint; it may be damaged or incomplete.",
+            "Download or copy it again.",
+        ) from error
+
+
+def _numpy_numbers() -> list[Any]:
+    """What a pickled NumPy number (a saved `best_loss`) consists of; none of it can run code."""
+    import numpy as np
+
+    from_pickle = np.float64(0).__reduce__()[0]
+    return [from_pickle, np.dtype, *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32))]
+
+
+def _is_state(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and len(value) > 0
+        and all(isinstance(key, str) and isinstance(tensor, torch.Tensor) for key, tensor in value.items())
+    )
+
+
+def _find_weights(content: Mapping[str, Any], name: str) -> tuple[str, Mapping[str, torch.Tensor]]:
+    for key in _WEIGHT_KEYS:
+        if _is_state(content.get(key)):
+            return key, content[key]
+    if _is_state(content):
+        return "bare", content
+    raise CardioDiTError(
+        f"{name} holds no weights that can be told: it has the entries {_some([str(key) for key in content])}.",
+        f"The weights have to be the file itself or under one of {', '.join(_WEIGHT_KEYS)}.",
+    )
+
+
+def _without_prefix(weights: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], str]:
+    taken = ""
+    state = dict(weights)
+    while True:
+        prefix = next((p for p in _WRAPPER_PREFIXES if all(key.startswith(p) for key in state)), "")
+        if not prefix:
+            return state, taken
+        state = {key[len(prefix) :]: value for key, value in state.items()}
+        taken += prefix
+
+
+def _shadow(ema: Any, name: str) -> dict[str, torch.Tensor]:
+    if ema is None:
+        return {}
+    shadow = ema.get("shadow") if isinstance(ema, Mapping) else None
+    if shadow is None or not _is_state(shadow):
+        raise CardioDiTError(
+            f"The averaged (EMA) weights of {name} are not in a form that is known.",
+            "Their place is ema['shadow'], a dictionary of tensors.",
+        )
+    return _without_prefix(shadow)[0]
+
+
+def _check_shadow(shadow: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], name: str) -> None:
+    wrong = [key for key, value in shadow.items() if key not in state or state[key].shape != value.shape]
+    if wrong:
+        raise CardioDiTError(
+            f"Averaged (EMA) weights of {name} have no counterpart of the same name and shape: {_some(wrong)}.",
+            "The file mixes two networks; use another checkpoint.",
+        )
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:_NAMED_IN_ERRORS])
+    return shown if len(names) <= _NAMED_IN_ERRORS else f"{shown} and {len(names) - _NAMED_IN_ERRORS} more"

@@ -1,0 +1,25 @@
+"""Networks only: the slice codec (`VQGAN`) and the diffusion transformer over space and time (`DiT4D`)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from CardioDiTLib.models.dit import DiT4D
+    from CardioDiTLib.models.vqgan import VQGAN
+
+__all__ = ["VQGAN", "DiT4D"]
+
+_HOMES = {"DiT4D": "CardioDiTLib.models.dit", "VQGAN": "CardioDiTLib.models.vqgan"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch and MONAI only when a network is asked for."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

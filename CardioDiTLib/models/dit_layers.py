@@ -1,0 +1,187 @@
+"""Layers of the diffusion transformer, under the published parameter names.
+
+Source: W. Peebles and S. Xie, "Scalable Diffusion Models with Transformers" (arXiv 2212.09748), section 3.2, the
+adaLN-Zero variant.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from CardioDiTLib.errors import CardioDiTError
+
+_TIME_FREQUENCIES = 256
+_LONGEST_PERIOD = 10000.0
+
+
+def modulate(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Tokens (B, N, width) scaled by 1 + scale and shifted, each (B, width)."""
+    return x * (1 + scale[:, None]) + shift[:, None]
+
+
+class PatchEmbedder(nn.Module):
+    """Linear map of a token's numbers to the network's width."""
+
+    def __init__(self, numbers: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(numbers, width)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(B, N, numbers) -> (B, N, width)."""
+        return self.proj(tokens)
+
+
+class TimestepEmbedder(nn.Module):
+    """Diffusion time as a vector: 256 cosines and sines, then two linear layers."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(_TIME_FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, t: torch.Tensor) -> torch.Tensor:
+        """Times (B,), whole or not -> (B, width)."""
+        half = _TIME_FREQUENCIES // 2
+        steps = torch.arange(half, dtype=torch.float32, device=t.device)
+        angles = t.float()[:, None] * torch.exp(-math.log(_LONGEST_PERIOD) * steps / half)
+        waves = torch.cat([angles.cos(), angles.sin()], dim=1)
+        return self.mlp(waves.to(next(self.mlp.parameters()).dtype))
+
+
+class LabelEmbedder(nn.Module):
+    """Class labels as vectors, with a last row for "no label" where labels are dropped in training.
+
+    Args:
+        num_classes: Number of classes.
+        width: Width of the network.
+        dropout: Share of labels replaced by the null class in training mode (classifier-free guidance, J. Ho and
+            T. Salimans, arXiv 2207.12598).
+    """
+
+    def __init__(self, num_classes: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.dropout = dropout
+        self.embedding_table = nn.Embedding(num_classes + (dropout > 0), width)
+
+    @property
+    def null_class(self) -> int | None:
+        """Index of the null class, None where there is none."""
+        return self.num_classes if self.dropout > 0 else None
+
+    def forward(self, labels: torch.Tensor, force_drop_ids: torch.Tensor | None = None) -> torch.Tensor:
+        """Vectors (B, width) of labels (B,).
+
+        Args:
+            labels: (B,) int64, the null class allowed.
+            force_drop_ids: (B,) bool; True replaces a label by the null class. In its absence, and in training mode
+                only, labels are dropped at random.
+
+        Raises:
+            CardioDiTError: for a label out of range, or a forced drop where there is no null class.
+        """
+        known = (labels >= 0) & (labels < self.embedding_table.num_embeddings)
+        # A compiled graph cannot look at values; there the caller answers for the labels.
+        if not torch.compiler.is_compiling() and not bool(known.all()):
+            raise CardioDiTError(
+                f"Class labels {labels.tolist()} are not all among the {self.num_classes} classes of this model.",
+                f"Use whole numbers from 0 to {self.num_classes - 1}.",
+            )
+        if force_drop_ids is not None and self.null_class is None:
+            raise CardioDiTError(
+                "Labels cannot be dropped, because this model was made without a null class.",
+                "Use a model with class_dropout_prob above 0.",
+            )
+        if force_drop_ids is None and self.training and self.null_class is not None:
+            force_drop_ids = torch.rand(labels.shape, device=labels.device) < self.dropout
+        if force_drop_ids is not None:
+            labels = labels.masked_fill(force_drop_ids.bool(), self.num_classes)
+        return self.embedding_table(labels)
+
+
+class Attention(nn.Module):
+    """Self-attention of all tokens with all others.
+
+    Args:
+        width: Width of a token.
+        num_heads: Number of heads.
+        qk_norm: "", "rms" or "layer": how the queries and keys of a head are normalised.
+    """
+
+    def __init__(self, width: int, num_heads: int, qk_norm: str = "") -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.q_norm = _head_norm(qk_norm, width // num_heads)
+        self.k_norm = _head_norm(qk_norm, width // num_heads)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, N, width) -> (B, N, width)."""
+        b, n, width = x.shape
+        q, k, v = self.qkv(x).reshape(b, n, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        x = F.scaled_dot_product_attention(_normed(self.q_norm, q), _normed(self.k_norm, k), v)
+        return self.proj(x.transpose(1, 2).reshape(b, n, width))
+
+
+def _normed(norm: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    # Under autocast the norm works in its own, wider type; attention wants the type of the values back.
+    weight = getattr(norm, "weight", None)
+    return x if weight is None else norm(x.to(weight.dtype)).to(x.dtype)
+
+
+def _head_norm(kind: str, size: int) -> nn.Module:
+    if kind == "rms":
+        return nn.RMSNorm(size, eps=1e-6)
+    if kind == "layer":
+        return nn.LayerNorm(size, eps=1e-6)
+    return nn.Identity()
+
+
+class Mlp(nn.Module):
+    """Two linear layers with exact GELU between them."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, N, width) -> (B, N, width)."""
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class DiTBlock(nn.Module):
+    """Attention and MLP, each shifted, scaled and gated by the condition (adaLN-Zero)."""
+
+    def __init__(self, width: int, num_heads: int, mlp_ratio: float, qk_norm: str = "") -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.attn = Attention(width, num_heads, qk_norm)
+        self.norm2 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.mlp = Mlp(width, int(width * mlp_ratio))
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+
+    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        """Tokens (B, N, width) under a condition (B, width)."""
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.adaLN_modulation(condition).chunk(6, dim=1)
+        x = x + gate_a[:, None] * self.attn(modulate(self.norm1(x), shift_a, scale_a))
+        return x + gate_m[:, None] * self.mlp(modulate(self.norm2(x), shift_m, scale_m))
+
+
+class FinalLayer(nn.Module):
+    """Tokens to the numbers of an output patch."""
+
+    def __init__(self, width: int, numbers: int) -> None:
+        super().__init__()
+        self.norm_final = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.linear = nn.Linear(width, numbers)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+
+    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        """(B, N, width) under a condition (B, width) -> (B, N, numbers)."""
+        shift, scale = self.adaLN_modulation(condition).chunk(2, dim=1)
+        return self.linear(modulate(self.norm_final(x), shift, scale))
