@@ -1,0 +1,146 @@
+"""From a network's prediction to the clean sample that samplers ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from CardioDiTLib.diffusion.schedule import NoiseSchedule
+from CardioDiTLib.errors import CardioDiTError
+
+Network = Callable[..., Tensor]
+"""``network(x, t)`` or, with labels, ``network(x, t, y)``: x (B, C, ...), t (B,) float32 times, y (B,) int64 labels."""
+
+
+class Denoiser:
+    """A network made into ``denoise(x, t) -> x0``, with guidance.
+
+    What the network predicts (``schedule.prediction_type``) is guided first and turned into a clean sample afterwards:
+
+    ============  ================  ==========================================================================
+    guidance w    guide             prediction
+    ============  ================  ==========================================================================
+    1             any               ``main``: the network with the labels; nothing else is run
+    other         None              ``free + w * (main - free)``, where free is the network with ``null_label``;
+                                    both in one forward of twice the batch (Ho and Salimans 2022,
+                                    arXiv:2207.12598)
+    other         weaker network    ``guide + w * (main - guide)``, the guide with the same labels
+                                    (autoguidance, Karras et al. 2024, arXiv:2406.02507)
+    ============  ================  ==========================================================================
+
+    Samples stay in their own type, float32 or finer; the network is given them in the type of its weights, and computes
+    in ``autocast`` where that is set.
+
+    Args:
+        network: The network, in evaluation mode. If it returns twice as many channels as it was given, the second half
+            (learned variances) is left out.
+        schedule: The noise schedule with which it was trained.
+        labels: Class of each sample, (B,), or one for all; None for a network without classes.
+        guidance: w. 0 gives the unconditional (or guide's) prediction, 1 the plain one.
+        null_label: The class that stands for "no class"; needed for guidance without a guide.
+        guide: A weaker network with the same inputs and outputs.
+        autocast: Type in which the network computes, such as ``torch.bfloat16``; None for the type of its weights.
+
+    Raises:
+        CardioDiTError: If guidance has nothing to guide with, or a network is in training mode.
+
+    Examples:
+        >>> denoise = Denoiser(dit.eval(), NoiseSchedule("cosine", 300), labels=[2, 4], guidance=2.0, null_label=5)
+        >>> x0 = denoise(x, 299.0)
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        schedule: NoiseSchedule,
+        *,
+        labels: Tensor | Sequence[int] | int | None = None,
+        guidance: float = 1.0,
+        null_label: int | None = None,
+        guide: Network | None = None,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        if guidance != 1 and guide is None and (labels is None or null_label is None):
+            raise CardioDiTError(
+                f"Guidance {guidance:g} needs something to guide with.",
+                "Give labels and the label of no class, or a guide network, or leave guidance at 1.",
+            )
+        for model in (network, guide):
+            if getattr(model, "training", False):
+                raise CardioDiTError(
+                    "The network is in training mode, where labels are dropped at random.", "Call its eval() first."
+                )
+        self.network = network
+        self.schedule = schedule
+        self.labels = None if labels is None else torch.as_tensor(labels, dtype=torch.int64).reshape(-1)
+        self.guidance = float(guidance)
+        self.null_label = null_label
+        self.guide = guide
+        self.autocast = autocast
+
+    def __call__(self, x: Tensor, t: float) -> Tensor:
+        """The clean samples that the network sees in noisy ones.
+
+        Args:
+            x: (B, C, ...) noisy samples.
+            t: Their time in [0, N-1], given to the network as it is.
+
+        Returns:
+            (B, C, ...) clean samples in the dtype of ``x``.
+
+        Raises:
+            CardioDiTError: If the number of labels or the network's output does not fit ``x``.
+        """
+        prediction = self._guided(x, float(t))
+        alpha, sigma = (float(c) for c in self.schedule.alpha_sigma(t))
+        if self.schedule.prediction_type == "v_prediction":
+            return alpha * x - sigma * prediction
+        if self.schedule.prediction_type == "epsilon":
+            return (x - sigma * prediction) / alpha
+        return prediction
+
+    def _guided(self, x: Tensor, t: float) -> Tensor:
+        labels = self._labels_for(x)
+        if self.guidance == 1:
+            return self._predict(self.network, x, t, labels)
+        if self.guide is not None:
+            main = self._predict(self.network, x, t, labels)
+            weak = self._predict(self.guide, x, t, labels)
+        else:
+            assert labels is not None and self.null_label is not None  # the constructor saw to it
+            both = torch.cat([labels, torch.full_like(labels, self.null_label)])
+            main, weak = self._predict(self.network, torch.cat([x, x]), t, both).chunk(2)
+        return torch.lerp(weak, main, self.guidance)
+
+    def _predict(self, network: Network, x: Tensor, t: float, labels: Tensor | None) -> Tensor:
+        times = torch.full((len(x),), t, dtype=torch.float32, device=x.device)
+        given = x.to(_weight_dtype(network, x.dtype))
+        inputs = (given, times) if labels is None else (given, times, labels)
+        with nullcontext() if self.autocast is None else torch.autocast(x.device.type, dtype=self.autocast):
+            output = network(*inputs)
+        if output.ndim == x.ndim and output.shape[1] == 2 * x.shape[1]:
+            output = output[:, : x.shape[1]]
+        if output.shape != x.shape:
+            raise CardioDiTError(
+                f"The network made {tuple(output.shape)} from {tuple(x.shape)}.",
+                "Its output must have the shape of its input.",
+            )
+        return output.to(x.dtype)
+
+    def _labels_for(self, x: Tensor) -> Tensor | None:
+        if self.labels is None:
+            return None
+        if len(self.labels) not in (1, len(x)):
+            raise CardioDiTError(
+                f"There are {len(self.labels)} labels for {len(x)} samples.", "Give one label, or one a sample."
+            )
+        return self.labels.to(x.device).expand(len(x))
+
+
+def _weight_dtype(network: Network, default: torch.dtype) -> torch.dtype:
+    if isinstance(network, torch.nn.Module):
+        return next((p.dtype for p in network.parameters() if p.is_floating_point()), default)
+    return default

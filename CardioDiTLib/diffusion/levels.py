@@ -1,0 +1,62 @@
+"""The noise levels through which a sampler goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from CardioDiTLib.diffusion.schedule import CLEAN, NoiseSchedule
+from CardioDiTLib.errors import CardioDiTError
+
+
+@dataclass(frozen=True)
+class NoiseLevels:
+    """Where each step of a sampler begins and ends: step i goes from level i to level i + 1.
+
+    Args:
+        t: (steps + 1,) float64 times, strictly falling; the last is -1, the clean end.
+        alpha: (steps + 1,) float64 share of image; the last is 1.
+        sigma: (steps + 1,) float64 share of noise, strictly falling; the last is 0.
+
+    Raises:
+        CardioDiTError: If the levels do not fall or do not end clean.
+    """
+
+    t: np.ndarray
+    alpha: np.ndarray
+    sigma: np.ndarray
+
+    def __post_init__(self) -> None:
+        if len(self.t) < 2:
+            raise CardioDiTError("There is no step between the noise levels.", "Give at least one time.")
+        if not len(self.t) == len(self.alpha) == len(self.sigma):
+            raise CardioDiTError(
+                "Times, alpha and sigma of the noise levels differ in length.", "Give one of each a level."
+            )
+        if not (np.all(np.diff(self.t) < 0) and np.all(np.diff(self.sigma) < 0)):
+            raise CardioDiTError(
+                "The noise levels do not fall from step to step.", "Sort the times downwards, each once."
+            )
+        if self.sigma[-1] != 0:
+            raise CardioDiTError("The noise levels do not end without noise.", "Let the last time be -1.")
+
+    def __len__(self) -> int:
+        """The number of steps."""
+        return len(self.t) - 1
+
+    @classmethod
+    def at(cls, schedule: NoiseSchedule, t: Sequence[float] | np.ndarray) -> NoiseLevels:
+        """The levels of a schedule at falling times, the clean end added.
+
+        Args:
+            schedule: The noise schedule.
+            t: (steps,) times in [0, N-1], strictly falling.
+
+        Raises:
+            CardioDiTError: If the times do not fall or lie outside the schedule.
+        """
+        times = np.append(np.asarray(t, dtype=np.float64), CLEAN)
+        alpha, sigma = schedule.alpha_sigma(times)
+        return cls(times, alpha.numpy(), sigma.numpy())
