@@ -1,0 +1,50 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from CardioDiTLib.errors import CardioDiTError
+
+
+@contextmanager
+def atomic_path(destination: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path beside ``destination`` and move it there once the block has ended well.
+
+    The temporary name ends like the final one, so that writers that look at a double suffix (``.nii.gz``) are content.
+    Missing folders are made. Whatever goes wrong, interruption included, the temporary file is removed and a file that
+    was at ``destination`` before stays as it was.
+
+    Args:
+        destination: The file to write.
+
+    Yields:
+        Path of the temporary file, in the same folder, not yet existing.
+
+    Raises:
+        CardioDiTError: The folder cannot be made or written to, or the disk is full.
+
+    Examples:
+        >>> with atomic_path("result.json") as path:  # doctest: +SKIP
+        ...     path.write_text("{}")
+    """
+    final = Path(destination)
+    temporary = final.with_name(f".{uuid.uuid4().hex[:12]}.{final.name}")
+    try:
+        if final.is_dir():
+            raise CardioDiTError(f"'{final}' is a folder.", "Give the name of a file.")
+        final.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, final)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CardioDiTError(
+            f"'{final}' could not be written: {reason}.", "Check the folder, its permissions and the free disk space."
+        ) from error
+    finally:
+        with suppress(OSError):  # nothing there (moved, or never made): nothing to clean up
+            temporary.unlink()

@@ -1,0 +1,229 @@
+"""Slicer's volume sequence files (.seq.nrrd), and other NRRD files with a time axis.
+
+A sequence file is a 4D NRRD file whose time axis has the kind ``list``. Label, unit and index values of that axis
+stand in ``labels``, ``units`` and the key-value pairs ``axis N index type`` and ``axis N index values``, N being the
+number of the axis. Slicer reads it first (N = 0), as written here, and last (N = 3), as newer versions write it.
+Format: Slicer developer guide, "Sequences", and the NRRD definition, http://teem.sourceforge.net/nrrd/format.html.
+"""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import nrrd
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from CardioDiTLib.cine import Cine, Segmentation
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.io.atomic import atomic_path
+from CardioDiTLib.io.frame_times import assumed_times, given_times, times_in_seconds
+from CardioDiTLib.io.geometry import LPS_TO_RAS, squared_axes
+from CardioDiTLib.io.provenance import decode_meta, encode_meta
+from CardioDiTLib.io.raw_frames import RawFrames
+
+META_KEY = "CardioDiT.meta"
+"""Key of the provenance; in Slicer it is an attribute of the sequence node."""
+
+_MERGED_BY_SLICER_S = 1e-3  # items whose index values are closer than this become one item in Slicer
+_TYPES = {"int16": "short", "float32": "float", "uint8": "uchar"}
+_SPATIAL_KINDS = {"domain", "space"}
+_COLOUR_KINDS = {"rgb-color", "rgba-color", "xyz-color", "hsv-color", "2-vector", "3-vector", "3-color", "4-color"}
+_MM_PER_UNIT = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 1e-3}
+# how each space counts along x, y, z, seen from RAS
+_TO_RAS = {
+    **dict.fromkeys(("left-posterior-superior", "lps"), LPS_TO_RAS),
+    **dict.fromkeys(("right-anterior-superior", "ras"), np.eye(4)),
+    **dict.fromkeys(("left-anterior-superior", "las"), np.diag([-1.0, 1.0, 1.0, 1.0])),
+}
+
+
+def index_strings(frame_times: ArrayLike) -> list[str]:
+    """Frame times as the index values of a Slicer sequence: seconds, to the microsecond, no trailing zeros.
+
+    Every sequence of one cine must carry exactly the same strings, or Slicer takes them for different moments.
+
+    Examples:
+        >>> index_strings([0.0, 0.05, 0.102178])
+        ['0', '0.05', '0.102178']
+    """
+    return [f"{time:.6f}".rstrip("0").rstrip(".") for time in np.asarray(frame_times, dtype=np.float64)]
+
+
+def read_nrrd(
+    path: Path, *, frame_interval_s: float | None = None, square_axes: bool = False, allow_volume: bool = False
+) -> RawFrames:
+    """Read a Slicer sequence file or another 4D NRRD file.
+
+    The time axis is the one of kind ``list`` or ``time``, else the one without a direction in space, else the last.
+
+    Args:
+        path: The file; all encodings that pynrrd knows.
+        frame_interval_s: Seconds between frames, whatever the header says.
+        square_axes: Take the nearest right-angled axes where they are slightly crooked.
+        allow_volume: Accept a 3D file as one frame.
+
+    Raises:
+        CardioDiTError: Not a NRRD file, truncated or damaged, not four-dimensional, or without usable geometry.
+    """
+    data, header = _parsed(path)
+    if data.ndim != 4 and not (allow_volume and data.ndim == 3):
+        size = "x".join(str(length) for length in data.shape[::-1])
+        what = "a 3D volume" if data.ndim == 3 else f"an image with {data.ndim} dimensions"
+        raise CardioDiTError(
+            f"'{path.name}' is {what} ({size}); a cine needs four dimensions.",
+            "Give the file that holds all frames of the cycle.",
+        )
+    time_axis = _time_axis(path, header) if data.ndim == 4 else None
+    spatial_axes = [axis for axis in range(data.ndim) if axis != time_axis]
+    if time_axis is None:
+        data = data[np.newaxis]
+    else:
+        data = np.moveaxis(data, data.ndim - 1 - time_axis, 0)  # the header counts axes from the fastest one
+
+    meta = decode_meta(str(header.get(META_KEY, "")))
+    meta.setdefault("source_format", "nrrd")
+    affine = _affine(path, header, spatial_axes)
+    if square_axes:
+        affine = squared_axes(affine, data.shape[:0:-1])
+    if frame_interval_s is not None:
+        times = given_times(frame_interval_s, data.shape[0], meta)
+    elif time_axis is None or data.shape[0] == 1:
+        times = np.zeros(data.shape[0])
+    else:
+        times = _times(header, time_axis, data.shape[0], meta)
+    return RawFrames(np.ascontiguousarray(data), affine, times, meta)
+
+
+def write_nrrd(image: Cine | Segmentation, path: Path) -> None:
+    """Write a cine or a segmentation as a file that Slicer opens as a sequence.
+
+    The header is written here, not by pynrrd, which puts the date into it: the same content gives the same bytes.
+
+    Raises:
+        CardioDiTError: Frames lie less than 1 ms apart, or the file cannot be written.
+    """
+    if image.n_frames > 1 and float(np.diff(image.frame_times).min()) < _MERGED_BY_SLICER_S:
+        raise CardioDiTError(
+            "Two frames lie less than 1 ms apart, Slicer would take them for one.",
+            "Check the frame times, or save the cine as .nii.gz.",
+        )
+    affine = LPS_TO_RAS @ image.affine  # its own inverse
+    frames, slices, rows, columns = image.shape
+    node = "vtkMRMLLabelMapVolumeNode" if isinstance(image, Segmentation) else "vtkMRMLScalarVolumeNode"
+    header = [
+        "NRRD0005",
+        f"type: {_TYPES[image.array.dtype.name]}",
+        "dimension: 4",
+        "space: left-posterior-superior",
+        f"sizes: {frames} {columns} {rows} {slices}",
+        "space directions: none " + " ".join(_vector(affine[:3, axis]) for axis in range(3)),
+        "kinds: list domain domain domain",
+        'labels: "time" "" "" ""',
+        'units: "s" "" "" ""',
+        "endian: little",
+        "encoding: gzip",
+        f"space origin: {_vector(affine[:3, 3])}",
+        f"DataNodeClassName:={node}",
+        "axis 0 index type:=numeric",
+        "axis 0 index values:=" + " ".join(index_strings(image.frame_times)),
+        f"{META_KEY}:={encode_meta(image.meta)}",
+    ]
+    voxels = np.moveaxis(image.array, 0, -1).astype(image.array.dtype.newbyteorder("<"), order="C", copy=False)
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        stream.write(("\n".join(header) + "\n\n").encode("ascii"))
+        stream.write(gzip.compress(voxels.tobytes(), compresslevel=4, mtime=0))
+
+
+def _vector(values: NDArray[np.float64]) -> str:
+    return "(" + ",".join(repr(float(value)) for value in values) + ")"
+
+
+def _parsed(path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
+    """Voxels with the slowest axis first, and the header, whose lists have the fastest axis first."""
+    try:
+        with path.open("rb") as stream:
+            magic = stream.read(4)
+    except OSError as error:
+        raise CardioDiTError(f"'{path}' could not be read: {error.strerror}.", "Check its permissions.") from error
+    if magic != b"NRRD":
+        raise CardioDiTError(f"'{path.name}' is not a NRRD image.", "Copy or export the file again.")
+    try:
+        data, header = nrrd.read(str(path), index_order="C")
+    except Exception as error:  # pynrrd raises whatever the damage leads to
+        raise CardioDiTError(f"'{path.name}' is truncated or damaged.", "Copy or download the file again.") from error
+    return data, dict(header)
+
+
+def _directions(header: dict[str, Any]) -> list[NDArray[np.float64] | None] | None:
+    """One vector an axis, None for axes without a direction (pynrrd has NaN or None there); None without the field."""
+    rows = header.get("space directions")
+    if rows is None:
+        return None
+    vectors = [None if row is None else np.asarray(row, dtype=np.float64) for row in rows]
+    return [None if vector is None or np.isnan(vector).any() else vector for vector in vectors]
+
+
+def _time_axis(path: Path, header: dict[str, Any]) -> int:
+    kinds = [str(kind).lower() for kind in header.get("kinds", [])]
+    if any(kind in _COLOUR_KINDS for kind in kinds):
+        raise CardioDiTError(
+            f"'{path.name}' is a colour or vector image.", "Convert it to one grey value a voxel and frame."
+        )
+    marked = [axis for axis, kind in enumerate(kinds) if kind in ("list", "time")]
+    if not marked:
+        marked = [axis for axis, vector in enumerate(_directions(header) or []) if vector is None]
+    if not marked:
+        marked = [axis for axis, kind in enumerate(kinds) if kind not in _SPATIAL_KINDS]
+    return marked[0] if len(marked) == 1 else 3
+
+
+def _affine(path: Path, header: dict[str, Any], spatial_axes: list[int]) -> NDArray[np.float64]:
+    """Voxel (x, y, z) to mm in RAS."""
+    directions = _directions(header)
+    affine = np.eye(4)
+    if directions is not None and header.get("space"):
+        to_ras = _TO_RAS.get(str(header["space"]).lower())
+        if to_ras is None:
+            raise CardioDiTError(
+                f"'{path.name}' is in the space '{header['space']}', which is not an anatomical one.",
+                "Save it again in left-posterior-superior or right-anterior-superior.",
+            )
+        for column, axis in enumerate(spatial_axes):
+            vector = directions[axis] if axis < len(directions) else None
+            if vector is None or len(vector) != 3:
+                raise CardioDiTError(
+                    f"'{path.name}' gives no direction for its axis {axis}.", "Save it again from Slicer."
+                )
+            affine[:3, column] = vector
+        origin = np.asarray(header.get("space origin", np.zeros(3)), dtype=np.float64)
+        affine[:3, 3] = origin if origin.shape == (3,) else np.nan
+        units = [str(unit).strip().lower() for unit in header.get("space units", [])]
+        affine[:3] *= _MM_PER_UNIT.get(units[0], 1.0) if units else 1.0
+        return to_ras @ affine
+    spacings = np.asarray(header.get("spacings", []), dtype=np.float64)
+    if len(spacings) != int(header["dimension"]) or not np.isfinite(spacings[spatial_axes]).all():
+        raise CardioDiTError(
+            f"'{path.name}' gives neither directions nor spacings, so it has no millimetres.",
+            "Save it again from a program that writes 'space directions'.",
+        )
+    return np.diag([*spacings[spatial_axes], 1.0])
+
+
+def _times(header: dict[str, Any], axis: int, n_frames: int, meta: dict[str, Any]) -> NDArray[np.float64]:
+    units = header.get("units", [])
+    unit = str(units[axis]) if axis < len(units) else ""
+    text = next((header[key] for key in (f"axis {n} index values" for n in (axis, 0, 3)) if key in header), None)
+    if text is not None:
+        try:
+            values = np.array([float(unquote(word)) for word in str(text).split()])
+        except ValueError:  # index values may be any text
+            return assumed_times(n_frames, meta)
+        return times_in_seconds(values, unit, n_frames, meta)
+    spacings = np.asarray(header.get("spacings", []), dtype=np.float64)
+    if axis < len(spacings) and np.isfinite(spacings[axis]) and spacings[axis] > 0:
+        return times_in_seconds(np.arange(n_frames) * spacings[axis], unit, n_frames, meta)
+    return assumed_times(n_frames, meta)
