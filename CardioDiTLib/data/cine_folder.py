@@ -1,0 +1,80 @@
+"""A training pack from a folder of true 4D cines."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import CardioDiTError
+from ..io import load_cine
+from .grid import ModelGrid
+from .packing import write_cines
+from .preprocess import to_grid
+
+SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".zip")
+
+
+def make_pack(
+    folder: str | Path,
+    destination: str | Path,
+    *,
+    size: int = 152,
+    slices: int = 8,
+    frames: int = 16,
+    spacing: tuple[float, float, float] = (1.5, 1.5, 10.0),
+    keep_aside: float = 0.125,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Makes a pack of every cine in a folder: heart centred, base first, one cycle, frame 0 end-diastole where it can be told.
+
+    A table `groups.csv` with the columns `file` and `group` gives pathology groups; without it all cines are of one group. Cines are not turned in plane: only labels tell how
+    far (see `cine_from_pair`).
+
+    Args:
+        folder: Files that `load_cine` reads.
+        destination: The `.npz` pack.
+        size, slices, frames, spacing: The grid to keep.
+        keep_aside: Share of cines for validation, spread evenly over the sorted file names.
+        progress: Called with (done, of).
+
+    Raises:
+        CardioDiTError: No cine is found, or one cannot be used; the sentence names the file.
+    """
+    folder = Path(folder)
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name.lower().endswith(SUFFIXES))
+    if not paths:
+        raise CardioDiTError(f"There is no cine in '{folder}'.", f"Give a folder with files ending in {', '.join(SUFFIXES)}.")
+    groups = _groups(folder / "groups.csv", paths)
+    grid = ModelGrid(slices=slices, height=size, width=size, frames=frames, spacing_mm=spacing)
+    images = np.empty((len(paths), frames, slices, size, size), np.uint8)
+    valid = np.ones((len(paths), slices), bool)
+    cycles = []
+    for index, path in enumerate(paths):
+        try:
+            block, transform = to_grid(load_cine(path), grid, base_first=True, level=True)
+        except CardioDiTError as error:
+            raise CardioDiTError(f"'{path.name}': {error.message}", error.hint) from error
+        images[index] = np.rint((block + 1) * 127.5).clip(0, 255)
+        valid[index] = transform.slice_valid
+        cycles.append(transform.cycle_s)
+        if progress:
+            progress(index + 1, len(paths))
+    every = max(2, round(1 / keep_aside)) if keep_aside > 0 else len(paths) + 1
+    aside = [index % every == every - 1 for index in range(len(paths))]
+    return write_cines(
+        destination, images, spacing, groups=groups, validation=aside, slice_valid=valid, cycle_s=cycles, about="Whole cines."
+    )
+
+
+def _groups(table: Path, paths: list[Path]) -> list[str] | None:
+    if not table.is_file():
+        return None
+    with open(table, newline="", encoding="utf-8") as stream:
+        known = {row["file"]: row["group"] for row in csv.DictReader(stream)}
+    missing = [path.name for path in paths if path.name not in known]
+    if missing:
+        raise CardioDiTError(f"groups.csv does not name '{missing[0]}'.", "Add a line for every file, or remove the table.")
+    return [known[path.name] for path in paths]
