@@ -1,0 +1,227 @@
+"""One packed file with everything that training needs: posed cines, labels, groups, split. No patient's name is in it.
+
+Two kinds of entries fit in one pack: an ED/ES pair with its motion (frames are made when the pack is opened; 100 patients then take less than 40 MB), or the
+frames themselves where a true 4D cine is at hand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import CardioDiTError
+from .cine_from_pair import PosedPair
+from .motion import bilinear_planes
+
+FORMAT = "cardiodit-pack"
+VERSION = 1
+MOTION_STEP_PX = 0.2
+
+
+def _pack_labels(labels: np.ndarray) -> np.ndarray:
+    """Four labels a byte."""
+    flat = labels.reshape(-1).astype(np.uint8)
+    flat = np.concatenate([flat, np.zeros(-len(flat) % 4, np.uint8)]).reshape(-1, 4)
+    return flat[:, 0] | (flat[:, 1] << 2) | (flat[:, 2] << 4) | (flat[:, 3] << 6)
+
+
+def _unpack_labels(packed: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    flat = np.stack([(packed >> shift) & 3 for shift in (0, 2, 4, 6)], axis=1).reshape(-1)
+    return flat[: int(np.prod(shape))].reshape(tuple(shape))
+
+
+@dataclass(frozen=True, eq=False)
+class PackedCines:
+    """Cines of a pack, ready for training.
+
+    Attributes:
+        images: (N, T, Z, Y, X) uint8.
+        labels: (N, T, Z, Y, X) uint8, or None where the pack has none.
+        slice_valid: (N, Z) bool.
+        groups: (N,) int index into `group_names`; -1 unknown.
+        group_names: Names of the pathology groups.
+        validation: (N,) bool; True for cines kept aside.
+        spacing: (x, y, z) mm.
+        cycle_s: (N,) seconds.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    slice_valid: np.ndarray
+    groups: np.ndarray
+    group_names: tuple[str, ...]
+    validation: np.ndarray
+    spacing: tuple[float, float, float]
+    cycle_s: np.ndarray
+
+
+def write_pairs(path: str | Path, pairs: Sequence[PosedPair], validation: Sequence[bool], about: str) -> Path:
+    """Writes posed ED/ES pairs with their motion; the order of the pairs is kept, nothing else of the patients.
+
+    Args:
+        path: Destination, `.npz`.
+        pairs: Posed pairs on one grid.
+        validation: True for each pair to keep aside.
+        about: One sentence on the source and its terms.
+    """
+    path = Path(path)
+    names = sorted({pair.group for pair in pairs})
+    images = np.stack([pair.images for pair in pairs])
+    motion = np.stack([pair.displacement[..., ::2, ::2] + pair.displacement[..., 1::2, 1::2] for pair in pairs]) / 2
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "kind": "pairs",
+        "about": about,
+        "group_names": names,
+        "spacing": list(pairs[0].spacing),
+        "labels_shape": list(images.shape),
+    }
+    arrays = {
+        "images": images,
+        "labels": _pack_labels(np.stack([pair.labels for pair in pairs])),
+        "motion": np.clip(np.rint(motion / MOTION_STEP_PX), -127, 127).astype(np.int8),
+        "slice_valid": np.stack([pair.slice_valid for pair in pairs]),
+        "systole": np.array([pair.systole for pair in pairs], np.float32),
+        "cycle_s": np.array([pair.cycle_s for pair in pairs], np.float32),
+        "groups": np.array([names.index(pair.group) for pair in pairs], np.int8),
+        "validation": np.asarray(validation, bool),
+    }
+    return _write(path, header, arrays)
+
+
+def write_cines(
+    path: str | Path,
+    images: np.ndarray,
+    spacing: tuple[float, float, float],
+    *,
+    groups: Sequence[str] | None = None,
+    validation: Sequence[bool] | None = None,
+    labels: np.ndarray | None = None,
+    slice_valid: np.ndarray | None = None,
+    cycle_s: Sequence[float] | None = None,
+    about: str = "",
+) -> Path:
+    """Writes whole cines (N, T, Z, Y, X) uint8, for owners of true 4D data."""
+    count = len(images)
+    names = sorted(set(groups)) if groups is not None else []
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "kind": "cines",
+        "about": about,
+        "group_names": names,
+        "spacing": list(spacing),
+        "labels_shape": list(images.shape),
+    }
+    arrays = {
+        "images": images.astype(np.uint8),
+        "slice_valid": np.ones((count, images.shape[2]), bool) if slice_valid is None else slice_valid,
+        "cycle_s": np.full(count, 0.9, np.float32) if cycle_s is None else np.asarray(cycle_s, np.float32),
+        "groups": np.array([names.index(g) for g in groups] if groups is not None else [-1] * count, np.int8),
+        "validation": np.zeros(count, bool) if validation is None else np.asarray(validation, bool),
+    }
+    if labels is not None:
+        arrays["labels"] = _pack_labels(labels)
+    return _write(Path(path), header, arrays)
+
+
+def _write(path: Path, header: dict, arrays: dict[str, np.ndarray]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with open(partial, "wb") as stream:
+            text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+            np.savez_compressed(stream, header=text, **arrays)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def read_pack(path: str | Path, frames: int = 16, cache: bool = True) -> PackedCines:
+    """Opens a pack; frames of ED/ES pairs are made once and kept beside it (`<name>.frames<T>.npz`) where that folder can be written.
+
+    Args:
+        path: The `.npz` file.
+        frames: Frames a cycle for pairs; packs of whole cines keep theirs.
+        cache: Keep the made frames for the next time.
+
+    Raises:
+        CardioDiTError: Not a pack, or of a newer version.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        header = json.loads(arrays.pop("header").tobytes().decode())
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise CardioDiTError(f"'{path.name}' cannot be read as a training pack.", "Make it with 'cardiodit prepare'.") from error
+    if header.get("format") != FORMAT or header.get("version", 0) > VERSION:
+        raise CardioDiTError(f"'{path.name}' is no pack that this version can read.", "Make it anew with 'cardiodit prepare'.")
+    labels: np.ndarray | None
+    if header["kind"] == "pairs":
+        images, labels = _made_frames(path, header, arrays, frames, cache)
+    else:
+        images = arrays["images"]
+        labels = _unpack_labels(arrays["labels"], header["labels_shape"]) if "labels" in arrays else None
+    spacing = header["spacing"]
+    return PackedCines(
+        images=images,
+        labels=labels,
+        slice_valid=arrays["slice_valid"],
+        groups=arrays["groups"].astype(np.int64),
+        group_names=tuple(header["group_names"]),
+        validation=arrays["validation"],
+        spacing=(spacing[0], spacing[1], spacing[2]),
+        cycle_s=arrays["cycle_s"],
+    )
+
+
+def _made_frames(
+    path: Path, header: dict, arrays: dict[str, np.ndarray], frames: int, cache: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    kept = path.with_name(f"{path.stem}.frames{frames}.npz")
+    if cache and kept.exists() and kept.stat().st_mtime >= path.stat().st_mtime:
+        with np.load(kept, allow_pickle=False) as archive:
+            return archive["images"], archive["labels"]
+    count, _, slices, height, width = header["labels_shape"]
+    pair_labels = _unpack_labels(arrays["labels"], header["labels_shape"])
+    images = np.empty((count, frames, slices, height, width), np.uint8)
+    labels = np.empty_like(images)
+    for index in range(count):
+        pair = PosedPair(
+            images=arrays["images"][index],
+            labels=pair_labels[index],
+            displacement=_full_motion(arrays["motion"][index], height, width),
+            slice_valid=arrays["slice_valid"][index],
+            spacing=tuple(header["spacing"]),
+            turn_deg=0.0,
+            affine=np.eye(4),
+            systole=float(arrays["systole"][index]),
+            cycle_s=float(arrays["cycle_s"][index]),
+            group="",
+        )
+        images[index], labels[index] = pair.frames(frames)
+    if cache and os.access(path.parent, os.W_OK):
+        partial = kept.with_name(kept.name + ".partial")
+        with open(partial, "wb") as stream:
+            np.savez(stream, images=images, labels=labels)
+        os.replace(partial, kept)
+    return images, labels
+
+
+def _full_motion(motion: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Half-resolution int8 steps -> (2, Z, Y, X) pixels."""
+    coarse = motion.astype(np.float32) * MOTION_STEP_PX
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    slices = coarse.shape[1]
+    place_y = np.broadcast_to((rows - 0.5) / 2, (slices, height, width))
+    place_x = np.broadcast_to((columns - 0.5) / 2, (slices, height, width))
+    return bilinear_planes(coarse, place_y, place_x)
