@@ -1,0 +1,60 @@
+"""`cardiodit prepare`: a training pack from ACDC ED/ES pairs, or from a folder of true 4D cines."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this command's arguments."""
+    parser.add_argument(
+        "source", choices=("acdc", "cines"), help="'acdc': ED/ES pairs with labels; 'cines': files that load_cine reads"
+    )
+    parser.add_argument("folder", type=Path, help="folder with the data")
+    parser.add_argument("pack", type=Path, help="the .npz file to write")
+    parser.add_argument(
+        "--size", type=int, default=152, help="rows and columns to keep (default 152: room for augmentation about 128)"
+    )
+    parser.add_argument("--slices", type=int, default=8, help="slices of the grid (cines)")
+    parser.add_argument("--frames", type=int, default=16, help="frames a cycle (cines)")
+    parser.add_argument(
+        "--spacing", type=float, nargs=3, default=(1.5, 1.5, 10.0), metavar=("X", "Y", "Z"), help="mm (cines)"
+    )
+    parser.add_argument("--keep-aside", type=float, default=0.125, help="share of cines for validation (cines)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command; returns the exit code."""
+    from tqdm import tqdm
+
+    from ..errors import CardioDiTError
+
+    if not arguments.folder.is_dir():
+        raise CardioDiTError(f"There is no folder '{arguments.folder}'.", "Give the folder with the data.")
+    with tqdm(unit="cine") as bar:
+
+        def show(done: int, of: int) -> None:
+            bar.total = of
+            bar.update(done - bar.n)
+
+        if arguments.source == "acdc":
+            from ..data.acdc import make_pack
+
+            path = make_pack(arguments.folder, arguments.pack, size=arguments.size, progress=show)
+        else:
+            from ..data.cine_folder import make_pack as make_cine_pack
+
+            path = make_cine_pack(
+                arguments.folder,
+                arguments.pack,
+                size=arguments.size,
+                slices=arguments.slices,
+                frames=arguments.frames,
+                spacing=tuple(arguments.spacing),
+                keep_aside=arguments.keep_aside,
+                progress=show,
+            )
+    print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+    return 0

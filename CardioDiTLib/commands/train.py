@@ -1,0 +1,63 @@
+"""`cardiodit train`: the codec, latents, the transformer, or all of them, in pieces of any length."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+STAGES = ("vqgan", "decoder", "latents", "dit", "all", "bundle")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this command's arguments."""
+    parser.add_argument(
+        "stage", choices=STAGES, help="'all' goes on with whatever is not done; 'bundle' writes the model"
+    )
+    parser.add_argument(
+        "--config", required=True, type=Path, help="YAML settings, such as Resources/Training/acdc-mini.yaml"
+    )
+    parser.add_argument("--data", type=Path, help="training pack (.npz) made by 'cardiodit prepare'")
+    parser.add_argument(
+        "--out", required=True, type=Path, help="folder of the run; an earlier piece in it is continued"
+    )
+    parser.add_argument(
+        "--minutes", type=float, help="stop with a checkpoint after this long; the same command goes on"
+    )
+    parser.add_argument("--bundle", type=Path, help="folder to write the bundle to (stage 'bundle')")
+    parser.add_argument("--describe", type=Path, help="JSON with the bundle's texts (stage 'bundle')")
+    parser.add_argument(
+        "--storage", default="int8", choices=("fp32", "fp16", "int8"), help="weights at rest (stage 'bundle')"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command; returns the exit code."""
+    from ..errors import CardioDiTError
+    from ..training.config import read_config
+    from ..training.run import TrainingRun
+
+    config = read_config(arguments.config)
+    if arguments.stage == "bundle":
+        from ..training.export import export_bundle
+
+        if arguments.bundle is None:
+            raise CardioDiTError("There is no folder to write the bundle to.", "Add --bundle FOLDER.")
+        print(
+            export_bundle(
+                config, arguments.out, arguments.bundle, describe=arguments.describe, storage=arguments.storage
+            )
+        )
+        return 0
+    if arguments.data is None or not arguments.data.is_file():
+        raise CardioDiTError(
+            f"There is no training pack at '{arguments.data}'.",
+            "Make one with 'cardiodit prepare' and give it with --data.",
+        )
+    training = TrainingRun(config, arguments.data, arguments.out)
+    done = (
+        training.train_all(arguments.minutes)
+        if arguments.stage == "all"
+        else training.train(arguments.stage, arguments.minutes)
+    )
+    print("Finished." if done else "Not finished yet: the same command goes on from here.")
+    return 0

@@ -1,0 +1,138 @@
+"""Settings of a training run: one YAML file with a section a stage, read into dataclasses; an unknown or mistyped key is an error."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import yaml
+
+from ..errors import CardioDiTError
+from .dit_stage import DitStageConfig
+from .latents import LatentAugmentation
+from .loop import LoopConfig
+from .vqgan_stage import VqganStageConfig
+
+Settings = TypeVar("Settings")
+
+
+@dataclasses.dataclass(frozen=True)
+class GridConfig:
+    """The model's grid.
+
+    Attributes:
+        slices, size, frames: Slices, rows and columns, frames of one cycle.
+    """
+
+    slices: int = 8
+    size: int = 128
+    frames: int = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentConfig:
+    """How latents are made (see `latents.encode_pack`)."""
+
+    quantised: bool = True
+    seed: int = 0
+    augmentation: LatentAugmentation = dataclasses.field(default_factory=LatentAugmentation)
+
+
+@dataclasses.dataclass(frozen=True)
+class StageSettings:
+    """One stage: the loop's settings and its own.
+
+    Attributes:
+        loop: The loop.
+        stage: `VqganStageConfig` or `DitStageConfig`.
+    """
+
+    loop: LoopConfig
+    stage: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """All sections of a file.
+
+    Attributes:
+        name: Name of the model.
+        grid: The model's grid.
+        vqgan: Stage 1.
+        decoder: Optional: the decoder alone once more, encoder and codes fixed.
+        latents: Between the stages.
+        dit: Stage 2.
+    """
+
+    name: str
+    grid: GridConfig
+    vqgan: StageSettings
+    latents: LatentConfig
+    dit: StageSettings
+    decoder: StageSettings | None = None
+
+
+def read_config(path: str | Path) -> TrainingConfig:
+    """Reads a YAML file.
+
+    Raises:
+        CardioDiTError: The file cannot be read, or holds an unknown key or a value of the wrong type.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CardioDiTError(f"The settings '{path.name}' cannot be read.", "Give a YAML file as in Resources/Training.") from error
+    if not isinstance(raw, Mapping):
+        raise CardioDiTError(f"'{path.name}' holds no settings.", "Give a YAML file as in Resources/Training.")
+    known = {"name", "grid", "vqgan", "decoder", "latents", "dit"}
+    _check_keys(raw, known, path.name)
+    for needed in ("vqgan", "dit"):
+        if needed not in raw:
+            raise CardioDiTError(f"'{path.name}' has no section '{needed}'.", "Add it as in Resources/Training.")
+    return TrainingConfig(
+        name=str(raw.get("name", path.stem)),
+        grid=_build(GridConfig, raw.get("grid") or {}, "grid"),
+        vqgan=_stage(raw["vqgan"], VqganStageConfig, "vqgan"),
+        decoder=_stage(raw["decoder"], VqganStageConfig, "decoder") if raw.get("decoder") else None,
+        latents=_build(LatentConfig, raw.get("latents") or {}, "latents"),
+        dit=_stage(raw["dit"], DitStageConfig, "dit"),
+    )
+
+
+def _stage(raw: Mapping[str, Any], kind: type, where: str) -> StageSettings:
+    _check_keys(raw, {"loop", "stage"}, where)
+    return StageSettings(
+        loop=_build(LoopConfig, raw.get("loop") or {}, f"{where}.loop"), stage=_build(kind, raw.get("stage") or {}, f"{where}.stage")
+    )
+
+
+def _check_keys(raw: Mapping[str, Any], known: set[str], where: str) -> None:
+    unknown = sorted(set(raw) - known)
+    if unknown:
+        raise CardioDiTError(f"Unknown setting '{unknown[0]}' in {where}.", f"Known are {', '.join(sorted(known))}.")
+
+
+def _build(kind: type[Settings], raw: Mapping[str, Any], where: str) -> Settings:
+    hints = get_type_hints(kind)
+    _check_keys(raw, set(hints), where)
+    return kind(**{name: _value(value, hints[name], f"{where}.{name}") for name, value in raw.items()})
+
+
+def _value(value: Any, hint: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _build(hint, value, where)
+    text = str(hint)
+    if hint is float or text.startswith("float |"):
+        # YAML reads 1e-3 as text.
+        try:
+            return None if value is None else float(value)
+        except (TypeError, ValueError) as error:
+            raise CardioDiTError(f"{where} is '{value}', not a number.", "Correct the settings.") from error
+    if hint in (int, bool, str) and not (isinstance(value, hint) and (hint is bool or not isinstance(value, bool))):
+        raise CardioDiTError(f"{where} is '{value}', not of type {hint.__name__}.", "Correct the settings.")
+    if text.startswith("tuple") and isinstance(value, list):
+        return tuple(value)
+    return value

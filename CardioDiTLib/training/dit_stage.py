@@ -1,0 +1,200 @@
+"""Stage 2: the diffusion transformer on the latents of whole cines."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..diffusion.schedule import NoiseSchedule
+from ..models.dit import DiT4D
+from ..models.latent_scale import LatentScale
+from .distributed import average_gradients
+from .latents import LatentSet
+from .loop import StepContext
+from .muon import Muon
+
+VALIDATION_LOG_SNR = (-4.0, -2.0, 0.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True)
+class DitStageConfig:
+    """Settings of stage 2.
+
+    Attributes:
+        model: Keyword arguments of `DiT4D`; `class_dropout_prob` is the share of labels that are dropped.
+        schedule: Arguments of `NoiseSchedule`.
+        place_mean, modes, mode_power: See `LatentScale.fit`.
+        batch: Cines a step and rank.
+        accumulate: Batches a step.
+        loss: `huber` (smooth L1, as published) or `mse`.
+        log_snr_mean, log_snr_sd: Normal distribution of the noise level; None for the mean draws times uniformly (as published).
+        log_snr_spread: Share of draws that are uniform over the whole range instead.
+        heart_floor: Weight of the loss far from the heart; 1 weighs all places alike.
+        optimizer: `muon` (for the matrices of the blocks, AdamW for the rest) or `adamw`.
+        lr, muon_lr, weight_decay, clip, betas: Their settings.
+        average_decay: Moving average of the weights; the averaged ones are what is used.
+    """
+
+    model: dict[str, Any] = field(default_factory=dict)
+    schedule: dict[str, Any] = field(
+        default_factory=lambda: {"name": "cosine", "num_train_timesteps": 300, "prediction_type": "v_prediction"}
+    )
+    place_mean: bool = False
+    modes: bool = False
+    mode_power: float = 1.0
+    batch: int = 16
+    accumulate: int = 1
+    loss: str = "huber"
+    log_snr_mean: float | None = None
+    log_snr_sd: float = 2.2
+    log_snr_spread: float = 0.1
+    heart_floor: float = 1.0
+    optimizer: str = "adamw"
+    lr: float = 1e-3
+    muon_lr: float = 2e-3
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.98)
+    average_decay: float = 0.999
+
+
+class DitStage:
+    """Trains a `DiT4D` on a `LatentSet`."""
+
+    name = "dit"
+
+    def __init__(self, config: DitStageConfig, data: LatentSet, scale: LatentScale | None = None) -> None:
+        self.config, self.data = config, data
+        self.model = DiT4D(**config.model)
+        self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self.schedule = NoiseSchedule.from_config(config.schedule)
+        training = ~data.validation
+        self.scale = scale or LatentScale.fit(
+            data.latents[training].float(),
+            data.slice_valid[training],
+            place_mean=config.place_mean,
+            modes=config.modes,
+            power=config.mode_power,
+        )
+        self.modules: dict[str, nn.Module] = {"dit": self.model, "average": self.average, "scale": self.scale}
+        self.optimizers = self._optimizers()
+        self.train_index = torch.nonzero(training).flatten().numpy()
+        self.validation_index = torch.nonzero(data.validation).flatten()
+        # Far from the heart lies chest wall and lung, which differ more between patients and matter less.
+        heart = F.max_pool2d(data.heart[None], 3, 1, 1)[0]
+        floor = config.heart_floor
+        self.place_weight = (floor + (1 - floor) * heart.clamp(0, 1).sqrt())[None, None, :, :, :, None]
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        config = self.config
+        matrices, others, plain = [], [], []
+        for name, parameter in self.model.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            hidden = name.startswith("blocks.") and parameter.ndim == 2 and "adaLN" not in name
+            if hidden and config.optimizer == "muon":
+                matrices.append(parameter)
+            elif parameter.ndim < 2 or name == "pos_embed":
+                plain.append(parameter)
+            else:
+                others.append(parameter)
+        groups = [{"params": others}, {"params": plain, "weight_decay": 0.0}]
+        made: dict[str, torch.optim.Optimizer] = {
+            "adamw": torch.optim.AdamW(groups, config.lr, betas=config.betas, weight_decay=config.weight_decay)
+        }
+        if matrices:
+            made["muon"] = Muon(matrices, config.muon_lr, weight_decay=config.weight_decay)
+        return made
+
+    def _times(self, count: int, rng: np.random.Generator) -> torch.Tensor:
+        """Noise levels of a batch, stratified so that each batch covers them evenly."""
+        config = self.config
+        places = (rng.permutation(count) + rng.random(count)) / count
+        if config.log_snr_mean is None:
+            steps = self.schedule.num_train_timesteps
+            return torch.from_numpy(np.minimum((places * steps).astype(np.int64), steps - 1)).double()
+        low, high = self.schedule.log_snr_ends
+        low = max(low, -9.0)
+        normal = torch.special.ndtri(torch.from_numpy(places)).mul(config.log_snr_sd).add(config.log_snr_mean)
+        flat = torch.from_numpy(low + (high - low) * rng.random(count))
+        level = torch.where(torch.from_numpy(rng.random(count) < config.log_snr_spread), flat, normal)
+        return self.schedule.t_of_log_snr(level.clamp(low, high))
+
+    def _loss(
+        self, model: nn.Module, x0: torch.Tensor, groups: torch.Tensor, valid: torch.Tensor, t: torch.Tensor, noise: torch.Tensor, context: StepContext
+    ) -> torch.Tensor:
+        """Loss of each cine, (B,)."""
+        device = context.device
+        x0, noise = x0.to(device), noise.to(device)
+        seen = self.schedule.add_noise(x0, noise, t)
+        wanted = self.schedule.velocity(x0, noise, t)
+        labels = None
+        if self.model.num_classes > 0:
+            null = self.model.null_class
+            labels = groups.clone().to(device)
+            if null is not None:
+                labels[labels < 0] = null
+        with context.autocast():
+            made = model(seen, t.float().to(device), labels)
+        made = made[:, : wanted.shape[1]].float()
+        each = F.smooth_l1_loss(made, wanted, reduction="none") if self.config.loss == "huber" else (made - wanted).square()
+        weight = self.place_weight.to(device) * valid.to(device)[:, None, :, None, None, None]
+        return (each * weight).sum((1, 2, 3, 4, 5)) / weight.expand_as(each).sum((1, 2, 3, 4, 5)).clamp(min=1)
+
+    def _drawn(self, index: np.ndarray | torch.Tensor, context: StepContext) -> tuple[torch.Tensor, ...]:
+        index = torch.as_tensor(index)
+        x0 = self.scale.normalise(self.data.latents[index].float().to(context.device))
+        noise = torch.randn(x0.shape, generator=context.generator)
+        return x0, self.data.groups[index], self.data.slice_valid[index], noise
+
+    def step(self, context: StepContext) -> dict[str, torch.Tensor | float]:
+        config = self.config
+        self.model.train()
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=context.device)
+        for _ in range(config.accumulate):
+            index = context.rng.choice(self.train_index, config.batch, replace=config.batch > len(self.train_index))
+            x0, groups, valid, noise = self._drawn(index, context)
+            t = self._times(config.batch, context.rng)
+            loss = self._loss(self.model, x0, groups, valid, t, noise, context).mean() / config.accumulate
+            loss.backward()
+            total += loss.detach()
+        held = [p for p in self.model.parameters() if p.requires_grad]
+        average_gradients(held)
+        norm = nn.utils.clip_grad_norm_(held, config.clip)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        self._follow(context.step)
+        return {"loss": total, "gradient_norm": float(norm)}
+
+    @torch.no_grad()
+    def _follow(self, step: int) -> None:
+        decay = min(self.config.average_decay, (1 + step) / (10 + step))
+        own = dict(self.model.named_parameters())
+        for name, value in self.average.named_parameters():
+            value.lerp_(own[name], 1 - decay)
+
+    @torch.no_grad()
+    def validate(self, context: StepContext) -> dict[str, float]:
+        """Loss of the averaged weights at five noise levels: on cines kept aside, and on as many training cines (what is learned by heart shows as a gap)."""
+        scores: dict[str, float] = {}
+        sets = {"": self.validation_index, "seen_": torch.as_tensor(self.train_index[: max(len(self.validation_index), 1)])}
+        for prefix, index in sets.items():
+            if len(index) == 0:
+                continue
+            x0, groups, valid, noise = self._drawn(index, context)
+            losses = []
+            for level in VALIDATION_LOG_SNR:
+                t = self.schedule.t_of_log_snr(level).reshape(1).expand(len(index)).clone()
+                loss = float(self._loss(self.average, x0, groups, valid, t, noise, context).mean())
+                scores[f"{prefix}snr{level:+.0f}"] = loss
+                losses.append(loss)
+            scores[f"{prefix}loss"] = float(np.mean(losses))
+        return scores

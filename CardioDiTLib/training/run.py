@@ -1,0 +1,154 @@
+"""A whole training run in a folder, stage after stage, in pieces of any length.
+
+    <folder>/vqgan/     stage 1: log, curves, checkpoints
+    <folder>/decoder/   optional: the decoder alone once more
+    <folder>/latents.safetensors
+    <folder>/dit/       stage 2
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+
+from ..data.packing import PackedCines, read_pack
+from ..errors import CardioDiTError
+from ..models.vqgan import VQGAN
+from .checkpoint import checkpoints, load_checkpoint
+from .config import StageSettings, TrainingConfig
+from .distributed import pick_device, wait_for_all
+from .dit_stage import DitStage
+from .latents import encode_pack, read_latents
+from .loop import Trainer
+from .vqgan_stage import VqganStage
+
+STAGES = ("vqgan", "decoder", "latents", "dit")
+
+
+def finished_steps(folder: Path) -> int:
+    """Steps done in a stage's folder."""
+    whole = checkpoints(folder)
+    return int(whole[-1].name.removeprefix("step-")) if whole else 0
+
+
+def averaged_weights(folder: Path, module: str = "average") -> dict[str, torch.Tensor]:
+    """The averaged weights of a stage's last checkpoint.
+
+    Raises:
+        CardioDiTError: There is no checkpoint yet.
+    """
+    whole = checkpoints(folder)
+    if not whole:
+        raise CardioDiTError(f"There is no checkpoint in '{folder.name}' yet.", "Train this stage first.")
+    return load_checkpoint(whole[-1])["modules"][module]
+
+
+class TrainingRun:
+    """The stages of one model in one folder.
+
+    Args:
+        config: All settings.
+        data: The pack.
+        folder: Where everything goes; an earlier piece is continued.
+    """
+
+    def __init__(self, config: TrainingConfig, data: str | Path, folder: str | Path) -> None:
+        self.config, self.data, self.folder = config, Path(data), Path(folder)
+        self._pack: PackedCines | None = None
+
+    @property
+    def pack(self) -> PackedCines:
+        if self._pack is None:
+            pack = read_pack(self.data, self.config.grid.frames)
+            wanted = (self.config.grid.frames, self.config.grid.slices)
+            if pack.images.shape[1:3] != wanted or pack.images.shape[-1] < self.config.grid.size:
+                raise CardioDiTError(
+                    f"The pack holds {pack.images.shape[1]} frames, {pack.images.shape[2]} slices of {pack.images.shape[-1]} pixels; "
+                    f"the settings ask for {wanted[0]}, {wanted[1]} and {self.config.grid.size}.",
+                    "Make the pack or the settings to match.",
+                )
+            self._pack = pack
+        return self._pack
+
+    def codec_folder(self) -> Path:
+        """Where the codec to be used lies."""
+        return self.folder / ("decoder" if self.config.decoder is not None and finished_steps(self.folder / "decoder") else "vqgan")
+
+    def codec(self) -> VQGAN:
+        """The averaged codec of the latest stage that trained it, in evaluation mode."""
+        model = VQGAN(**self.config.vqgan.stage.model)
+        model.load_state_dict(averaged_weights(self.codec_folder()))
+        return model.eval()
+
+    def is_done(self, stage: str) -> bool:
+        if stage == "latents":
+            return (self.folder / "latents.safetensors").is_file()
+        settings = getattr(self.config, stage)
+        return settings is None or finished_steps(self.folder / stage) >= settings.loop.steps
+
+    def train(self, stage: str, minutes: float | None = None) -> bool:
+        """Trains one stage; True where it is done.
+
+        Args:
+            stage: One of `STAGES`.
+            minutes: Stop, with a checkpoint, after this long.
+
+        Raises:
+            CardioDiTError: An earlier stage is missing.
+        """
+        settings = getattr(self.config, stage)
+        if isinstance(settings, StageSettings):
+            # The first weights are drawn here; from the first step on every draw has its own seed.
+            torch.manual_seed(settings.loop.seed)
+        if stage == "vqgan":
+            Trainer(VqganStage(settings.stage, self.pack), settings.loop, self.folder / stage).run(minutes)
+        elif stage == "decoder" and self.config.decoder is not None:
+            task = VqganStage(settings.stage, self.pack)
+            start = averaged_weights(self.folder / "vqgan")
+            task.model.load_state_dict(start)
+            task.average.load_state_dict(start)
+            Trainer(task, settings.loop, self.folder / stage).run(minutes)
+        elif stage == "latents":
+            self._encode()
+        elif stage == "dit":
+            if not self.is_done("latents"):
+                raise CardioDiTError("There are no latents yet.", "Run the stage 'latents' first.")
+            task = DitStage(settings.stage, read_latents(self.folder / "latents.safetensors"))
+            Trainer(task, settings.loop, self.folder / stage).run(minutes)
+        return self.is_done(stage)
+
+    def _encode(self) -> None:
+        import os
+
+        if int(os.environ.get("RANK", "0")) == 0:
+            settings = self.config.latents
+            device = pick_device(self.config.dit.loop.device)
+            encode_pack(
+                self.codec().to(device),
+                self.pack,
+                self.folder / "latents.safetensors",
+                size=self.config.grid.size,
+                ranges=settings.augmentation,
+                quantised=settings.quantised,
+                seed=settings.seed,
+                device=device,
+            )
+        wait_for_all()
+
+    def train_all(self, minutes: float | None = None) -> bool:
+        """Goes on with the first stage that is not done; True where all are.
+
+        Latents are made before the decoder's second training: they do not depend on it.
+        """
+        began = time.monotonic()
+        for stage in ("vqgan", "latents", "dit", "decoder"):
+            if self.is_done(stage):
+                continue
+            left = None if minutes is None else minutes - (time.monotonic() - began) / 60
+            if left is not None and left <= 0:
+                return False
+            if not self.train(stage, left):
+                return False
+        return True

@@ -1,0 +1,240 @@
+"""Stage 1: the codec of single slices over one cycle.
+
+Loss: L1, L1 of in-plane gradients, L1 of differences in time (a codec can reach 25 dB and lose all motion: nothing else asks for it), commitment, and from a chosen
+step on adversarial (hinge-free least squares, MONAI) and feature matching on the discriminator's own layers (pix2pixHD, arXiv 1711.11585). Optional: the
+Jukebox spectral loss (arXiv 2005.00341).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from monai.losses.adversarial_loss import PatchAdversarialLoss
+from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
+from torch import nn
+
+from ..data.packing import PackedCines
+from ..models.vqgan import VQGAN
+from .distributed import average_gradients
+from .loop import StepContext
+
+
+@dataclass(frozen=True)
+class VqganStageConfig:
+    """Settings of stage 1.
+
+    Attributes:
+        model: Keyword arguments of `VQGAN`.
+        batch: Crops a step and rank.
+        crop: Rows and columns of a crop.
+        crop_spread: Standard deviation of the crop's centre about the heart, pixels.
+        lr, weight_decay, clip: AdamW and gradient clipping.
+        gradient_weight: In-plane gradients.
+        motion_weight, motion_lags: Differences in time.
+        motion_energy_weight: Local mean of absolute differences in time: L1 alone prefers too little motion wherever it is not sure.
+        adversarial_weight, feature_weight, adversarial_start: From this share of the run on.
+        discriminator_lr, discriminator_channels, discriminator_layers: The critic.
+        jukebox_weight: Spectral loss; 0 off.
+        decoder_only: Encoder and codebook stay as they are (latents made with them stay valid).
+        latent_noise: With `decoder_only`, normal noise on the codes in units of their standard deviation, so that the decoder forgives a generator's small errors.
+        average_decay: Moving average of the weights; the averaged ones are what is used.
+    """
+
+    model: dict[str, Any] = field(default_factory=dict)
+    batch: int = 6
+    crop: int = 64
+    crop_spread: float = 18.0
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    gradient_weight: float = 0.5
+    motion_weight: float = 1.0
+    motion_lags: tuple[int, ...] = (1, 4, 7)
+    motion_energy_weight: float = 0.0
+    adversarial_weight: float = 0.02
+    feature_weight: float = 0.05
+    adversarial_start: float = 0.6
+    discriminator_lr: float = 3e-4
+    discriminator_channels: int = 32
+    discriminator_layers: int = 2
+    jukebox_weight: float = 0.0
+    decoder_only: bool = False
+    latent_noise: float = 0.0
+    average_decay: float = 0.995
+
+
+def to_model_axes(frames: np.ndarray) -> torch.Tensor:
+    """(T, Y, X) uint8 -> (1, H, W, T) float in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, 0, -1))).float().div(127.5).sub(1.0)[None]
+
+
+def _energy_gap(made: torch.Tensor, real: torch.Tensor, lag: int, size: int = 8) -> torch.Tensor:
+    """How far the local amount of change between frames `lag` apart is from the real one."""
+    amounts = [F.avg_pool3d((x.roll(lag, -1) - x).abs(), (size, size, 1), stride=(size // 2, size // 2, 1)) for x in (made, real)]
+    return (amounts[0] - amounts[1]).abs().mean()
+
+
+class VqganStage:
+    """Trains a `VQGAN` on crops of a pack."""
+
+    name = "vqgan"
+
+    def __init__(self, config: VqganStageConfig, data: PackedCines) -> None:
+        self.config, self.data = config, data
+        self.model = VQGAN(**config.model)
+        self.average = VQGAN(**config.model).requires_grad_(False)
+        self.average.load_state_dict(self.model.state_dict())
+        self.modules: dict[str, nn.Module] = {"vqgan": self.model, "average": self.average}
+        if config.decoder_only:
+            self.model.encoder.requires_grad_(False)
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizers: dict[str, torch.optim.Optimizer] = {
+            "generator": torch.optim.AdamW(trained, config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay)
+        }
+        self.discriminator: nn.Module | None = None
+        if config.adversarial_weight > 0 and config.adversarial_start < 1:
+            self.discriminator = PatchDiscriminator(
+                spatial_dims=3,
+                channels=config.discriminator_channels,
+                in_channels=1,
+                num_layers_d=config.discriminator_layers,
+                kernel_size=3,
+            )
+            self.modules["discriminator"] = self.discriminator
+            self.optimizers["discriminator"] = torch.optim.AdamW(
+                self.discriminator.parameters(), config.discriminator_lr, betas=(0.5, 0.9)
+            )
+        self.adversarial = PatchAdversarialLoss(criterion="least_squares")
+        self.jukebox: nn.Module | None = None
+        if config.jukebox_weight > 0:
+            from monai.losses.spectral_loss import JukeboxLoss
+
+            self.jukebox = JukeboxLoss(spatial_dims=3)
+        self.train_index = np.nonzero(~data.validation)[0]
+        self.validation_index = np.nonzero(data.validation)[0]
+        self.code_scale: torch.Tensor | None = None
+
+    def _batch(self, context: StepContext) -> torch.Tensor:
+        """(B, 1, crop, crop, T): one slice each, drawn around the heart, augmented once for all its frames."""
+        rng, config = context.rng, self.config
+        crops = []
+        for _ in range(config.batch):
+            index = int(rng.choice(self.train_index))
+            z = int(rng.choice(np.nonzero(self.data.slice_valid[index])[0]))
+            planes = self.data.images[index, :, z]
+            half, size = config.crop // 2, planes.shape[-1]
+            centre = np.clip(np.rint(size / 2 + rng.normal(0, config.crop_spread, 2)), half, size - half).astype(int)
+            crop = planes[:, centre[0] - half : centre[0] + half, centre[1] - half : centre[1] + half]
+            crop = np.rot90(crop, int(rng.integers(4)), axes=(1, 2))
+            if rng.random() < 0.5:
+                crop = crop[:, :, ::-1]
+            crop = np.roll(crop, int(rng.integers(len(crop))), axis=0)
+            share = to_model_axes(crop).add(1.0).div(2.0).clamp(0, 1) ** float(np.exp(rng.normal(0, 0.2)))
+            crops.append(share * 2 - 1)
+        return torch.stack(crops).to(context.device).contiguous(memory_format=torch.channels_last_3d)
+
+    def reconstruction_loss(self, made: torch.Tensor, real: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Pixels, in-plane gradients, differences in time; (B, 1, H, W, T) each."""
+        error = made - real
+        l1 = error.abs().mean()
+        gradient = (error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()) / 2
+        motion = torch.stack([(error.roll(lag, -1) - error).abs().mean() for lag in self.config.motion_lags]).mean()
+        total = l1 + 2 * self.config.gradient_weight * gradient + self.config.motion_weight * motion
+        if self.config.motion_energy_weight > 0:
+            energy = torch.stack([_energy_gap(made, real, lag) for lag in self.config.motion_lags]).mean()
+            total = total + self.config.motion_energy_weight * energy
+        return total, {"l1": l1.detach(), "gradient": gradient.detach(), "motion": motion.detach()}
+
+    def _forward(self, real: torch.Tensor, context: StepContext) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        if not self.config.decoder_only:
+            return self.model(real)
+        with torch.no_grad():
+            codes = self.model.encode_to_latents(real)
+            if self.config.latent_noise > 0:
+                scale = codes.std(dim=(0, 2, 3, 4), keepdim=True) * self.config.latent_noise
+                strength = torch.rand(len(codes), 1, 1, 1, 1, generator=context.generator).to(codes.device)
+                noise = torch.randn(codes.shape, generator=context.generator).to(codes.device)
+                codes = codes + scale * strength * noise
+        return self.model.decode(codes), torch.zeros((), device=real.device), torch.zeros(1, dtype=torch.long)
+
+    def step(self, context: StepContext) -> dict[str, torch.Tensor | float]:
+        config = self.config
+        self.model.train()
+        real = self._batch(context)
+        with context.autocast():
+            made, commitment, indices = self._forward(real, context)
+        made = made.float()
+        loss, numbers = self.reconstruction_loss(made, real)
+        loss = loss + commitment
+        numbers["commitment"] = commitment.detach()
+        if not config.decoder_only:
+            numbers["codes"] = torch.tensor(float(len(indices.unique())))
+        if self.jukebox is not None:
+            loss = loss + config.jukebox_weight * self.jukebox(made, real)
+        critic = self.discriminator if context.progress >= config.adversarial_start else None
+        if critic is not None:
+            critic.requires_grad_(False)
+            with context.autocast():
+                seen, wanted = critic(made), critic(real)
+            fool = self.adversarial(seen[-1].float(), target_is_real=True, for_discriminator=False)
+            features = torch.stack([F.l1_loss(a.float(), b.float().detach()) for a, b in zip(seen[:-1], wanted[:-1])]).mean()
+            loss = loss + config.adversarial_weight * fool + config.feature_weight * features
+            numbers |= {"fool": fool.detach(), "features": features.detach()}
+        generator = self.optimizers["generator"]
+        generator.zero_grad(set_to_none=True)
+        loss.backward()
+        held = [p for p in self.model.parameters() if p.requires_grad]
+        average_gradients(held)
+        nn.utils.clip_grad_norm_(held, config.clip)
+        generator.step()
+        if critic is not None:
+            numbers["critic"] = self._critic_step(critic, made.detach(), real, context)
+        self._follow(context)
+        return {"loss": loss.detach(), **numbers}
+
+    def _critic_step(self, critic: nn.Module, made: torch.Tensor, real: torch.Tensor, context: StepContext) -> torch.Tensor:
+        critic.requires_grad_(True)
+        with context.autocast():
+            on_made, on_real = critic(made)[-1], critic(real)[-1]
+        loss = 0.5 * (
+            self.adversarial(on_made.float(), target_is_real=False, for_discriminator=True)
+            + self.adversarial(on_real.float(), target_is_real=True, for_discriminator=True)
+        )
+        optimizer = self.optimizers["discriminator"]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        average_gradients(critic.parameters())
+        optimizer.step()
+        return loss.detach()
+
+    @torch.no_grad()
+    def _follow(self, context: StepContext) -> None:
+        """Averaged weights; the codebook, an average itself, is taken as it is."""
+        decay = min(self.config.average_decay, (1 + context.step) / (10 + context.step))
+        own = self.model.state_dict()
+        for name, value in self.average.state_dict().items():
+            if value.dtype.is_floating_point and not name.startswith("quantizer"):
+                value.lerp_(own[name], 1 - decay)
+            else:
+                value.copy_(own[name])
+
+    @torch.no_grad()
+    def validate(self, context: StepContext) -> dict[str, float]:
+        """PSNR (dB, range 2), SSIM (2D, mean over slices and frames) and the share of motion that survives, on cines kept aside."""
+        from .scores import codec_scores
+
+        self.average.eval()
+        size = self.data.images.shape[-1]
+        edge = (size - 128) // 2 if size > 128 else 0
+        rows = []
+        for index in self.validation_index:
+            frames = self.data.images[index][..., edge : size - edge, edge : size - edge]
+            real = torch.stack([to_model_axes(frames[:, z]) for z in np.nonzero(self.data.slice_valid[index])[0]])
+            with context.autocast():
+                made = self.average(real.to(context.device).contiguous(memory_format=torch.channels_last_3d))[0]
+            rows.append(codec_scores(made.float().cpu().clamp(-1, 1), real))
+        return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}

@@ -1,0 +1,51 @@
+"""Settings files: what is written is what is used, and mistakes are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.training.config import read_config
+
+RECIPES = sorted((Path(__file__).parents[1] / "Resources" / "Training").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_are_valid(path):
+    from CardioDiTLib.models import DiT4D, VQGAN
+
+    config = read_config(path)
+    codec = VQGAN(**config.vqgan.stage.model)
+    latent = codec.latent_shape(config.grid.size, config.grid.size, config.grid.frames)
+    dit = DiT4D(**config.dit.stage.model)
+    assert dit.input_size == (config.grid.slices, *latent[1:]) and dit.in_channels == latent[0]
+
+
+def write(tmp_path, text):
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_numbers_in_exponent_form_are_numbers(tmp_path):
+    config = read_config(write(tmp_path, "vqgan: {stage: {lr: 1e-3}}\ndit: {loop: {steps: 3}}"))
+    assert config.vqgan.stage.lr == 1e-3 and config.dit.loop.steps == 3 and config.decoder is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("vqgan: {stage: {learning_rate: 1}}\ndit: {}", "learning_rate"),
+        ("vqgan: {loop: {steps: many}}\ndit: {}", "steps"),
+        ("vqgan: {stage: {lr: fast}}\ndit: {}", "lr"),
+        ("vqgan: {}", "dit"),
+        ("- a\n- b", "no settings"),
+        ("vqgan: [", "cannot be read"),
+        ("vqgan: {}\ndit: {}\nother: {}", "other"),
+    ],
+)
+def test_mistakes_are_told(tmp_path, text, said):
+    with pytest.raises(CardioDiTError, match=said):
+        read_config(write(tmp_path, text))

@@ -1,0 +1,247 @@
+"""A whole tiny training: codec, latents, transformer, bundle; interrupted and resumed; losses that fall; motion that is asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from CardioDiTLib.data.packing import read_pack, write_cines
+from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from CardioDiTLib.training.config import read_config
+from CardioDiTLib.training.latents import LatentAugmentation, augmented, read_latents
+from CardioDiTLib.training.run import TrainingRun
+from CardioDiTLib.training.scores import codec_scores
+
+SETTINGS = """
+name: tiny
+grid: {slices: 2, size: 32, frames: 8}
+vqgan:
+  loop: {steps: 6, warmup_steps: 1, validate_every: 3, log_every: 1, save_every_s: 0}
+  stage:
+    model: &codec
+      num_channels: [8, 16]
+      num_res_channels: [8, 16]
+      num_res_layers: 1
+      downsample_parameters: [[2, 4, 1, 1], [2, 4, 1, 1]]
+      upsample_parameters: [[2, 4, 1, 1, 0], [2, 4, 1, 1, 0]]
+      num_embeddings: 32
+      embedding_dim: 4
+      cyclic_time: true
+    batch: 2
+    crop: 32
+    adversarial_start: 0.5
+    discriminator_channels: 4
+    discriminator_layers: 2
+decoder:
+  loop: {steps: 2, warmup_steps: 1, validate_every: 2, log_every: 1}
+  stage: {model: *codec, batch: 2, crop: 32, adversarial_start: 1.0, decoder_only: true, latent_noise: 0.2}
+latents: {quantised: false, augmentation: {copies: 2}}
+dit:
+  loop: {steps: 6, warmup_steps: 1, validate_every: 3, log_every: 1, save_every_s: 0}
+  stage:
+    model: {input_size: [2, 8, 8, 2], patch_size: [1, 2, 2, 1], in_channels: 4, hidden_size: 32, depth: 2, num_heads: 2,
+            class_dropout_prob: 0.2, num_classes: 2}
+    batch: 2
+    optimizer: muon
+    log_snr_mean: 0
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("training")
+    images = []
+    for index in range(5):
+        phantom = make_phantom(PhantomSpec(seed=index))
+        block = phantom.cine.array[::2][:8, 2:4]
+        rows = (block.shape[2] - 40) // 2
+        columns = (block.shape[3] - 40) // 2
+        cut = block[:, :, rows : rows + 40, columns : columns + 40].astype(float)
+        images.append(np.clip(255 * (cut - cut.min()) / np.ptp(cut), 0, 255))
+    pack = write_cines(
+        folder / "pack.npz",
+        np.stack(images).astype(np.uint8),
+        (1.5, 1.5, 10.0),
+        groups=["a", "b", "a", "b", "a"],
+        validation=[False] * 4 + [True],
+    )
+    (folder / "settings.yaml").write_text(SETTINGS)
+    return folder, pack
+
+
+@pytest.fixture(scope="module")
+def finished(place):
+    folder, pack = place
+    run = TrainingRun(read_config(folder / "settings.yaml"), pack, folder / "run")
+    assert run.train_all()
+    return run
+
+
+def weights(run: Path, stage: str) -> dict:
+    return load_checkpoint(checkpoints(run / stage)[-1])["modules"]
+
+
+def assert_same(first: dict, second: dict) -> None:
+    for module in first:
+        for name, value in first[module].items():
+            assert torch.equal(value, second[module][name]), f"{module}.{name}"
+
+
+def test_run_leaves_log_and_curves(finished):
+    for stage in ("vqgan", "decoder", "dit"):
+        lines = [json.loads(line) for line in (finished.folder / stage / "log.jsonl").read_text().splitlines()]
+        assert any("loss" in line for line in lines)
+        assert (finished.folder / stage / "curves.png").stat().st_size > 5000
+    scores = [line for line in map(json.loads, (finished.folder / "vqgan" / "log.jsonl").open()) if "val_psnr" in line]
+    assert {"val_psnr", "val_ssim", "val_motion_share"} <= set(scores[-1])
+
+
+def test_decoder_alone_leaves_codes_and_encoder(finished):
+    first, second = weights(finished.folder, "vqgan")["average"], weights(finished.folder, "decoder")["average"]
+    changed = {name.split(".")[0] for name in first if not torch.equal(first[name], second[name])}
+    assert changed == {"decoder"}
+
+
+@pytest.mark.parametrize("stage", ["vqgan", "dit"])
+def test_an_interrupted_run_goes_on_as_if_nothing_had_been(place, finished, tmp_path, stage):
+    """Every step is one piece: the resumed run ends with the same bits as the whole one."""
+    folder, pack = place
+    run = TrainingRun(read_config(folder / "settings.yaml"), pack, tmp_path / "pieces")
+    if stage == "dit":
+        run.folder.mkdir()
+        (run.folder / "latents.safetensors").write_bytes((finished.folder / "latents.safetensors").read_bytes())
+    pieces = 0
+    while not run.train(stage, minutes=1e-6 if pieces == 0 else 1e-4):
+        pieces += 1
+        assert pieces < 20
+    assert pieces >= 1
+    assert_same(weights(finished.folder, stage), weights(run.folder, stage))
+
+
+def test_damaged_last_checkpoint_falls_back_to_the_one_before(place, finished, tmp_path):
+    folder, pack = place
+    import shutil
+
+    shutil.copytree(finished.folder / "dit", tmp_path / "run" / "dit")
+    (tmp_path / "run" / "latents.safetensors").write_bytes((finished.folder / "latents.safetensors").read_bytes())
+    last = checkpoints(tmp_path / "run" / "dit")[-1]
+    part = next(last.glob("part-*"))
+    part.write_bytes(part.read_bytes()[:100])
+    run = TrainingRun(read_config(folder / "settings.yaml"), pack, tmp_path / "run")
+    run.train("dit")
+    assert_same(weights(finished.folder, "dit"), weights(run.folder, "dit"))
+
+
+def test_checkpoint_files_are_small_and_plain(tmp_path):
+    state = {"step": 3, "modules": {"net": {"w": torch.randn(3_000_000)}}, "optimizers": {"a": {"state": {0: {"m": torch.randn(2_000_000)}}}}}
+    path = save_checkpoint(tmp_path, 3, state)
+    assert max(p.stat().st_size for p in path.iterdir()) <= 16_000_000
+    assert {p.suffix for p in path.iterdir()} == {".safetensors", ".json"}
+    back = load_checkpoint(path)
+    assert torch.equal(back["modules"]["net"]["w"], state["modules"]["net"]["w"])
+    assert torch.equal(back["optimizers"]["a"]["state"][0]["m"], state["optimizers"]["a"]["state"][0]["m"])
+
+
+def test_compact_checkpoint_rounds_only_what_may_be_rounded(tmp_path):
+    w = torch.randn(1000)
+    state = {"modules": {"net": {"w": w}, "average": {"w": w}}, "optimizers": {"a": {"m": w}}}
+    back = load_checkpoint(save_checkpoint(tmp_path, 1, state, compact=True))
+    assert torch.equal(back["modules"]["net"]["w"], w)
+    torch.testing.assert_close(back["modules"]["average"]["w"], w, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(back["optimizers"]["a"]["m"], w, atol=0.02, rtol=0.01)
+
+
+def test_latents_hold_no_names_and_as_many_copies_as_asked(finished):
+    latents = read_latents(finished.folder / "latents.safetensors")
+    assert latents.latents.shape == (9, 4, 2, 8, 8, 2)
+    assert latents.validation.sum() == 1 and latents.cine.tolist().count(0) == 2
+    assert not torch.equal(latents.latents[0], latents.latents[latents.cine.tolist().index(0, 1)])
+
+
+def test_augmentation_is_one_draw_for_all_frames_and_slices():
+    frames = np.zeros((4, 3, 40, 40), np.uint8)
+    frames[:, :, 15:18, 22:26] = 200
+    made = augmented(frames, 32, np.random.default_rng(1), LatentAugmentation())
+    assert made.shape == (4, 3, 32, 32) and made.max() > 0
+    for t in range(4):
+        for z in range(3):
+            np.testing.assert_array_equal(made[t, z], made[0, 0])
+
+
+def test_codec_scores_see_lost_motion():
+    """A codec that shows end-diastole for ever has a fair PSNR and no motion."""
+    phantom = make_phantom(PhantomSpec(seed=3))
+    block = phantom.cine.array.astype(np.float32)
+    block = 2 * (block - block.min()) / np.ptp(block) - 1
+    real = torch.from_numpy(block[:, 3:5].transpose(1, 2, 3, 0).copy())[:, None]
+    still = real[..., :1].expand_as(real).contiguous()
+    assert codec_scores(real, real)["motion_share"] == pytest.approx(1.0)
+    scores = codec_scores(still, real)
+    assert scores["motion_share"] == 0.0 and scores["psnr"] > 15
+
+
+def test_run_becomes_a_bundle_that_generates(finished, tmp_path):
+    from CardioDiTLib.generation.generator import Generator
+    from CardioDiTLib.generation.request import GenerationRequest
+    from CardioDiTLib.training.export import export_bundle
+
+    bundle = export_bundle(finished.config, finished.folder, tmp_path / "tiny", storage="int8")
+    result = Generator.from_bundle(bundle, device="cpu", precision="fp32").generate(
+        GenerationRequest(steps=2, pathology="a", seed=1)
+    )[0]
+    assert result.cine.shape == (8, 2, 32, 32)
+
+
+def test_missing_latents_and_packs_that_do_not_fit_are_told(place, tmp_path):
+    folder, pack = place
+    run = TrainingRun(read_config(folder / "settings.yaml"), pack, tmp_path / "empty")
+    with pytest.raises(CardioDiTError, match="no latents"):
+        run.train("dit")
+    other = write_cines(tmp_path / "other.npz", np.zeros((1, 4, 2, 40, 40), np.uint8), (1.5, 1.5, 10.0))
+    with pytest.raises(CardioDiTError, match="4 frames"):
+        TrainingRun(read_config(folder / "settings.yaml"), other, tmp_path / "x").train("vqgan")
+    assert read_pack(pack).images.shape[1] == 8
+
+
+def test_two_ranks_end_with_the_same_weights(place, finished, tmp_path):
+    """torchrun with two processes: gradients are averaged, and rank 0 alone validates without a hang."""
+    folder, pack = place
+    run = tmp_path / "ranks"
+    run.mkdir()
+    (run / "latents.safetensors").write_bytes((finished.folder / "latents.safetensors").read_bytes())
+    script = tmp_path / "rank.py"
+    script.write_text(
+        "import sys, torch\n"
+        "torch.set_num_threads(1)\n"
+        "from safetensors.torch import save_file\n"
+        "from CardioDiTLib.training.config import read_config\n"
+        "from CardioDiTLib.training.dit_stage import DitStage\n"
+        "from CardioDiTLib.training.latents import read_latents\n"
+        "from CardioDiTLib.training.loop import Trainer\n"
+        "config = read_config(sys.argv[1]).dit\n"
+        "stage = DitStage(config.stage, read_latents(sys.argv[2] + '/latents.safetensors'))\n"
+        "trainer = Trainer(stage, config.loop, sys.argv[2] + '/dit')\n"
+        "trainer.run()\n"
+        "save_file({n: p.detach().clone() for n, p in stage.model.named_parameters()}, f'{sys.argv[2]}/rank{trainer.rank}.safetensors')\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    done = subprocess.run(
+        [*command, str(folder / "settings.yaml"), str(run)], env=environment, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    from safetensors.torch import load_file
+
+    first, second = (load_file(run / f"rank{rank}.safetensors") for rank in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    alone = weights(finished.folder, "dit")["dit"]
+    assert any(not torch.equal(first[name], alone[name]) for name in first), "two ranks see twice the data"
