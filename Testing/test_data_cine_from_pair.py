@@ -26,7 +26,9 @@ SPACING = (1.4, 1.4, 10.0)
 
 
 def heart(lv_radius: float, turn_deg: float, slices: int = 8, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
-    """A made-up stack, base first: image and labels; the RV lies in the direction turn_deg (from +x towards +y) of the LV."""
+    """A made-up stack, base first: image and labels; the RV lies in the direction turn_deg (from +x towards +y) of
+    the LV.
+    """
     rows, columns = np.mgrid[0:size, 0:size].astype(float)
     angle = np.radians(turn_deg)
     labels = np.zeros((slices, size, size), np.uint8)
@@ -129,7 +131,9 @@ def test_turn_and_affine_lead_back_to_the_source(pair):
 
 @pytest.mark.parametrize("turn", [90.0, 330.0])
 def test_any_turn_gives_the_same_posed_heart(turn):
-    made = pose_pair(*(heart(22, turn)[0], heart(14, turn)[0], heart(22, turn)[1], heart(14, turn)[1]), affine(), size=100, slices=4)
+    made = pose_pair(
+        *(heart(22, turn)[0], heart(14, turn)[0], heart(22, turn)[1], heart(14, turn)[1]), affine(), size=100, slices=4
+    )
     rv = np.nonzero(made.labels[0, 3] == 1)
     lv = np.nonzero(made.labels[0, 3] == 3)
     assert rv[1].mean() < lv[1].mean() - 10

@@ -14,7 +14,7 @@ RECIPES = sorted((Path(__file__).parents[1] / "Resources" / "Training").glob("*.
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipes_are_valid(path):
-    from CardioDiTLib.models import DiT4D, VQGAN
+    from CardioDiTLib.models import VQGAN, DiT4D
 
     config = read_config(path)
     codec = VQGAN(**config.vqgan.stage.model)

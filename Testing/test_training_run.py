@@ -1,4 +1,6 @@
-"""A whole tiny training: codec, latents, transformer, bundle; interrupted and resumed; losses that fall; motion that is asked for."""
+"""A whole tiny training: codec, latents, transformer, bundle; interrupted and resumed; losses that fall; motion that
+is asked for.
+"""
 
 from __future__ import annotations
 
@@ -142,7 +144,11 @@ def test_damaged_last_checkpoint_falls_back_to_the_one_before(place, finished, t
 
 
 def test_checkpoint_files_are_small_and_plain(tmp_path):
-    state = {"step": 3, "modules": {"net": {"w": torch.randn(3_000_000)}}, "optimizers": {"a": {"state": {0: {"m": torch.randn(2_000_000)}}}}}
+    state = {
+        "step": 3,
+        "modules": {"net": {"w": torch.randn(3_000_000)}},
+        "optimizers": {"a": {"state": {0: {"m": torch.randn(2_000_000)}}}},
+    }
     path = save_checkpoint(tmp_path, 3, state)
     assert max(p.stat().st_size for p in path.iterdir()) <= 16_000_000
     assert {p.suffix for p in path.iterdir()} == {".safetensors", ".json"}
@@ -214,7 +220,7 @@ def test_missing_latents_and_packs_that_do_not_fit_are_told(place, tmp_path):
 
 def test_two_ranks_end_with_the_same_weights(place, finished, tmp_path):
     """torchrun with two processes: gradients are averaged, and rank 0 alone validates without a hang."""
-    folder, pack = place
+    folder, _ = place
     run = tmp_path / "ranks"
     run.mkdir()
     (run / "latents.safetensors").write_bytes((finished.folder / "latents.safetensors").read_bytes())
@@ -231,12 +237,17 @@ def test_two_ranks_end_with_the_same_weights(place, finished, tmp_path):
         "stage = DitStage(config.stage, read_latents(sys.argv[2] + '/latents.safetensors'))\n"
         "trainer = Trainer(stage, config.loop, sys.argv[2] + '/dit')\n"
         "trainer.run()\n"
-        "save_file({n: p.detach().clone() for n, p in stage.model.named_parameters()}, f'{sys.argv[2]}/rank{trainer.rank}.safetensors')\n"
+        "state = {n: p.detach().clone() for n, p in stage.model.named_parameters()}\n"
+        "save_file(state, f'{sys.argv[2]}/rank{trainer.rank}.safetensors')\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     done = subprocess.run(
-        [*command, str(folder / "settings.yaml"), str(run)], env=environment, capture_output=True, text=True, timeout=240
+        [*command, str(folder / "settings.yaml"), str(run)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     from safetensors.torch import load_file

@@ -1,4 +1,6 @@
-"""ACDC (Bernard et al., IEEE TMI 2018): reading the ED/ES volumes and expert labels, and making one training pack of them."""
+"""ACDC (Bernard et al., IEEE TMI 2018): reading the ED/ES volumes and expert labels, and making one training pack of
+them.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ GROUPS = {
     "MINF": "previous myocardial infarction",
     "RV": "abnormal right ventricle",
 }
-ABOUT = "Made from ACDC ED/ES volumes (Bernard et al., IEEE TMI 2018), CC BY-NC-SA 4.0: research only, not to be shared as images."
+ABOUT = (
+    "Made from ACDC ED/ES volumes (Bernard et al., IEEE TMI 2018), CC BY-NC-SA 4.0: "
+    "research only, not to be shared as images."
+)
 # Two of every sixteen patients of a group are kept aside, the same ones every time.
 KEPT_ASIDE_EVERY, KEPT_ASIDE_PLACE = 8, 7
 
@@ -33,8 +38,9 @@ def read_pair(folder: Path, name: str, row: dict[str, str], size: int) -> PosedP
         path = folder / f"{name}_{part}.nii.gz"
         try:
             image = nib.load(path)
+            assert isinstance(image, nib.Nifti1Image)  # the suffix says so
             volumes[part] = np.asarray(image.dataobj).T
-            spacing = tuple(float(v) for v in image.header.get_zooms()[:3])  # type: ignore[attr-defined]
+            spacing = tuple(float(v) for v in image.header.get_zooms()[:3])
         except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
             raise CardioDiTError(f"'{path.name}' is missing or cannot be read.", "Check the ACDC folder.") from error
     frames = int(float(row["n_frames"]))
@@ -62,7 +68,8 @@ def make_pack(
     Args:
         source: Folder with `metadata.csv` (pid, pathology, n_frames, ed_frame, es_frame) and the volumes.
         destination: The `.npz` pack.
-        size: Rows and columns that are kept, pixels of 1.5 mm; 12 pixels more than the grid on every side leave room for augmentation.
+        size: Rows and columns that are kept, pixels of 1.5 mm; 12 pixels more than the grid on every side leave room
+            for augmentation.
         progress: Called with (done, of).
 
     Raises:
@@ -71,7 +78,9 @@ def make_pack(
     source = Path(source)
     table = source / "metadata.csv"
     if not table.is_file():
-        raise CardioDiTError(f"'{source}' has no metadata.csv.", "Give the folder with the ACDC volumes and their table.")
+        raise CardioDiTError(
+            f"'{source}' has no metadata.csv.", "Give the folder with the ACDC volumes and their table."
+        )
     with open(table, newline="", encoding="utf-8") as stream:
         rows = sorted(csv.DictReader(stream), key=lambda row: (row["pathology"], row["pid"]))
     pairs, aside = [], []

@@ -28,10 +28,10 @@ def make_pack(
     keep_aside: float = 0.125,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Makes a pack of every cine in a folder: heart centred, base first, one cycle, frame 0 end-diastole where it can be told.
+    """Makes a pack of every cine in a folder: heart centred, base first, one cycle, frame 0 end-diastole if it shows.
 
-    A table `groups.csv` with the columns `file` and `group` gives pathology groups; without it all cines are of one group. Cines are not turned in plane: only labels tell how
-    far (see `cine_from_pair`).
+    A table `groups.csv` with the columns `file` and `group` gives pathology groups; without it all cines are of one
+    group. Cines are not turned in plane: only labels tell how far (see `cine_from_pair`).
 
     Args:
         folder: Files that `load_cine` reads.
@@ -46,7 +46,9 @@ def make_pack(
     folder = Path(folder)
     paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name.lower().endswith(SUFFIXES))
     if not paths:
-        raise CardioDiTError(f"There is no cine in '{folder}'.", f"Give a folder with files ending in {', '.join(SUFFIXES)}.")
+        raise CardioDiTError(
+            f"There is no cine in '{folder}'.", f"Give a folder with files ending in {', '.join(SUFFIXES)}."
+        )
     groups = _groups(folder / "groups.csv", paths)
     grid = ModelGrid(slices=slices, height=size, width=size, frames=frames, spacing_mm=spacing)
     images = np.empty((len(paths), frames, slices, size, size), np.uint8)
@@ -65,7 +67,14 @@ def make_pack(
     every = max(2, round(1 / keep_aside)) if keep_aside > 0 else len(paths) + 1
     aside = [index % every == every - 1 for index in range(len(paths))]
     return write_cines(
-        destination, images, spacing, groups=groups, validation=aside, slice_valid=valid, cycle_s=cycles, about="Whole cines."
+        destination,
+        images,
+        spacing,
+        groups=groups,
+        validation=aside,
+        slice_valid=valid,
+        cycle_s=cycles,
+        about="Whole cines.",
     )
 
 
@@ -76,5 +85,7 @@ def _groups(table: Path, paths: list[Path]) -> list[str] | None:
         known = {row["file"]: row["group"] for row in csv.DictReader(stream)}
     missing = [path.name for path in paths if path.name not in known]
     if missing:
-        raise CardioDiTError(f"groups.csv does not name '{missing[0]}'.", "Add a line for every file, or remove the table.")
+        raise CardioDiTError(
+            f"groups.csv does not name '{missing[0]}'.", "Add a line for every file, or remove the table."
+        )
     return [known[path.name] for path in paths]

@@ -1,8 +1,9 @@
 """Training cines from an end-diastolic and an end-systolic volume with labels (the form in which ACDC is published).
 
-Every patient is brought into one pose: heart centred, turned in plane so that the right ventricle lies on the left of the image, base first. The turn is
-recorded (`PosedPair.turn_deg`, `PosedPair.affine`) so that a cine can be turned back. Brightness is levelled between slices, because in some files every slice was
-scaled by itself. Motion comes from `motion.register_planes`, guided by the image and by distances to the labelled borders.
+Every patient is brought into one pose: heart centred, turned in plane so that the right ventricle lies on the left of
+the image, base first. The turn is recorded (`PosedPair.turn_deg`, `PosedPair.affine`) so that a cine can be turned
+back. Brightness is levelled between slices, because in some files every slice was scaled by itself. Motion comes from
+`motion.register_planes`, guided by the image and by distances to the labelled borders.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class PosedPair:
     group: str
 
     def frames(self, count: int = 16) -> tuple[np.ndarray, np.ndarray]:
-        """Images (T, Z, Y, X) uint8 and labels (T, Z, Y, X) uint8 over one cycle; frame 0 is ED, ES falls on a frame."""
+        """Images and labels, (T, Z, Y, X) uint8 each, over one cycle; frame 0 is ED, ES falls on a frame."""
         peak = round(self.systole * count) / count
         curve = contraction_curve(count, peak)
         soft = np.stack([(self.labels == label).astype(np.float32) for label in (0, *LABELS)], axis=1)
@@ -91,7 +92,9 @@ def find_turn(labels: np.ndarray, spacing: tuple[float, float, float]) -> float:
         z for z in range(labels.shape[0]) if (labels[z] == RIGHT_VENTRICLE).sum() > 20 and (labels[z] >= 2).sum() > 20
     ]
     if not both:
-        raise CardioDiTError("No slice shows both ventricles in the labels.", "Check that 1 is RV, 2 myocardium, 3 LV cavity.")
+        raise CardioDiTError(
+            "No slice shows both ventricles in the labels.", "Check that 1 is RV, 2 myocardium, 3 LV cavity."
+        )
     # The middle half of the ventricle: at the base the outflow tract, at the apex few pixels decide.
     quarter = len(both) // 4
     middle = both[quarter : max(len(both) - quarter, quarter + 1)]
@@ -114,8 +117,9 @@ def base_is_last(labels: np.ndarray) -> bool:
 def choose_slices(labels: np.ndarray, spacing_z: float, slices: int, grid_z: float) -> tuple[np.ndarray, np.ndarray]:
     """Fractional source slice of every grid slice, base first, and whether the stack really has it.
 
-    The grid starts at the most basal slice with LV cavity. A ventricle longer than the grid loses its most basal slice first (outflow tract), then
-    the apical tip, in turn. Slices that lie on the source's own are taken as they are: no interpolation where none is needed.
+    The grid starts at the most basal slice with LV cavity. A ventricle longer than the grid loses its most basal
+    slice first (outflow tract), then the apical tip, in turn. Slices that lie on the source's own are taken as they
+    are: no interpolation where none is needed.
     """
     shown = np.nonzero((labels == LEFT_VENTRICLE).any(axis=(1, 2)))[0]
     if len(shown) == 0:
@@ -215,7 +219,8 @@ def pose_pair(
     """
     if not (ed.shape == es.shape == ed_labels.shape == es_labels.shape) or ed.ndim != 3:
         raise CardioDiTError(
-            f"The four volumes of a pair differ in shape: {ed.shape}, {es.shape}, {ed_labels.shape}, {es_labels.shape}.",
+            f"The four volumes of a pair differ in shape: {ed.shape}, {es.shape}, "
+            f"{ed_labels.shape}, {es_labels.shape}.",
             "Give ED and ES volumes and their labels on one grid.",
         )
     source_spacing = tuple(float(v) for v in np.linalg.norm(affine[:3, :3], axis=0))

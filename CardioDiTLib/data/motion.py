@@ -1,13 +1,15 @@
 """Dense in-plane motion between two cardiac phases, and cines made from it.
 
-A cine needs many frames; some public data sets publish only end-diastole (ED) and end-systole (ES). This module finds, slice by slice,
-where each ED pixel lies at ES, and walks along that path to make every frame between.
+A cine needs many frames; some public data sets publish only end-diastole (ED) and end-systole (ES). This module
+finds, slice by slice, where each ED pixel lies at ES, and walks along that path to make every frame between.
 
-The registration is multi-channel demons (Thirion, Med. Image Anal. 1998; the active variant's force with both images' gradients: Wang et al.,
-Phys. Med. Biol. 2005) with fluid and elastic Gaussian regularisation (Vercauteren et al., NeuroImage 2009, without the exponential map: displacements
-here stay far below folding, which `minimum_jacobian` checks).
+The registration is multi-channel demons (Thirion, Med. Image Anal. 1998; the active variant's force with both images'
+gradients: Wang et al., Phys. Med. Biol. 2005) with fluid and elastic Gaussian regularisation (Vercauteren et al.,
+NeuroImage 2009, without the exponential map: displacements here stay far below folding, which `minimum_jacobian`
+checks).
 
-Shapes: planes are (Z, Y, X) or with channels (C, Z, Y, X); displacements are (2, Z, Y, X), in pixels, axis 0 = (dy, dx).
+Shapes: planes are (Z, Y, X) or with channels (C, Z, Y, X); displacements are (2, Z, Y, X), in pixels, axis 0 = (dy,
+dx).
 """
 
 from __future__ import annotations
@@ -101,7 +103,8 @@ def register_planes(
 
     Args:
         fixed, moving: (C, Z, Y, X) float channels on comparable scales (image, signed distances, ...).
-        weights: (C, Z) weight of each channel in each slice; 0 where a channel means nothing (a structure absent in one phase).
+        weights: (C, Z) weight of each channel in each slice; 0 where a channel means nothing (a structure absent in
+            one phase).
         factors: Shrink factors, coarse to fine.
         iterations: Demons iterations at each factor.
         fluid_sigma: Gaussian over each update, pixels of the level.
@@ -152,7 +155,8 @@ def invert_partial(displacement: np.ndarray, fraction: float, iterations: int = 
 def interpolate_phase(first: np.ndarray, second: np.ndarray, displacement: np.ndarray, fraction: float) -> np.ndarray:
     """The stack at a fraction of the way from `first` (0) to `second` (1).
 
-    Both ends are brought to the same material points and mixed by the fraction, so fraction 0 and 1 return the two inputs.
+    Both ends are brought to the same material points and mixed by the fraction, so fraction 0 and 1 return the two
+    inputs.
 
     Args:
         first, second: (..., Z, Y, X) images or soft labels at the two phases.
@@ -162,7 +166,8 @@ def interpolate_phase(first: np.ndarray, second: np.ndarray, displacement: np.nd
     if fraction <= 0:
         return first.astype(np.float32)
     back = invert_partial(displacement, fraction)
-    # A point seen at y in this frame was at y + back in the first phase and will be at y + back + u(y + back) in the second.
+    # A point seen at y in this frame was at y + back in the first phase and will be at y + back + u(y + back) in the
+    # second.
     ahead = back + warp_planes(displacement, back)
     return (1 - fraction) * warp_planes(first, back) + fraction * warp_planes(second, ahead)
 
@@ -170,8 +175,9 @@ def interpolate_phase(first: np.ndarray, second: np.ndarray, displacement: np.nd
 def contraction_curve(frames: int, systole: float, atrial_share: float = 0.22) -> np.ndarray:
     """Share of the way from ED to ES at each of `frames` equally spaced phases of one cycle.
 
-    Shape of a normal left-ventricular volume curve: smooth ejection up to `systole`, rapid early filling, diastasis, atrial filling that ends at ED.
-    Frame 0 is ED (0) and the curve is periodic: the phase after the last frame is ED again.
+    Shape of a normal left-ventricular volume curve: smooth ejection up to `systole`, rapid early filling, diastasis,
+    atrial filling that ends at ED. Frame 0 is ED (0) and the curve is periodic: the phase after the last frame is ED
+    again.
 
     Args:
         frames: Number of frames.

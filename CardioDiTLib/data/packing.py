@@ -1,7 +1,7 @@
 """One packed file with everything that training needs: posed cines, labels, groups, split. No patient's name is in it.
 
-Two kinds of entries fit in one pack: an ED/ES pair with its motion (frames are made when the pack is opened; 100 patients then take less than 40 MB), or the
-frames themselves where a true 4D cine is at hand.
+Two kinds of entries fit in one pack: an ED/ES pair with its motion (frames are made when the pack is opened; 100
+patients then take less than 40 MB), or the frames themselves where a true 4D cine is at hand.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ MOTION_STEP_PX = 0.2
 
 def _pack_labels(labels: np.ndarray) -> np.ndarray:
     """Four labels a byte."""
-    flat = labels.reshape(-1).astype(np.uint8)
-    flat = np.concatenate([flat, np.zeros(-len(flat) % 4, np.uint8)]).reshape(-1, 4)
+    padding = np.zeros(-labels.size % 4, np.uint8)
+    flat = np.concatenate([labels.reshape(-1).astype(np.uint8), padding]).reshape(-1, 4)
     return flat[:, 0] | (flat[:, 1] << 2) | (flat[:, 2] << 4) | (flat[:, 3] << 6)
 
 
@@ -138,7 +138,7 @@ def _write(path: Path, header: dict, arrays: dict[str, np.ndarray]) -> Path:
     try:
         with open(partial, "wb") as stream:
             text = np.frombuffer(json.dumps(header).encode(), np.uint8)
-            np.savez_compressed(stream, header=text, **arrays)
+            np.savez_compressed(stream, header=text, **arrays)  # type: ignore[arg-type]  # arrays by name
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -146,7 +146,7 @@ def _write(path: Path, header: dict, arrays: dict[str, np.ndarray]) -> Path:
 
 
 def read_pack(path: str | Path, frames: int = 16, cache: bool = True) -> PackedCines:
-    """Opens a pack; frames of ED/ES pairs are made once and kept beside it (`<name>.frames<T>.npz`) where that folder can be written.
+    """Opens a pack; frames of ED/ES pairs are made once and kept beside it (`<name>.frames<T>.npz`) if possible.
 
     Args:
         path: The `.npz` file.
@@ -162,9 +162,13 @@ def read_pack(path: str | Path, frames: int = 16, cache: bool = True) -> PackedC
             arrays = {name: archive[name] for name in archive.files}
         header = json.loads(arrays.pop("header").tobytes().decode())
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise CardioDiTError(f"'{path.name}' cannot be read as a training pack.", "Make it with 'cardiodit prepare'.") from error
+        raise CardioDiTError(
+            f"'{path.name}' cannot be read as a training pack.", "Make it with 'cardiodit prepare'."
+        ) from error
     if header.get("format") != FORMAT or header.get("version", 0) > VERSION:
-        raise CardioDiTError(f"'{path.name}' is no pack that this version can read.", "Make it anew with 'cardiodit prepare'.")
+        raise CardioDiTError(
+            f"'{path.name}' is no pack that this version can read.", "Make it anew with 'cardiodit prepare'."
+        )
     labels: np.ndarray | None
     if header["kind"] == "pairs":
         images, labels = _made_frames(path, header, arrays, frames, cache)

@@ -1,7 +1,8 @@
 """Convolutions over (H, W, T) that treat time as a circle.
 
-A cine shows one period of a heart beat, so the frame after the last is the first. Zero padding in time tells a network otherwise and makes the join of last and first
-frame rougher than any other. The classes below replace `nn.Conv3d` and `nn.ConvTranspose3d` in place; parameters and their names stay the same.
+A cine shows one period of a heart beat, so the frame after the last is the first. Zero padding in time tells a
+network otherwise and makes the join of last and first frame rougher than any other. The classes below replace
+`nn.Conv3d` and `nn.ConvTranspose3d` in place; parameters and their names stay the same.
 """
 
 from __future__ import annotations
@@ -17,11 +18,17 @@ def _pad_cycle(x: torch.Tensor, amount: int) -> torch.Tensor:
     return torch.cat([x[..., -amount:], x, x[..., :amount]], dim=-1) if amount else x
 
 
+def _numbers(values: str | tuple[int, ...]) -> tuple[int, ...]:
+    """Padding and the like as numbers; `make_cyclic` lets no padding by name through."""
+    assert not isinstance(values, str)
+    return values
+
+
 class CyclicConv3d(nn.Conv3d):
     """`nn.Conv3d` with zero padding in H and W and circular padding in T."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        height, width, time = (int(p) for p in tuple(self.padding))
+        height, width, time = _numbers(self.padding)
         padded = _pad_cycle(input, time)
         return F.conv3d(padded, self.weight, self.bias, self.stride, (height, width, 0), self.dilation, self.groups)
 
@@ -36,7 +43,7 @@ class CyclicConvTranspose3d(nn.ConvTranspose3d):
             self.weight,
             self.bias,
             self.stride,
-            self.padding,
+            _numbers(self.padding),
             self.output_padding,
             self.groups,
             self.dilation,
@@ -52,14 +59,19 @@ def make_cyclic(module: nn.Module) -> nn.Module:
     """
     for part in module.modules():
         if type(part) is nn.Conv3d:
+            if isinstance(part.padding, str) or part.padding_mode != "zeros":
+                raise CardioDiTError(
+                    "Cyclic time needs convolutions padded with zeros by a number.", "Switch cyclic_time off."
+                )
             part.__class__ = CyclicConv3d
         elif type(part) is nn.ConvTranspose3d:
             kernel, stride, padding, dilation, extra = (
-                int(v[-1]) for v in (part.kernel_size, part.stride, tuple(part.padding), part.dilation, part.output_padding)
+                _numbers(v)[-1]
+                for v in (part.kernel_size, part.stride, part.padding, part.dilation, part.output_padding)
             )
             if kernel - 2 * padding != stride or padding > stride or dilation != 1 or extra != 0:
                 raise CardioDiTError(
-                    "Cyclic time needs transposed convolutions that turn n latents into exactly n times the stride in frames.",
+                    "Cyclic time needs transposed convolutions that turn n latents into n times the stride in frames.",
                     "Use kernel 4, stride 2, padding 1, or switch cyclic_time off.",
                 )
             part.__class__ = CyclicConvTranspose3d

@@ -13,9 +13,10 @@ from CardioDiTLib.errors import CardioDiTError
 class LatentScale(nn.Module):
     """Centres and scales latents (B, C, Z, H, W, T).
 
-    The published system divides by one number. Here every channel has its own mean and standard deviation; the mean may be given for every place (the average heart,
-    where all training cines share a pose), and time may first be turned into its Fourier-like modes (an orthonormal cosine transform), so
-    that the small differences between frames, in which the motion lies, have a scale of their own.
+    The published system divides by one number. Here every channel has its own mean and standard deviation; the mean
+    may be given for every place (the average heart, where all training cines share a pose), and time may first be
+    turned into its Fourier-like modes (an orthonormal cosine transform), so that the small differences between
+    frames, in which the motion lies, have a scale of their own.
 
     Args:
         mean: Broadcasts against (C, Z, H, W, T).
@@ -39,7 +40,9 @@ class LatentScale(nn.Module):
                 "Give both as (C, Z, H, W, T), with 1 where they do not vary.",
             )
         if not bool((std > 0).all()) or not bool(torch.isfinite(mean).all()):
-            raise CardioDiTError("The scale of the latents is not positive or not finite.", "Compute it from latents that vary.")
+            raise CardioDiTError(
+                "The scale of the latents is not positive or not finite.", "Compute it from latents that vary."
+            )
         self.register_buffer("mean", mean.float())
         self.register_buffer("std", std.float())
         self.modes = modes
@@ -51,7 +54,13 @@ class LatentScale(nn.Module):
 
     @classmethod
     def fit(
-        cls, latents: torch.Tensor, valid: torch.Tensor | None = None, *, place_mean: bool = False, modes: bool = False, power: float = 1.0
+        cls,
+        latents: torch.Tensor,
+        valid: torch.Tensor | None = None,
+        *,
+        place_mean: bool = False,
+        modes: bool = False,
+        power: float = 1.0,
     ) -> LatentScale:
         """Statistics of a set of latents.
 
@@ -60,7 +69,8 @@ class LatentScale(nn.Module):
             valid: (N, Z) bool; slices to count.
             place_mean: A mean for every place instead of one a channel.
             modes: Scale the modes in time one by one.
-            power: 1 brings every mode to spread 1; below 1 leaves the weak modes weaker (spread to the power 1 - power).
+            power: 1 brings every mode to spread 1; below 1 leaves the weak modes weaker (spread to the power 1 -
+                power).
         """
         x = to_modes(latents) if modes else latents
         keep = torch.ones(x.shape[0], x.shape[2], dtype=torch.bool) if valid is None else valid

@@ -1,7 +1,7 @@
 """Checkpoints of a training run: safetensors files of bounded size and one JSON file; nothing in them is pickled.
 
-A checkpoint is a folder `step-<n>/` with `state.json` and `part-<k>.safetensors`, written under a temporary name and renamed, so that a kill at any moment leaves
-the last whole one.
+A checkpoint is a folder `step-<n>/` with `state.json` and `part-<k>.safetensors`, written under a temporary name and
+renamed, so that a kill at any moment leaves the last whole one.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, compact: 
         folder: Folder of the run.
         step: Number of steps done.
         state: Nest of dicts, lists, numbers, strings and tensors.
-        compact: Optimizer moments and averaged weights in half precision, so that a run fits through a narrow door; the run then goes on
-            from very slightly rounded numbers instead of exactly the same ones.
+        compact: Optimizer moments and averaged weights in half precision, so that a run fits through a narrow door;
+            the run then goes on from very slightly rounded numbers instead of exactly the same ones.
         keep: Checkpoints to keep.
     """
     tensors: dict[str, torch.Tensor] = {}
@@ -103,8 +103,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         for index in range(head["parts"]):
             tensors.update(load_file(path / f"part-{index:02d}.safetensors"))
     except Exception as error:
-        raise CardioDiTError(f"The checkpoint '{path.name}' cannot be read.", "Remove it; the run goes on from the one before.") from error
+        raise CardioDiTError(
+            f"The checkpoint '{path.name}' cannot be read.", "Remove it; the run goes on from the one before."
+        ) from error
     tensors = {
-        name: tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor for name, tensor in tensors.items()
+        name: tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+        for name, tensor in tensors.items()
     }
     return _restore(head["skeleton"], tensors)

@@ -1,4 +1,6 @@
-"""Settings of a training run: one YAML file with a section a stage, read into dataclasses; an unknown or mistyped key is an error."""
+"""Settings of a training run: one YAML file with a section a stage, read into dataclasses; an unknown or mistyped key
+is an error.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,9 @@ def read_config(path: str | Path) -> TrainingConfig:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CardioDiTError(f"The settings '{path.name}' cannot be read.", "Give a YAML file as in Resources/Training.") from error
+        raise CardioDiTError(
+            f"The settings '{path.name}' cannot be read.", "Give a YAML file as in Resources/Training."
+        ) from error
     if not isinstance(raw, Mapping):
         raise CardioDiTError(f"'{path.name}' holds no settings.", "Give a YAML file as in Resources/Training.")
     known = {"name", "grid", "vqgan", "decoder", "latents", "dit"}
@@ -105,7 +109,8 @@ def read_config(path: str | Path) -> TrainingConfig:
 def _stage(raw: Mapping[str, Any], kind: type, where: str) -> StageSettings:
     _check_keys(raw, {"loop", "stage"}, where)
     return StageSettings(
-        loop=_build(LoopConfig, raw.get("loop") or {}, f"{where}.loop"), stage=_build(kind, raw.get("stage") or {}, f"{where}.stage")
+        loop=_build(LoopConfig, raw.get("loop") or {}, f"{where}.loop"),
+        stage=_build(kind, raw.get("stage") or {}, f"{where}.stage"),
     )
 
 

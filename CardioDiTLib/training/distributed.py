@@ -37,7 +37,8 @@ def same_start(modules: Iterable[nn.Module]) -> None:
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Mean of the gradients over all ranks.
 
-    Done by hand instead of with DistributedDataParallel: its forward broadcasts buffers, so rank 0 alone could not validate.
+    Done by hand instead of with DistributedDataParallel: its forward broadcasts buffers, so rank 0 alone could not
+    validate.
     """
     if not distributed.is_initialized():
         return

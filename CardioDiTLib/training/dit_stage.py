@@ -33,7 +33,8 @@ class DitStageConfig:
         batch: Cines a step and rank.
         accumulate: Batches a step.
         loss: `huber` (smooth L1, as published) or `mse`.
-        log_snr_mean, log_snr_sd: Normal distribution of the noise level; None for the mean draws times uniformly (as published).
+        log_snr_mean, log_snr_sd: Normal distribution of the noise level; None for the mean draws times uniformly (as
+            published).
         log_snr_spread: Share of draws that are uniform over the whole range instead.
         heart_floor: Weight of the loss far from the heart; 1 weighs all places alike.
         optimizer: `muon` (for the matrices of the blocks, AdamW for the rest) or `adamw`.
@@ -104,7 +105,7 @@ class DitStage:
                 plain.append(parameter)
             else:
                 others.append(parameter)
-        groups = [{"params": others}, {"params": plain, "weight_decay": 0.0}]
+        groups: list[dict[str, Any]] = [{"params": others}, {"params": plain, "weight_decay": 0.0}]
         made: dict[str, torch.optim.Optimizer] = {
             "adamw": torch.optim.AdamW(groups, config.lr, betas=config.betas, weight_decay=config.weight_decay)
         }
@@ -127,7 +128,14 @@ class DitStage:
         return self.schedule.t_of_log_snr(level.clamp(low, high))
 
     def _loss(
-        self, model: nn.Module, x0: torch.Tensor, groups: torch.Tensor, valid: torch.Tensor, t: torch.Tensor, noise: torch.Tensor, context: StepContext
+        self,
+        model: nn.Module,
+        x0: torch.Tensor,
+        groups: torch.Tensor,
+        valid: torch.Tensor,
+        t: torch.Tensor,
+        noise: torch.Tensor,
+        context: StepContext,
     ) -> torch.Tensor:
         """Loss of each cine, (B,)."""
         device = context.device
@@ -143,7 +151,11 @@ class DitStage:
         with context.autocast():
             made = model(seen, t.float().to(device), labels)
         made = made[:, : wanted.shape[1]].float()
-        each = F.smooth_l1_loss(made, wanted, reduction="none") if self.config.loss == "huber" else (made - wanted).square()
+        each = (
+            F.smooth_l1_loss(made, wanted, reduction="none")
+            if self.config.loss == "huber"
+            else (made - wanted).square()
+        )
         weight = self.place_weight.to(device) * valid.to(device)[:, None, :, None, None, None]
         return (each * weight).sum((1, 2, 3, 4, 5)) / weight.expand_as(each).sum((1, 2, 3, 4, 5)).clamp(min=1)
 
@@ -183,9 +195,14 @@ class DitStage:
 
     @torch.no_grad()
     def validate(self, context: StepContext) -> dict[str, float]:
-        """Loss of the averaged weights at five noise levels: on cines kept aside, and on as many training cines (what is learned by heart shows as a gap)."""
+        """Loss of the averaged weights at five noise levels: on cines kept aside, and on as many training cines (what
+        is learned by heart shows as a gap).
+        """
         scores: dict[str, float] = {}
-        sets = {"": self.validation_index, "seen_": torch.as_tensor(self.train_index[: max(len(self.validation_index), 1)])}
+        sets = {
+            "": self.validation_index,
+            "seen_": torch.as_tensor(self.train_index[: max(len(self.validation_index), 1)]),
+        }
         for prefix, index in sets.items():
             if len(index) == 0:
                 continue

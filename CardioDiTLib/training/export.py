@@ -35,8 +35,9 @@ def export_bundle(
         config: The run's settings.
         folder: The run's folder.
         destination: Folder of the bundle.
-        describe: JSON with the texts and numbers that only a person knows: version, title, description, licence, training_data, spacing_mm, cycle_s, presets,
-            class_titles, references, eval_metrics, audit, authors, copyright.
+        describe: JSON with the texts and numbers that only a person knows: version, title, description, licence,
+            training_data, spacing_mm, cycle_s, presets, class_titles, references, eval_metrics, audit, authors,
+            copyright.
         card: Markdown of the model card; `{duration}` and the like are not filled in.
         storage: Weights at rest: fp32, fp16 or int8 (a scale for each output channel).
         overwrite: Replace a bundle that lies there.
@@ -58,7 +59,9 @@ def export_bundle(
         version=texts.pop("version", "0.1.0"),
         title=texts.pop("title", config.name),
         description=texts.pop("description", "A generator of synthetic short-axis cine cardiac MRI."),
-        licence=Licence(**texts.pop("licence", {"name": "unknown", "conditions": "Ask who trained it.", "needs_acceptance": True})),
+        licence=Licence(
+            **texts.pop("licence", {"name": "unknown", "conditions": "Ask who trained it.", "needs_acceptance": True})
+        ),
         training_data=TrainingData(**texts.pop("training_data", {"data_source": "unknown"})),
         grid=BundleGrid(
             slices=config.grid.slices,
@@ -70,12 +73,19 @@ def export_bundle(
         ),
         codec=NetworkSpec("VQGAN", dict(config.vqgan.stage.model), "codec.safetensors"),
         dit=NetworkSpec("DiT4D", dict(settings.model), "dit.safetensors"),
-        # Codes are taken before decoding whether or not the transformer learned rounded latents: the decoder knows nothing else.
-        latents=LatentSpec(channels=scale.std.shape[0], quantised=True, modes=settings.modes, file="latents.safetensors"),
+        # Codes are taken before decoding whether or not the transformer learned rounded latents: the decoder knows
+        # nothing else.
+        latents=LatentSpec(
+            channels=scale.std.shape[0], quantised=True, modes=settings.modes, file="latents.safetensors"
+        ),
         schedule=NoiseSchedule.from_config(settings.schedule).to_config(),
         class_names=tuple(latents.about.get("group_names", ())) if settings.model.get("num_classes", 0) else (),
         presets={name: Preset(**values) for name, values in texts.pop("presets", {}).items()} or _presets(),
-        provenance={"codec_steps": finished_steps(run.codec_folder()), "dit_steps": finished_steps(folder / "dit"), **texts.pop("provenance", {})},
+        provenance={
+            "codec_steps": finished_steps(run.codec_folder()),
+            "dit_steps": finished_steps(folder / "dit"),
+            **texts.pop("provenance", {}),
+        },
         **texts,
     )
     text = Path(card).read_text(encoding="utf-8") if card else f"# {manifest.title}\n\n{manifest.description}\n"

@@ -1,6 +1,7 @@
 """Latents of a pack: every cine encoded by the codec several times over, each time under another augmentation.
 
-The file is safetensors and holds no names: latents (N, C, Z, h, w, t) half precision, group, patient's place in the pack, slices that count, validation mark.
+The file is safetensors and holds no names: latents (N, C, Z, h, w, t) half precision, group, patient's place in the
+pack, slices that count, validation mark.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ..models.vqgan import VQGAN
 
 @dataclass(frozen=True)
 class LatentAugmentation:
-    """Ranges of the draws; one draw a cine, the same for all its frames and slices. The first copy of every cine is not changed.
+    """Ranges of the draws; one draw a cine, for all its frames and slices. The first copy of a cine is not changed.
 
     Attributes:
         copies: Copies of each training cine.
@@ -50,7 +51,8 @@ class LatentSet:
         cine: (N,) place of the cine in the pack.
         slice_valid: (N, Z).
         validation: (N,).
-        heart: (Z, h, w) share of training cines with heart at that place, for weighting; ones where the pack has no labels.
+        heart: (Z, h, w) share of training cines with heart at that place, for weighting; ones where the pack has no
+            labels.
         about: Group names, quantised or not, sha256 of the codec.
     """
 
@@ -64,7 +66,9 @@ class LatentSet:
 
 
 def augmented(frames: np.ndarray, size: int, rng: np.random.Generator | None, ranges: LatentAugmentation) -> np.ndarray:
-    """One cine (T, Z, Y, X) uint8 cut to (T, Z, size, size), with one in-plane draw for all frames and slices; float in [-1, 1]."""
+    """One cine (T, Z, Y, X) uint8 cut to (T, Z, size, size), with one in-plane draw for all frames and slices; float
+    in [-1, 1].
+    """
     height = frames.shape[-1]
     edge = (height - size) // 2
     if rng is None:
@@ -116,7 +120,8 @@ def encode_pack(
         destination: `.safetensors` file.
         size: Rows and columns of the model's grid.
         ranges: Augmentation.
-        quantised: Codes (as published) or what the encoder says before it is rounded to a code, which is easier to learn and is rounded at decoding anyway.
+        quantised: Codes (as published) or what the encoder says before it is rounded to a code, which is easier to
+            learn and is rounded at decoding anyway.
         seed: Seed of the draws.
         progress: Called with (done, of).
     """
@@ -131,7 +136,9 @@ def encode_pack(
             if copy >= copies[index]:
                 continue
             rng = np.random.default_rng([seed, index, copy]) if copy else None
-            latents.append(encode_cine(codec, augmented(data.images[index], size, rng, ranges), device, quantised).half())
+            latents.append(
+                encode_cine(codec, augmented(data.images[index], size, rng, ranges), device, quantised).half()
+            )
             groups.append(int(data.groups[index]))
             cines.append(index)
             valid.append(data.slice_valid[index])
@@ -179,4 +186,6 @@ def read_latents(path: str | Path) -> LatentSet:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
         return LatentSet(about=about, **tensors)
     except Exception as error:
-        raise CardioDiTError(f"'{Path(path).name}' is no file of latents.", "Make it with 'cardiodit train latents'.") from error
+        raise CardioDiTError(
+            f"'{Path(path).name}' is no file of latents.", "Make it with 'cardiodit train latents'."
+        ) from error

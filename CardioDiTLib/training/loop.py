@@ -1,7 +1,7 @@
 """The one training loop: steps, schedule, log, validation, checkpoints, resume. What is trained is a `Stage`.
 
-Every step draws from generators seeded with (seed, step, rank), so a run that was killed and resumed draws what it would have drawn, and the position in the data is
-the step number.
+Every step draws from generators seeded with (seed, step, rank), so a run that was killed and resumed draws what it
+would have drawn, and the position in the data is the step number.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class LoopConfig:
         steps: Optimizer steps of the whole run.
         seed: Seed of everything that is drawn.
         warmup_steps: Linear warm-up.
-        schedule: `cosine` (to `final_lr_share`), or `linear_end` (constant, then linear decay over the last `decay_share` of the run).
+        schedule: `cosine` (to `final_lr_share`), or `linear_end` (constant, then linear decay over the last
+            `decay_share` of the run).
         final_lr_share: Last learning rate as a share of the first.
         decay_share: See `schedule`.
         validate_every: Steps between validations.
@@ -256,6 +257,8 @@ class Trainer:
             context = self._context(2**31, 0)
             with torch.no_grad():
                 scores = self.stage.validate(context)
-            self._log({"step": self.done, "seconds": round(self.seconds, 1), **{f"val_{k}": v for k, v in scores.items()}})
+            self._log(
+                {"step": self.done, "seconds": round(self.seconds, 1), **{f"val_{k}": v for k, v in scores.items()}}
+            )
         distributed.wait_for_all()
         return scores

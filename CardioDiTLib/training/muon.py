@@ -1,7 +1,7 @@
-"""Muon: momentum whose matrix updates are made orthogonal (Jordan et al. 2024; scaling of Liu et al., arXiv 2502.16982).
+"""Muon: momentum whose updates are made orthogonal (Jordan et al. 2024; scaling of Liu et al., arXiv 2502.16982).
 
-`torch.optim.Muon` runs its Newton-Schulz iteration in bf16, which many CPUs do several times slower than float32; here it runs in float32 on the CPU and in bf16 on
-a GPU.
+`torch.optim.Muon` runs its Newton-Schulz iteration in bf16, which many CPUs do several times slower than float32;
+here it runs in float32 on the CPU and in bf16 on a GPU.
 """
 
 from __future__ import annotations

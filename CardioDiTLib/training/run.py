@@ -1,9 +1,9 @@
 """A whole training run in a folder, stage after stage, in pieces of any length.
 
-    <folder>/vqgan/     stage 1: log, curves, checkpoints
-    <folder>/decoder/   optional: the decoder alone once more
-    <folder>/latents.safetensors
-    <folder>/dit/       stage 2
+<folder>/vqgan/     stage 1: log, curves, checkpoints
+<folder>/decoder/   optional: the decoder alone once more
+<folder>/latents.safetensors
+<folder>/dit/       stage 2
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ class TrainingRun:
             wanted = (self.config.grid.frames, self.config.grid.slices)
             if pack.images.shape[1:3] != wanted or pack.images.shape[-1] < self.config.grid.size:
                 raise CardioDiTError(
-                    f"The pack holds {pack.images.shape[1]} frames, {pack.images.shape[2]} slices of {pack.images.shape[-1]} pixels; "
+                    f"The pack holds {pack.images.shape[1]} frames, {pack.images.shape[2]} slices of "
+                    f"{pack.images.shape[-1]} pixels; "
                     f"the settings ask for {wanted[0]}, {wanted[1]} and {self.config.grid.size}.",
                     "Make the pack or the settings to match.",
                 )
@@ -74,7 +75,9 @@ class TrainingRun:
 
     def codec_folder(self) -> Path:
         """Where the codec to be used lies."""
-        return self.folder / ("decoder" if self.config.decoder is not None and finished_steps(self.folder / "decoder") else "vqgan")
+        return self.folder / (
+            "decoder" if self.config.decoder is not None and finished_steps(self.folder / "decoder") else "vqgan"
+        )
 
     def codec(self) -> VQGAN:
         """The averaged codec of the latest stage that trained it, in evaluation mode."""
@@ -115,8 +118,8 @@ class TrainingRun:
         elif stage == "dit":
             if not self.is_done("latents"):
                 raise CardioDiTError("There are no latents yet.", "Run the stage 'latents' first.")
-            task = DitStage(settings.stage, read_latents(self.folder / "latents.safetensors"))
-            Trainer(task, settings.loop, self.folder / stage).run(minutes)
+            transformer = DitStage(settings.stage, read_latents(self.folder / "latents.safetensors"))
+            Trainer(transformer, settings.loop, self.folder / stage).run(minutes)
         return self.is_done(stage)
 
     def _encode(self) -> None:

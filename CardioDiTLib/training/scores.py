@@ -30,7 +30,7 @@ def codec_scores(made: torch.Tensor, real: torch.Tensor) -> dict[str, float]:
     """
     error = float((made - real).square().mean())
     planes = [x.permute(0, 4, 1, 2, 3).flatten(0, 1) for x in (made, real)]
-    ssim = SSIMMetric(spatial_dims=2, data_range=2.0)(planes[0][::2], planes[1][::2])
+    ssim = torch.as_tensor(SSIMMetric(spatial_dims=2, data_range=2.0)(planes[0][::2], planes[1][::2]))
     return {
         "psnr": 10 * float(torch.log10(torch.tensor(4.0 / max(error, 1e-12)))),
         "ssim": float(ssim.mean()),

@@ -1,8 +1,9 @@
 """Stage 1: the codec of single slices over one cycle.
 
-Loss: L1, L1 of in-plane gradients, L1 of differences in time (a codec can reach 25 dB and lose all motion: nothing else asks for it), commitment, and from a chosen
-step on adversarial (hinge-free least squares, MONAI) and feature matching on the discriminator's own layers (pix2pixHD, arXiv 1711.11585). Optional: the
-Jukebox spectral loss (arXiv 2005.00341).
+Loss: L1, L1 of in-plane gradients, L1 of differences in time (a codec can reach 25 dB and lose all motion: nothing
+else asks for it), commitment, and from a chosen step on adversarial (hinge-free least squares, MONAI) and feature
+matching on the discriminator's own layers (pix2pixHD, arXiv 1711.11585). Optional: the Jukebox spectral loss (arXiv
+2005.00341).
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ class VqganStageConfig:
         lr, weight_decay, clip: AdamW and gradient clipping.
         gradient_weight: In-plane gradients.
         motion_weight, motion_lags: Differences in time.
-        motion_energy_weight: Local mean of absolute differences in time: L1 alone prefers too little motion wherever it is not sure.
+        motion_energy_weight: Local mean of absolute differences in time: L1 alone prefers too little motion wherever
+            it is not sure.
         adversarial_weight, feature_weight, adversarial_start: From this share of the run on.
         discriminator_lr, discriminator_channels, discriminator_layers: The critic.
         jukebox_weight: Spectral loss; 0 off.
         decoder_only: Encoder and codebook stay as they are (latents made with them stay valid).
-        latent_noise: With `decoder_only`, normal noise on the codes in units of their standard deviation, so that the decoder forgives a generator's small errors.
+        latent_noise: With `decoder_only`, normal noise on the codes in units of their standard deviation, so that the
+            decoder forgives a generator's small errors.
         average_decay: Moving average of the weights; the averaged ones are what is used.
     """
 
@@ -74,7 +77,10 @@ def to_model_axes(frames: np.ndarray) -> torch.Tensor:
 
 def _energy_gap(made: torch.Tensor, real: torch.Tensor, lag: int, size: int = 8) -> torch.Tensor:
     """How far the local amount of change between frames `lag` apart is from the real one."""
-    amounts = [F.avg_pool3d((x.roll(lag, -1) - x).abs(), (size, size, 1), stride=(size // 2, size // 2, 1)) for x in (made, real)]
+    amounts = [
+        F.avg_pool3d((x.roll(lag, -1) - x).abs(), (size, size, 1), stride=(size // 2, size // 2, 1))
+        for x in (made, real)
+    ]
     return (amounts[0] - amounts[1]).abs().mean()
 
 
@@ -137,7 +143,9 @@ class VqganStage:
             crops.append(share * 2 - 1)
         return torch.stack(crops).to(context.device).contiguous(memory_format=torch.channels_last_3d)
 
-    def reconstruction_loss(self, made: torch.Tensor, real: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def reconstruction_loss(
+        self, made: torch.Tensor, real: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Pixels, in-plane gradients, differences in time; (B, 1, H, W, T) each."""
         error = made - real
         l1 = error.abs().mean()
@@ -181,7 +189,9 @@ class VqganStage:
             with context.autocast():
                 seen, wanted = critic(made), critic(real)
             fool = self.adversarial(seen[-1].float(), target_is_real=True, for_discriminator=False)
-            features = torch.stack([F.l1_loss(a.float(), b.float().detach()) for a, b in zip(seen[:-1], wanted[:-1])]).mean()
+            features = torch.stack(
+                [F.l1_loss(a.float(), b.float().detach()) for a, b in zip(seen[:-1], wanted[:-1])]
+            ).mean()
             loss = loss + config.adversarial_weight * fool + config.feature_weight * features
             numbers |= {"fool": fool.detach(), "features": features.detach()}
         generator = self.optimizers["generator"]
@@ -196,7 +206,9 @@ class VqganStage:
         self._follow(context)
         return {"loss": loss.detach(), **numbers}
 
-    def _critic_step(self, critic: nn.Module, made: torch.Tensor, real: torch.Tensor, context: StepContext) -> torch.Tensor:
+    def _critic_step(
+        self, critic: nn.Module, made: torch.Tensor, real: torch.Tensor, context: StepContext
+    ) -> torch.Tensor:
         critic.requires_grad_(True)
         with context.autocast():
             on_made, on_real = critic(made)[-1], critic(real)[-1]
@@ -224,7 +236,9 @@ class VqganStage:
 
     @torch.no_grad()
     def validate(self, context: StepContext) -> dict[str, float]:
-        """PSNR (dB, range 2), SSIM (2D, mean over slices and frames) and the share of motion that survives, on cines kept aside."""
+        """PSNR (dB, range 2), SSIM (2D, mean over slices and frames) and the share of motion that survives, on cines
+        kept aside.
+        """
         from .scores import codec_scores
 
         self.average.eval()
