@@ -60,7 +60,7 @@ def read_config(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     if not path.is_file():
         raise CardioDiTError(f"There is no configuration {path}.", "Check the path.")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        content = _Loader(path.read_text(encoding="utf-8")).get_single_data()
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CardioDiTError(
             f"{path.name} cannot be read as a YAML configuration.", "Give the .yaml file of the training."

@@ -1,0 +1,160 @@
+"""A bundle that is opened: its manifest at once, its networks when they are asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from CardioDiTLib.bundles.fingerprint import problem_of, sha256_of
+from CardioDiTLib.bundles.manifest import MANIFEST_NAME, MODEL_CARD_NAME, BundleManifest, read_manifest
+from CardioDiTLib.bundles.published_checkpoint import load_strictly
+from CardioDiTLib.bundles.published_config import build_dit, build_vqgan
+from CardioDiTLib.bundles.registry import find_bundle
+from CardioDiTLib.bundles.storage import read_weights
+from CardioDiTLib.diffusion.schedule import NoiseSchedule
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.models.dit import DiT4D
+from CardioDiTLib.models.latent_scale import LatentScale
+from CardioDiTLib.models.vqgan import VQGAN
+
+
+class Bundle:
+    """A generator on disk.
+
+    A file is compared with its fingerprint when it is read, so that nothing runs with weights that were changed.
+
+    Args:
+        folder: Folder of the bundle.
+
+    Raises:
+        CardioDiTError: There is no readable manifest.
+
+    Examples:
+        >>> bundle = load_bundle("acdc-mini")  # doctest: +SKIP
+        >>> bundle.manifest.class_names  # doctest: +SKIP
+        ('NOR', 'DCM', 'HCM', 'MINF', 'RV')
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self.manifest: BundleManifest = read_manifest(self.folder)
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of bundle.json, which holds that of every other file: the fingerprint of the whole."""
+        return sha256_of(self.folder / MANIFEST_NAME)
+
+    @cached_property
+    def vqgan(self) -> VQGAN:
+        """The codec, in evaluation mode, float32 on the CPU.
+
+        Raises:
+            CardioDiTError: Its file is missing, changed, or does not fit the manifest.
+        """
+        return self._filled(build_vqgan(self.manifest.codec.params), self.manifest.codec.file)
+
+    @cached_property
+    def dit(self) -> DiT4D:
+        """The transformer, in evaluation mode, float32 on the CPU.
+
+        Raises:
+            CardioDiTError: Its file is missing, changed, or does not fit the manifest.
+        """
+        return self._filled(build_dit(self.manifest.dit.params), self.manifest.dit.file)
+
+    @cached_property
+    def latent_scale(self) -> LatentScale:
+        """Between the codec's latents and what the transformer sees.
+
+        Raises:
+            CardioDiTError: Its file is missing, changed, or does not hold what it should.
+        """
+        spec = self.manifest.latents
+        if spec.scale_factor is not None:
+            return LatentScale.published(spec.scale_factor, spec.channels)
+        assert spec.file is not None  # the manifest saw to it
+        state = self._weights(spec.file)
+        if set(state) != {"mean", "std"}:
+            raise CardioDiTError(
+                f"'{spec.file}' of the bundle '{self.manifest.name}' does not hold 'mean' and 'std'.",
+                "Get the bundle again.",
+            )
+        return LatentScale(state["mean"], state["std"], modes=spec.modes)
+
+    @cached_property
+    def schedule(self) -> NoiseSchedule:
+        """The noise schedule of the transformer.
+
+        Raises:
+            CardioDiTError: Its settings are not possible.
+        """
+        return NoiseSchedule.from_config(self.manifest.schedule)
+
+    @property
+    def model_card(self) -> str:
+        """Text of the model card, Markdown; empty where there is none."""
+        path = self.folder / MODEL_CARD_NAME
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+    def check(self) -> None:
+        """Build all parts and see that they belong together.
+
+        Raises:
+            CardioDiTError: A part cannot be built, or two parts do not fit.
+        """
+        grid, dit, vqgan = self.manifest.grid, self.dit, self.vqgan
+        size = (grid.height, grid.width, grid.frames)
+        latents = vqgan.latent_shape(*size)
+        expected = (latents[0], grid.slices, *latents[1:])
+        if (dit.in_channels, *dit.input_size) != expected:
+            raise CardioDiTError(
+                f"The codec of '{self.manifest.name}' makes latents {expected} (C, Z, H, W, T) of its grid, but the "
+                f"transformer takes {(dit.in_channels, *dit.input_size)}.",
+                "Correct the grid, or the parameters of the networks.",
+            )
+        if self.manifest.latents.channels != dit.in_channels:
+            raise CardioDiTError(
+                f"The manifest of '{self.manifest.name}' says {self.manifest.latents.channels} latent channels, the "
+                f"transformer has {dit.in_channels}.",
+                "Correct the manifest.",
+            )
+        try:
+            torch.broadcast_shapes(self.latent_scale.mean.shape, self.latent_scale.std.shape, expected)
+        except RuntimeError as error:
+            raise CardioDiTError(
+                f"The latent statistics of '{self.manifest.name}' do not fit latents of shape {expected}.",
+                "Compute them from latents of this codec.",
+            ) from error
+        _ = self.schedule
+
+    def _filled(self, network: Any, file_name: str) -> Any:
+        load_strictly(network, self._weights(file_name), f"'{file_name}' of the bundle '{self.manifest.name}'")
+        return network.eval().requires_grad_(False)
+
+    def _weights(self, file_name: str) -> Mapping[str, torch.Tensor]:
+        record = self.manifest.files.get(file_name)
+        if record is None:
+            raise CardioDiTError(
+                f"The bundle '{self.manifest.name}' gives no fingerprint of {file_name}.", "Get the bundle again."
+            )
+        problem = problem_of(self.folder / file_name, record)
+        if problem is not None:
+            raise CardioDiTError(f"The bundle '{self.manifest.name}' is damaged: {problem}", "Get the bundle again.")
+        return read_weights(self.folder / file_name)
+
+
+def load_bundle(name_or_folder: str | os.PathLike[str]) -> Bundle:
+    """Open a bundle.
+
+    Args:
+        name_or_folder: Name of a bundle on this machine (:func:`~CardioDiTLib.bundles.list_bundles`), or a folder.
+
+    Raises:
+        CardioDiTError: There is no such bundle, or its manifest cannot be read.
+    """
+    return Bundle(find_bundle(name_or_folder))

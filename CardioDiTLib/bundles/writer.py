@@ -1,0 +1,118 @@
+"""Writing a bundle: whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from CardioDiTLib.bundles.bundle import Bundle
+from CardioDiTLib.bundles.fingerprint import record_of
+from CardioDiTLib.bundles.manifest import MANIFEST_NAME, MODEL_CARD_NAME, BundleManifest
+from CardioDiTLib.bundles.storage import write_weights
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.models.dit import DiT4D
+from CardioDiTLib.models.latent_scale import LatentScale
+from CardioDiTLib.models.vqgan import VQGAN
+
+
+def write_bundle(
+    destination: str | os.PathLike[str],
+    manifest: BundleManifest,
+    vqgan: VQGAN,
+    dit: DiT4D,
+    latent_scale: LatentScale,
+    *,
+    model_card: str,
+    storage: str | Mapping[str, str] = "fp16",
+    overwrite: bool = False,
+) -> Bundle:
+    """Write a bundle's folder; it appears under its name only once it is complete and has been opened and built.
+
+    Args:
+        destination: The folder to make.
+        manifest: Everything but ``files``, which is filled in.
+        vqgan: The codec.
+        dit: The transformer, with its averaged weights in place.
+        latent_scale: Scale of the latents. Its tensors are always stored in float32.
+        model_card: Text of MODEL_CARD.md.
+        storage: "fp32", "fp16" or "int8" for both networks, or {"codec": ..., "dit": ...}.
+        overwrite: Replace a bundle that lies there. A folder that is no bundle is never replaced.
+
+    Returns:
+        The bundle, opened.
+
+    Raises:
+        CardioDiTError: Something lies there already, the parts do not belong together, or the disk is full.
+    """
+    final = Path(destination)
+    _check_free(final, overwrite)
+    storages = {"codec": storage, "dit": storage} if isinstance(storage, str) else dict(storage)
+    if set(storages) != {"codec", "dit"}:
+        raise CardioDiTError(f"The storage {storages} is not possible.", "Give one for 'codec' and one for 'dit'.")
+    _check_scale(manifest, latent_scale)
+    partial = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        partial.mkdir(parents=True)
+        write_weights(partial / manifest.codec.file, vqgan.state_dict(), storages["codec"])
+        write_weights(partial / manifest.dit.file, dit.state_dict(), storages["dit"])
+        if manifest.latents.file is not None:
+            statistics = {"mean": latent_scale.mean, "std": latent_scale.std}
+            write_weights(partial / manifest.latents.file, statistics, "fp32")
+        (partial / MODEL_CARD_NAME).write_text(model_card, encoding="utf-8")
+        records = {path.name: record_of(path) for path in sorted(partial.iterdir())}
+        (partial / MANIFEST_NAME).write_text(manifest.with_files(records).to_json(), encoding="utf-8")
+        Bundle(partial).check()
+        _move(partial, final)
+    except OSError as error:
+        raise CardioDiTError(
+            f"The bundle '{final}' could not be written: {error.strerror or error}.",
+            "Check the folder, its permissions and the free disk space.",
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return Bundle(final)
+
+
+def _check_free(final: Path, overwrite: bool) -> None:
+    if not final.exists():
+        return
+    is_bundle = (final / MANIFEST_NAME).is_file()
+    if is_bundle and not overwrite:
+        raise CardioDiTError(f"There is a bundle '{final}' already.", "Choose another folder, or ask for overwriting.")
+    if not is_bundle and (not final.is_dir() or any(final.iterdir())):
+        raise CardioDiTError(f"'{final}' exists and is no bundle.", "Choose another folder.")
+
+
+def _check_scale(manifest: BundleManifest, scale: LatentScale) -> None:
+    spec = manifest.latents
+    if spec.modes != scale.modes:
+        raise CardioDiTError(
+            f"The manifest says modes {spec.modes}, the latent scale has {scale.modes}.", "Make them agree."
+        )
+    if spec.scale_factor is not None:
+        wanted = LatentScale.published(spec.scale_factor, spec.channels)
+        same = wanted.std.shape == scale.std.shape and wanted.mean.shape == scale.mean.shape
+        if not same or not torch.allclose(wanted.std, scale.std) or bool(scale.mean.any()):
+            raise CardioDiTError(
+                f"The latent scale is not the one factor {spec.scale_factor:g} of the manifest.",
+                "Name a file in the manifest's latents instead of a scale factor.",
+            )
+
+
+def _move(partial: Path, final: Path) -> None:
+    if not final.exists():
+        os.replace(partial, final)
+        return
+    old = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.old")
+    os.replace(final, old)
+    try:
+        os.replace(partial, final)
+    except OSError:
+        os.replace(old, final)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
