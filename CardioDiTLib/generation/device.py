@@ -1,0 +1,59 @@
+"""Where to compute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from CardioDiTLib.errors import CardioDiTError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of a name; "auto" is the first CUDA device, else the CPU.
+
+    "auto" leaves Apple's GPU aside: transposed 3D convolutions are not there in all versions of torch that are
+    supported. It can be asked for as "mps".
+
+    Raises:
+        CardioDiTError: There is no such device on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise CardioDiTError(f"{name!r} is not the name of a device.", "Use auto, cpu, cuda, cuda:1 or mps.") from error
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise CardioDiTError("This machine has no CUDA device that torch can use.", "Use the device auto or cpu.")
+        index = torch.cuda.current_device() if device.index is None else device.index
+        if index >= torch.cuda.device_count():
+            raise CardioDiTError(
+                f"There is no CUDA device {index}.", f"This machine has 0 to {torch.cuda.device_count() - 1}."
+            )
+        return torch.device("cuda", index)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise CardioDiTError("This machine has no Apple GPU that torch can use.", "Use the device auto or cpu.")
+    if device.type not in ("cpu", "mps"):
+        raise CardioDiTError(f"The device {name!r} is not supported.", "Use auto, cpu, cuda or mps.")
+    return device
+
+
+@contextmanager
+def told_when_out_of_memory(hint: str) -> Iterator[None]:
+    """Turn the many ways of running out of memory into one sentence.
+
+    Raises:
+        CardioDiTError: Memory ran out inside the block.
+    """
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise CardioDiTError("The memory is not enough.", hint) from error
+    except RuntimeError as error:
+        # the CPU allocator has no class of its own
+        if "allocate memory" not in str(error) and "not enough memory" not in str(error):
+            raise
+        raise CardioDiTError("The memory is not enough.", hint) from error

@@ -1,0 +1,262 @@
+"""The generator: it only conducts. Noise, denoiser, sampler, latent scale and codec each do their part elsewhere."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from CardioDiTLib.bundles.bundle import Bundle, load_bundle
+from CardioDiTLib.bundles.registry import find_bundle
+from CardioDiTLib.cine import Cine
+from CardioDiTLib.diffusion.denoiser import Denoiser
+from CardioDiTLib.diffusion.levels import NoiseLevels
+from CardioDiTLib.diffusion.noise import draw_noise, sample_generators
+from CardioDiTLib.diffusion.samplers import SAMPLERS, StepInfo
+from CardioDiTLib.diffusion.spacing import noise_levels
+from CardioDiTLib.errors import Cancelled, CardioDiTError
+from CardioDiTLib.generation.affine import cine_affine, cine_frame_times
+from CardioDiTLib.generation.decode import SliceDecoder
+from CardioDiTLib.generation.device import choose_device, told_when_out_of_memory
+from CardioDiTLib.generation.memory import batch_sizes, bytes_a_sample
+from CardioDiTLib.generation.plan import SamplingPlan, make_plan
+from CardioDiTLib.generation.precision import choose_precision, precision_name
+from CardioDiTLib.generation.progress import ProgressCallback, ProgressClock
+from CardioDiTLib.generation.provenance import provenance_of
+from CardioDiTLib.generation.request import DEFAULT_BUNDLE, GenerationRequest
+from CardioDiTLib.generation.result import GenerationResult
+
+Cancel = Callable[[], bool] | threading.Event
+"""How a caller asks to stop: a function that says True, or an event that is set."""
+
+_MEMORY_HINT = "Lower the batch size or the memory budget, or use the device cpu."
+
+
+class Generator:
+    """A bundle on a device, ready to make cines; keep it, since loading takes longer than a sample.
+
+    The same request on one device, precision and number of threads gives the same bytes.
+
+    Args:
+        bundle: The opened bundle.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        precision: "auto", "fp32" or "bf16".
+
+    Raises:
+        CardioDiTError: The bundle is damaged, its parts do not fit, or there is no such device.
+
+    Examples:
+        >>> generator = Generator.from_bundle("acdc-mini")  # doctest: +SKIP
+        >>> results = generator.generate(GenerationRequest(count=2, seed=7, pathology="DCM"))  # doctest: +SKIP
+        >>> results[0].cine.shape  # doctest: +SKIP
+        (16, 8, 128, 128)
+    """
+
+    def __init__(self, bundle: Bundle, device: str = "auto", precision: str = "auto") -> None:
+        self.bundle = bundle
+        self.device = choose_device(device)
+        self.dtype = choose_precision(precision, self.device)
+        with told_when_out_of_memory("Use the device cpu, or close other programs."):
+            bundle.check()
+            self._dit = bundle.dit.to(self.device)
+            self._vqgan = bundle.vqgan.to(self.device)
+            # the layout in which narrow convolutions are fastest; it changes no value
+            self._vqgan.decoder.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+            self._scale = bundle.latent_scale.to(self.device)
+        manifest = bundle.manifest
+        self._decoder = SliceDecoder(
+            self._vqgan,
+            manifest.latents.quantised,
+            self.dtype,
+            (manifest.intensity_range[0], manifest.intensity_range[1]),
+        )
+
+    @classmethod
+    def from_bundle(
+        cls, name_or_folder: str | os.PathLike[str] = DEFAULT_BUNDLE, device: str = "auto", precision: str = "auto"
+    ) -> Generator:
+        """Open a bundle by its name or folder.
+
+        Raises:
+            CardioDiTError: There is no such bundle, it is damaged, or there is no such device.
+        """
+        return cls(load_bundle(name_or_folder), device, precision)
+
+    @classmethod
+    def for_request(cls, request: GenerationRequest) -> Generator:
+        """The generator that a request names.
+
+        Raises:
+            CardioDiTError: There is no such bundle, it is damaged, or there is no such device.
+        """
+        return cls.from_bundle(request.bundle or DEFAULT_BUNDLE, request.device or "auto", request.precision or "auto")
+
+    def generate(
+        self,
+        request: GenerationRequest,
+        progress: ProgressCallback | None = None,
+        cancel: Cancel | None = None,
+        *,
+        keep_latents: bool = False,
+    ) -> list[GenerationResult]:
+        """Make the cines of a request.
+
+        Args:
+            request: What to make.
+            progress: Told after every step and slice.
+            cancel: Asked after every step and slice.
+            keep_latents: Also return the latents.
+
+        Returns:
+            One result a sample, in order.
+
+        Raises:
+            Cancelled: The caller asked to stop; nothing is returned.
+            CardioDiTError: The request does not fit this generator or its bundle, or memory ran out.
+        """
+        self._check_fits(request)
+        manifest = self.bundle.manifest
+        plan = make_plan(request, manifest, self._dit.null_class)
+        # the whole plan is checked before the first second is spent
+        levels = noise_levels(self.bundle.schedule, plan.steps, plan.spacing)
+        sizes = batch_sizes(request, bytes_a_sample(self._dit, plan.guidance != 1, self.dtype))
+        clock = ProgressClock(progress, sizes, len(levels), manifest.grid.slices)
+        stop = _stopper(cancel)
+        results: list[GenerationResult] = []
+        with (
+            torch.inference_mode(),
+            told_when_out_of_memory(_MEMORY_HINT),
+            torch.backends.cudnn.flags(deterministic=True, benchmark=False),
+        ):
+            stop()
+            for size in sizes:
+                results += self._batch(request, plan, levels, len(results), size, clock, stop, keep_latents)
+        return results
+
+    def _batch(
+        self,
+        request: GenerationRequest,
+        plan: SamplingPlan,
+        levels: NoiseLevels,
+        first: int,
+        size: int,
+        clock: ProgressClock,
+        stop: Callable[[], None],
+        keep_latents: bool,
+    ) -> list[GenerationResult]:
+        """Samples ``first`` to ``first + size`` of a request, denoised together, decoded one by one."""
+        begin = time.perf_counter()
+        labels = None if plan.labels is None else plan.labels[first : first + size]
+
+        def after_step(info: StepInfo) -> None:
+            wanted = request.preview_every and (info.step % request.preview_every == 0 or info.step == info.of)
+            clock.tell("denoise", info.step, first, size, (lambda: self._preview(info.x0)) if wanted else None)
+            stop()
+
+        generators = sample_generators(request.seed, size, request.first_index + first)
+        noise = draw_noise(generators, (self._dit.in_channels, *self._dit.input_size), self.device)
+        denoise = Denoiser(
+            self._dit,
+            self.bundle.schedule,
+            labels=labels,
+            guidance=plan.guidance,
+            null_label=self._dit.null_class,
+            autocast=None if self.dtype == torch.float32 else self.dtype,
+        )
+        sample = SAMPLERS[plan.sampler](denoise, noise, levels, generators=generators, callback=after_step)
+        latents = self._scale.restore(sample.float())
+        shared_seconds = (time.perf_counter() - begin) / size
+
+        results = []
+        for place in range(size):
+            begin = time.perf_counter()
+            one = latents[place : place + 1]
+            array = self._decode(one, first, size, place, clock, stop)
+            seconds = shared_seconds + time.perf_counter() - begin
+            kept = one[0].cpu().numpy() if keep_latents else None
+            results.append(self._result(request, plan, first + place, array, kept, seconds))
+        return results
+
+    def _decode(
+        self,
+        latents: torch.Tensor,
+        first: int,
+        size: int,
+        place: int,
+        clock: ProgressClock,
+        stop: Callable[[], None],
+    ) -> NDArray[np.int16]:
+        def after_slice(done: int) -> None:
+            clock.tell("decode", place * latents.shape[2] + done, first, size)
+            stop()
+
+        return self._decoder.decode(latents, after_slice)
+
+    def _result(
+        self,
+        request: GenerationRequest,
+        plan: SamplingPlan,
+        number: int,
+        array: NDArray[np.int16],
+        latents: NDArray[np.float32] | None,
+        seconds: float,
+    ) -> GenerationResult:
+        pathology = plan.pathologies[number]
+        index = request.first_index + number
+        lasting = provenance_of(
+            self.bundle,
+            plan,
+            seed=request.seed,
+            index=index,
+            pathology=pathology,
+            device=self.device.type,
+            precision=precision_name(self.dtype),
+        )
+        manifest = self.bundle.manifest
+        # times differ from run to run, so they stay out of the file: the same seed gives the same bytes
+        cine = Cine(array, cine_affine(manifest), cine_frame_times(manifest), lasting)
+        provenance = {**lasting, "seconds": round(seconds, 3)}
+        return GenerationResult(cine, request.seed, index, pathology, provenance, seconds, latents)
+
+    def _preview(self, x0: torch.Tensor) -> NDArray[np.int16]:
+        """(T, Y, X) of the middle slice of the first sample."""
+        latents = self._scale.restore(x0[:1].float())
+        return self._decoder.decode_slice(latents, latents.shape[2] // 2)
+
+    def _check_fits(self, request: GenerationRequest) -> None:
+        problems: Sequence[tuple[bool, str]] = (
+            (
+                request.bundle is not None and find_bundle(request.bundle).resolve() != self.bundle.folder.resolve(),
+                f"the bundle {request.bundle!r}",
+            ),
+            (
+                request.device not in (None, "auto") and choose_device(str(request.device)) != self.device,
+                f"the device {request.device!r}",
+            ),
+            (
+                request.precision not in (None, "auto") and request.precision != precision_name(self.dtype),
+                f"the precision {request.precision!r}",
+            ),
+        )
+        for wrong, what in problems:
+            if wrong:
+                raise CardioDiTError(
+                    f"The request asks for {what}, this generator runs '{self.bundle.manifest.name}' on "
+                    f"{self.device} in {precision_name(self.dtype)}.",
+                    "Make a generator with Generator.for_request(request).",
+                )
+
+
+def _stopper(cancel: Cancel | None) -> Callable[[], None]:
+    asked = cancel.is_set if isinstance(cancel, threading.Event) else cancel
+
+    def stop() -> None:
+        if asked is not None and asked():
+            raise Cancelled()
+
+    return stop

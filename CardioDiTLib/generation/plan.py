@@ -1,0 +1,108 @@
+"""A request made definite by the presets and classes of a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from CardioDiTLib.bundles.manifest import BundleManifest
+from CardioDiTLib.diffusion.spacing import DEFAULT_SPACING
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.generation.request import GenerationRequest
+
+
+@dataclass(frozen=True)
+class SamplingPlan:
+    """Settings of the sampler, nothing left open.
+
+    Attributes:
+        steps: Denoising steps.
+        sampler: Its name.
+        spacing: Spacing of its steps.
+        guidance: Strength; 1 where no sample has a class.
+        pathologies: Class name of each sample, None for no class.
+        labels: Label of each sample; None where the network is asked without labels.
+    """
+
+    steps: int
+    sampler: str
+    spacing: str
+    guidance: float
+    pathologies: tuple[str | None, ...]
+    labels: tuple[int, ...] | None
+
+
+def make_plan(request: GenerationRequest, manifest: BundleManifest, null_class: int | None) -> SamplingPlan:
+    """Fill what a request leaves open.
+
+    Args:
+        request: The request.
+        manifest: The bundle's manifest.
+        null_class: Label that stands for no class; None where the transformer was not trained with one.
+
+    Raises:
+        CardioDiTError: The bundle has no such preset or pathology, or there is nothing to guide with.
+    """
+    if request.preset not in manifest.presets:
+        raise CardioDiTError(
+            f"The bundle '{manifest.name}' has no preset {request.preset!r}.",
+            f"Choose one of {', '.join(manifest.presets)}.",
+        )
+    preset = manifest.presets[request.preset]
+    sampler = request.sampler or preset.sampler
+    if sampler not in DEFAULT_SPACING:
+        raise CardioDiTError(
+            f"The bundle '{manifest.name}' names the sampler {sampler!r}, which is not known.",
+            f"Ask for one of {', '.join(DEFAULT_SPACING)}.",
+        )
+    labels, pathologies = _classes(request, manifest, null_class)
+    return SamplingPlan(
+        steps=request.steps or preset.steps,
+        sampler=sampler,
+        spacing=DEFAULT_SPACING[sampler],
+        guidance=_guidance(request, preset.guidance, pathologies, null_class, manifest),
+        pathologies=pathologies,
+        labels=labels,
+    )
+
+
+def _classes(
+    request: GenerationRequest, manifest: BundleManifest, null_class: int | None
+) -> tuple[tuple[int, ...] | None, tuple[str | None, ...]]:
+    wanted = request.pathology if isinstance(request.pathology, tuple) else (request.pathology,) * request.count
+    if all(name is None for name in wanted):
+        return None, wanted
+    labels: list[int] = []
+    names: list[str | None] = []
+    for name in wanted:
+        if name is not None:
+            labels.append(manifest.label_of(name))
+            names.append(manifest.class_names[labels[-1]])
+        elif null_class is not None:
+            labels.append(null_class)
+            names.append(None)
+        else:
+            raise CardioDiTError(
+                f"The bundle '{manifest.name}' cannot mix samples with and without a pathology.",
+                "Give every sample a pathology, or none.",
+            )
+    return tuple(labels), tuple(names)
+
+
+def _guidance(
+    request: GenerationRequest,
+    usual: float,
+    pathologies: tuple[str | None, ...],
+    null_class: int | None,
+    manifest: BundleManifest,
+) -> float:
+    if any(name is not None for name in pathologies) and null_class is not None:
+        return float(usual if request.guidance is None else request.guidance)
+    if request.guidance is not None and request.guidance != 1:
+        if null_class is None:
+            raise CardioDiTError(
+                f"The bundle '{manifest.name}' was not trained for guidance.", "Leave the guidance out, or at 1."
+            )
+        raise CardioDiTError(
+            f"Guidance {request.guidance:g} needs a pathology to guide towards.", "Give a pathology, or guidance 1."
+        )
+    return 1.0

@@ -1,0 +1,98 @@
+"""In which number format to compute: the hardware is asked, and on a CPU also timed.
+
+bfloat16 halves the time and more where a machine multiplies matrices in it (a GPU, a CPU with AMX). Elsewhere it is
+many times slower than float32: a CPU may list bfloat16 among its instructions (AVX512-BF16) and still be slower, since
+convolutions have no fast way to them. So "auto" takes it on a CPU only where a small test runs clearly faster.
+Quantisation to codes is done in float32 or better in any case.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+
+from CardioDiTLib.errors import CardioDiTError
+
+CLEARLY_FASTER = 1.5
+"""float32 time over bfloat16 time from which bfloat16 is taken; AMX gives 3 to 4, CPUs without it less than 1."""
+
+_ROUNDS = 4
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """Type in which networks compute.
+
+    Args:
+        name: "fp32", "bf16" or "auto".
+        device: Where they compute.
+
+    Returns:
+        ``torch.float32`` or ``torch.bfloat16``.
+
+    Raises:
+        CardioDiTError: Another name.
+    """
+    if name == "fp32":
+        return torch.float32
+    if name == "bf16":
+        return torch.bfloat16
+    if name != "auto":
+        raise CardioDiTError(f"The precision {name!r} is not known.", "Choose one of auto, fp32, bf16.")
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        fast = cpu_lists_bfloat16() and cpu_gain_of_bfloat16() >= CLEARLY_FASTER
+    else:
+        fast = False
+    return torch.bfloat16 if fast else torch.float32
+
+
+def precision_name(dtype: torch.dtype) -> str:
+    """ "fp32" or "bf16"."""
+    return {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
+
+
+def cpu_lists_bfloat16() -> bool:
+    """Whether the CPU says that it has instructions for bfloat16; that they are fast is another question."""
+    asked = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(bool(getattr(torch.cpu, name, bool)()) for name in asked)
+
+
+@lru_cache(maxsize=1)
+def cpu_gain_of_bfloat16() -> float:
+    """How many times faster the CPU is in bfloat16, timed once a process in some hundredths of a second.
+
+    The smaller of the gains of a matrix product (transformer) and of a 3D convolution (codec), best of several rounds
+    each, so that another busy program does not decide.
+    """
+    torch_state = torch.random.get_rng_state()
+    try:
+        x, w = torch.randn(256, 512), torch.randn(512, 512)
+        image, kernel = torch.randn(1, 32, 24, 24, 8), torch.randn(32, 32, 3, 3, 3)
+    finally:
+        torch.random.set_rng_state(torch_state)  # who asks for a precision must not change anybody's random numbers
+    gains = []
+    with torch.inference_mode():
+        for a, b, work in ((x, w, torch.matmul), (image, kernel, _conv)):
+            wide = _best_time(work, a, b)
+            narrow = _best_time(work, a.bfloat16(), b.bfloat16())
+            gains.append(wide / narrow)
+    return min(gains)
+
+
+def _conv(image: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+    return F.conv3d(image, kernel, padding=1)
+
+
+def _best_time(work: Callable[..., torch.Tensor], a: torch.Tensor, b: torch.Tensor) -> float:
+    work(a, b)  # the first call also sets things up
+    times = []
+    for _ in range(_ROUNDS):
+        begin = time.perf_counter()
+        work(a, b)
+        times.append(time.perf_counter() - begin)
+    return max(min(times), 1e-9)

@@ -1,0 +1,113 @@
+"""How far generation is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class ProgressEvent:
+    """One sign of progress.
+
+    Attributes:
+        stage: "denoise" or "decode".
+        step: Steps (denoise) or slices (decode) done in this batch.
+        of: Of how many.
+        first: Number of the first sample of this batch, from 0 on.
+        batch: Samples in this batch.
+        count: Samples in all.
+        fraction: Share of the whole work that is done, 0 to 1, never falling.
+        eta_s: Seconds that the rest will take.
+        preview: (T, Y, X) int16, the middle slice of the first sample of the batch as the network sees it now; None
+            unless the request asks for previews.
+    """
+
+    stage: str
+    step: int
+    of: int
+    first: int
+    batch: int
+    count: int
+    fraction: float
+    eta_s: float
+    preview: NDArray[np.int16] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; of the preview only its shape."""
+        values = {key: value for key, value in vars(self).items() if key != "preview"}
+        return {**values, "preview_shape": None if self.preview is None else list(self.preview.shape)}
+
+
+ProgressCallback = Callable[[ProgressEvent], None]
+
+
+class ProgressClock:
+    """Turns what is done into shares and times.
+
+    Denoising a sample for a step, and decoding a slice, are timed as they happen; what has not been timed yet is taken
+    to cost the same.
+
+    Args:
+        callback: Who is told; None for nobody.
+        batches: Sizes of the batches.
+        steps: Denoising steps.
+        slices: Slices to decode a sample.
+        now: The clock, seconds.
+    """
+
+    def __init__(
+        self,
+        callback: ProgressCallback | None,
+        batches: Sequence[int],
+        steps: int,
+        slices: int,
+        now: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._callback = callback
+        self._count = sum(batches)
+        self._whole = {"denoise": steps * self._count, "decode": slices * self._count}
+        self._of = {"denoise": steps, "decode": slices}
+        self._done = {"denoise": 0, "decode": 0}
+        self._seconds = {"denoise": 0.0, "decode": 0.0}
+        self._now = now
+        self._last = now()
+        self._fraction = 0.0
+
+    def tell(
+        self, stage: str, step: int, first: int, batch: int, preview: Callable[[], NDArray[np.int16]] | None = None
+    ) -> None:
+        """A denoising step of a batch, or a slice of a sample, is done.
+
+        Args:
+            stage: "denoise" or "decode".
+            step: Steps or slices done in this batch.
+            first: Number of the first sample of the batch.
+            batch: Samples in the batch.
+            preview: Makes the preview; asked only if somebody listens.
+        """
+        moment = self._now()
+        self._seconds[stage] += moment - self._last
+        self._done[stage] += batch if stage == "denoise" else 1
+        if self._callback is not None:
+            costs = self._costs()
+            done = sum(costs[s] * self._done[s] for s in costs)
+            whole = sum(costs[s] * self._whole[s] for s in costs)
+            self._fraction = max(self._fraction, min(1.0, done / whole if whole > 0 else 1.0))
+            of = self._of[stage] * (batch if stage == "decode" else 1)
+            picture = None if preview is None else preview()
+            eta_s = max(0.0, whole - done)
+            self._callback(
+                ProgressEvent(stage, step, of, first, batch, self._count, self._fraction, eta_s, preview=picture)
+            )
+        self._last = self._now()  # what the listener does is not the generator's time
+
+    def _costs(self) -> dict[str, float]:
+        known = {s: self._seconds[s] / self._done[s] for s in self._done if self._done[s]}
+        usual = max(known.values(), default=0.0)
+        return {s: known.get(s, usual) for s in self._done}

@@ -1,0 +1,37 @@
+"""Where a synthetic cine comes from, as plain values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from CardioDiTLib.bundles.bundle import Bundle
+from CardioDiTLib.generation.plan import SamplingPlan
+from CardioDiTLib.version import __version__
+
+
+def provenance_of(
+    bundle: Bundle, plan: SamplingPlan, *, seed: int, index: int, pathology: str | None, device: str, precision: str
+) -> dict[str, Any]:
+    """What is needed to make the cine again; the same in every run."""
+    manifest = bundle.manifest
+    return {
+        "synthetic": True,
+        "model": manifest.name,
+        "model_version": manifest.version,
+        "model_sha256": bundle.sha256,
+        "licence": manifest.licence.to_dict(),
+        "intended_use": manifest.intended_use,
+        "seed": seed,
+        "index": index,
+        "pathology": pathology,
+        "sampler": plan.sampler,
+        "steps": plan.steps,
+        "spacing": plan.spacing,
+        "guidance": plan.guidance,
+        "device": device,
+        "precision": precision,
+        "cardiodit_version": __version__,
+        "torch_version": str(torch.__version__),
+    }

@@ -1,0 +1,142 @@
+"""What to generate: plain values, the same for Python, the command line and the worker."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from CardioDiTLib.errors import CardioDiTError
+
+DEFAULT_BUNDLE = "acdc-mini"
+SAMPLER_NAMES = ("ddpm", "ddim", "dpmpp_2m")
+"""Names of `diffusion.SAMPLERS`, here so that a request can be made without torch."""
+
+PRECISIONS = ("auto", "fp32", "bf16")
+
+_MOST_SAMPLES = 100_000
+_LARGEST_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """An order for synthetic cines.
+
+    Sample i of a seed is the same whatever ``count`` and ``batch_size`` are, up to the rounding of floats: matrix
+    products of other sizes add in another order, which can move a grey value by a few of 1000, and more where a latent
+    lies half-way between two codes. The same request gives the same bytes.
+
+    Args:
+        count: How many samples.
+        seed: Any whole number from 0 on.
+        steps: Denoising steps; None for those of the preset.
+        preset: Name of a preset of the bundle: "draft", "standard" or "high".
+        sampler: "dpmpp_2m", "ddim" or "ddpm"; None for that of the preset.
+        pathology: Class of all samples, or one a sample (None in the list for no class); None for no class.
+        guidance: Strength of guidance towards the pathology, 1 for none; None for that of the preset.
+        bundle: Name or folder of a bundle; None for the generator's own, or the embedded one.
+        device: "cpu", "cuda", "cuda:1", "mps" or "auto"; None for the generator's own.
+        precision: "fp32", "bf16" or "auto"; None for the generator's own.
+        batch_size: Samples that are denoised at a time, or "auto" for as many as the memory budget holds.
+        memory_budget_gb: Memory that denoising may take beside the weights, in GB (10^9 bytes).
+        preview_every: A preview of the first sample of a batch with the progress every so many steps; 0 for none.
+        first_index: Number of the first sample: to make sample 5 of a seed alone, count 1 and first_index 5.
+
+    Raises:
+        CardioDiTError: A value is not possible.
+
+    Examples:
+        >>> GenerationRequest(count=2, seed=7, pathology="DCM", guidance=2.0).to_dict()["pathology"]
+        'DCM'
+    """
+
+    count: int = 1
+    seed: int = 0
+    steps: int | None = None
+    preset: str = "standard"
+    sampler: str | None = None
+    pathology: str | tuple[str | None, ...] | None = None
+    guidance: float | None = None
+    bundle: str | None = None
+    device: str | None = None
+    precision: str | None = None
+    batch_size: int | str = "auto"
+    memory_budget_gb: float = 2.0
+    preview_every: int = 0
+    first_index: int = 0
+
+    def __post_init__(self) -> None:
+        self._whole("count", 1, _MOST_SAMPLES)
+        self._whole("seed", 0, _LARGEST_SEED)
+        self._whole("preview_every", 0)
+        self._whole("first_index", 0)
+        if self.steps is not None:
+            self._whole("steps", 1)
+        if self.batch_size != "auto":
+            self._whole("batch_size", 1)
+        self._number("memory_budget_gb", above=0.0)
+        if self.guidance is not None:
+            self._number("guidance", above=None)
+        self._choice("sampler", SAMPLER_NAMES)
+        self._choice("precision", PRECISIONS)
+        for name in ("preset", "bundle", "device"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (value is not None or name == "preset"):
+                raise CardioDiTError(f"'{name}' of a request is {value!r}, not a text.", "Give a name.")
+        self._check_pathology()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> GenerationRequest:
+        """Read what :meth:`to_dict` wrote; entries that are absent have their defaults.
+
+        Raises:
+            CardioDiTError: An entry is unknown or not possible.
+        """
+        if not isinstance(values, Mapping):
+            raise CardioDiTError(f"A request is an object with entries, not {values!r}.", "Give names and values.")
+        known = [item.name for item in fields(cls)]
+        unknown = sorted(str(key) for key in values if key not in known)
+        if unknown:
+            raise CardioDiTError(
+                f"A request for generation has no entry {', '.join(unknown)}.", f"Known are {', '.join(known)}."
+            )
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        if isinstance(self.pathology, tuple):
+            values["pathology"] = list(self.pathology)
+        return values
+
+    def _whole(self, name: str, lowest: int, highest: int | None = None) -> None:
+        value = getattr(self, name)
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        if not is_whole or value < lowest or (highest is not None and value > highest):
+            limit = f"at least {lowest}" if highest is None else f"from {lowest} to {highest}"
+            raise CardioDiTError(f"'{name}' of a request is {value!r}.", f"Give a whole number {limit}.")
+
+    def _number(self, name: str, above: float | None) -> None:
+        value = getattr(self, name)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not is_number or (above is not None and value <= above):
+            wanted = "a number" if above is None else f"a number above {above:g}"
+            raise CardioDiTError(f"'{name}' of a request is {value!r}.", f"Give {wanted}.")
+
+    def _choice(self, name: str, known: tuple[str, ...]) -> None:
+        value = getattr(self, name)
+        if value is not None and value not in known:
+            raise CardioDiTError(f"The {name} {value!r} is not known.", f"Choose one of {', '.join(known)}.")
+
+    def _check_pathology(self) -> None:
+        value = self.pathology
+        if value is None or isinstance(value, str):
+            return
+        if not isinstance(value, list | tuple) or not all(item is None or isinstance(item, str) for item in value):
+            raise CardioDiTError(f"The pathology {value!r} is not a name or a list of names.", "Give one or several.")
+        if len(value) != self.count:
+            raise CardioDiTError(
+                f"{len(value)} pathologies were given for {self.count} samples.", "Give one pathology, or one a sample."
+            )
+        object.__setattr__(self, "pathology", tuple(value))

@@ -1,0 +1,83 @@
+"""Results as files: all, or none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from CardioDiTLib.cine import Cine
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.generation import GenerationResult, outputs, save_results
+from CardioDiTLib.io import load_cine
+
+
+def results(count: int = 2) -> list[GenerationResult]:
+    made = []
+    for i in range(count):
+        cine = Cine(np.full((3, 2, 8, 8), i, np.int16), np.diag([1.5, 1.5, 10, 1]), np.arange(3) * 0.05, {"index": i})
+        provenance = {"model": "tiny", "seconds": 1.0 + i}
+        made.append(GenerationResult(cine, 7, i, "DCM" if i else None, provenance, 1.0))
+    return made
+
+
+def test_every_format_of_every_sample(tmp_path):
+    pytest.importorskip("PIL")
+    paths = save_results(results(), tmp_path / "a" / "b", outputs.FORMATS)
+    stems = ("tiny_seed7_000", "tiny_seed7_001_DCM")
+    assert [path.name for path in paths] == [f"{stem}.{suffix}" for stem in stems for suffix in outputs.FORMATS]
+    assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == sorted(path.name for path in paths)
+    for name in ("tiny_seed7_001_DCM.nii.gz", "tiny_seed7_001_DCM.seq.nrrd"):
+        cine = load_cine(tmp_path / "a" / "b" / name)
+        assert (cine.array == 1).all() and cine.spacing == (1.5, 1.5, 10.0) and cine.meta["index"] == 1
+    assert json.loads(paths[4].read_text()) == {"model": "tiny", "seconds": 1.0}
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError(28, "No space left on device"), CardioDiTError("no")])
+@pytest.mark.parametrize("when", ["writing", "moving"])
+def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch, failure, when):
+    calls = []
+
+    def fail_late(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise failure
+        return original(*arguments)
+
+    if when == "writing":
+        original = outputs.save_cine
+        monkeypatch.setattr(outputs, "save_cine", fail_late)
+    else:
+        original = __import__("os").replace
+        real_save = outputs.save_cine
+
+        def save_then_count(cine, path):
+            monkeypatch.setattr(outputs.os, "replace", original)
+            real_save(cine, path)
+            monkeypatch.setattr(outputs.os, "replace", fail_late)
+
+        monkeypatch.setattr(outputs, "save_cine", save_then_count)
+    with pytest.raises((KeyboardInterrupt, CardioDiTError)):
+        save_results(results(3), tmp_path / "new" / "out", ["nii.gz"])
+    assert len(calls) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_there_stays(tmp_path, monkeypatch):
+    (tmp_path / "notes.txt").write_text("mine")
+    monkeypatch.setattr(outputs, "save_cine", lambda cine, path: (_ for _ in ()).throw(CardioDiTError("no")))
+    with pytest.raises(CardioDiTError):
+        save_results(results(), tmp_path, ["nii.gz"])
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_unknown_formats_and_impossible_folders(tmp_path):
+    for formats in (["mp4"], [], ["", " "]):
+        with pytest.raises(CardioDiTError, match=r"nii\.gz"):
+            save_results(results(), tmp_path, formats)
+    assert outputs.check_formats([" .NII.gz", "json", "json"]) == ("nii.gz", "json")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(CardioDiTError, match="could not be written"):
+        save_results(results(), Path(tmp_path / "file" / "out"), ["json"])
