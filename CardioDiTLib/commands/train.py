@@ -23,8 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--minutes", type=float, help="stop with a checkpoint after this long; the same command goes on"
     )
+    parser.add_argument(
+        "--start-from", help="name or folder of a bundle whose codec is kept and whose transformer goes on"
+    )
     parser.add_argument("--bundle", type=Path, help="folder to write the bundle to (stage 'bundle')")
     parser.add_argument("--describe", type=Path, help="JSON with the bundle's texts (stage 'bundle')")
+    parser.add_argument("--card", type=Path, help="the model card, Markdown (stage 'bundle')")
+    parser.add_argument("--overwrite", action="store_true", help="replace a bundle that lies there (stage 'bundle')")
     parser.add_argument(
         "--storage", default="int8", choices=("fp32", "fp16", "int8"), help="weights at rest (stage 'bundle')"
     )
@@ -44,7 +49,14 @@ def run(arguments: argparse.Namespace) -> int:
             raise CardioDiTError("There is no folder to write the bundle to.", "Add --bundle FOLDER.")
         print(
             export_bundle(
-                config, arguments.out, arguments.bundle, describe=arguments.describe, storage=arguments.storage
+                config,
+                arguments.out,
+                arguments.bundle,
+                describe=arguments.describe,
+                card=arguments.card,
+                storage=arguments.storage,
+                overwrite=arguments.overwrite,
+                start_from=arguments.start_from,
             )
         )
         return 0
@@ -53,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"There is no training pack at '{arguments.data}'.",
             "Make one with 'cardiodit prepare' and give it with --data.",
         )
-    training = TrainingRun(config, arguments.data, arguments.out)
+    training = TrainingRun(config, arguments.data, arguments.out, arguments.start_from)
     done = (
         training.train_all(arguments.minutes)
         if arguments.stage == "all"

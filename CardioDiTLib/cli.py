@@ -1,0 +1,107 @@
+"""The command line: it only parses and prints. Exit code 0: done; 1: a problem, said in one line; 2: wrong usage."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from types import FrameType
+
+from CardioDiTLib.commands import COMMANDS
+from CardioDiTLib.errors import Cancelled, CardioDiTError
+from CardioDiTLib.version import __version__
+
+DEBUG_VARIABLE = "CARDIODIT_DEBUG"
+"""Set to 1, unexpected problems show where in the program they happened."""
+
+
+def make_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """Parser of the command line.
+
+    Args:
+        command: The one command whose arguments are wanted; modules of others are not imported.
+    """
+    parser = argparse.ArgumentParser(
+        prog="cardiodit", description="Synthetic short-axis cine cardiac MRI. Research only; not for diagnosis."
+    )
+    parser.add_argument("--version", action="version", version=f"cardiodit {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, entry in COMMANDS.items():
+        part = commands.add_parser(name, help=entry.help, description=f"{entry.help[0].upper()}{entry.help[1:]}.")
+        if name == command:
+            module = import_module(entry.module)
+            module.add_arguments(part)
+            part.set_defaults(run=module.run)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: Words of the command line; those of the process where it is None.
+
+    Returns:
+        0 done, 1 a problem.
+
+    Raises:
+        SystemExit: Wrong usage (code 2), or help was asked for (code 0).
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command = next((word for word in words if not word.startswith("-")), None)
+    share_processors()
+    try:
+        with _ended_by_signals():
+            parsed = make_parser(command).parse_args(words)
+            return int(parsed.run(parsed) or 0)
+    except (KeyboardInterrupt, Cancelled):
+        _say("Cancelled.")
+    except CardioDiTError as error:
+        _say(str(error))
+    except MemoryError:
+        _say("The memory is not enough. Close other programs, or ask for less at a time.")
+    except BrokenPipeError:
+        # the reader of our output went away; Python would complain once more while closing it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE) == "1":
+            raise
+        reason = " ".join(str(error).split())[:300]
+        _say(f"An unexpected problem ({type(error).__name__}: {reason}). Set {DEBUG_VARIABLE}=1 to see where.")
+    return 1
+
+
+def share_processors() -> None:
+    """Let threads that wait for each other sleep instead of spinning, unless the user decided otherwise.
+
+    Has to happen before torch is imported. Where other programs compute too (Slicer, a training run), a thread that
+    spins keeps the one it waits for from running: on two busy cores, work that took two spinning threads 16 s took
+    two sleeping ones 1.4 s.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _say(sentence: str) -> None:
+    print(f"cardiodit: {sentence}" if sentence != "Cancelled." else sentence, file=sys.stderr)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let a request to end the process clean up like Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

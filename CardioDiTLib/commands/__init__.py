@@ -1,0 +1,32 @@
+"""The commands of the command line, one module each.
+
+A module has ``add_arguments(parser)`` and ``run(arguments) -> int`` (an exit code). It is imported only when its
+command is used, so that ``cardiodit --help`` is quick; to add a command, write its module and name it here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """A command.
+
+    Attributes:
+        module: Module with ``add_arguments`` and ``run``.
+        help: What it does, in one line.
+    """
+
+    module: str
+    help: str
+
+
+COMMANDS: dict[str, Command] = {
+    "generate": Command("CardioDiTLib.commands.generate", "make synthetic cines"),
+    "convert": Command("CardioDiTLib.commands.convert", "convert a cine from one file format to another"),
+    "models": Command("CardioDiTLib.commands.models", "list, describe and verify model bundles"),
+    "prepare": Command("CardioDiTLib.commands.prepare", "make one training pack of many cines"),
+    "train": Command("CardioDiTLib.commands.train", "train a model, in pieces that can be interrupted"),
+    "import": Command("CardioDiTLib.commands.import_published", "make a bundle of published checkpoints"),
+}
+"""Commands by name, in the order of the help."""
