@@ -14,7 +14,7 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 demo: $(VENV)/.installed
-	$(BIN)/cardiodit generate --seed 7 --out demo --formats nii.gz,seq.nrrd,png,gif
+	$(BIN)/cardiodit generate --seed 7 --out demo --formats nii.gz,seq.nrrd,png,gif,json
 	@echo "Open demo/ : a cine for Slicer (.seq.nrrd), the same as NIfTI, a contact sheet, an animation and a report."
 
 test: $(VENV)/.installed

@@ -30,6 +30,8 @@ def test_pairs_come_back_as_cines(pairs, tmp_path):
     np.testing.assert_array_equal(pack.labels[:, 0], [pair.labels[0] for pair in pairs])
     assert [pack.group_names[g] for g in pack.groups] == ["NOR", "DCM"]
     assert pack.validation.tolist() == [False, True]
+    np.testing.assert_allclose(pack.turn_deg, [pair.turn_deg for pair in pairs])
+    np.testing.assert_allclose(pack.affine, [pair.affine for pair in pairs])
     # Motion is stored coarsely: frames differ from the exact ones by little.
     exact, _ = pairs[0].frames(8)
     assert np.abs(pack.images[0].astype(int) - exact).mean() < 1.0

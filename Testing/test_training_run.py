@@ -45,7 +45,8 @@ vqgan:
     discriminator_layers: 2
 decoder:
   loop: {steps: 2, warmup_steps: 1, validate_every: 2, log_every: 1}
-  stage: {model: *codec, batch: 2, crop: 32, adversarial_start: 1.0, decoder_only: true, latent_noise: 0.2}
+  stage: {model: *codec, batch: 2, crop: 32, adversarial_start: 1.0, decoder_only: true, latent_noise: 0.2,
+          motion_energy_weight: 1, ssim_weight: 0.1}
 latents: {quantised: false, augmentation: {copies: 2}}
 dit:
   loop: {steps: 6, warmup_steps: 1, validate_every: 3, log_every: 1, save_every_s: 0}
@@ -207,6 +208,34 @@ def test_run_becomes_a_bundle_that_generates(finished, tmp_path):
     assert result.cine.shape == (8, 2, 32, 32)
 
 
+def test_a_bundle_can_be_trained_on(place, finished, tmp_path):
+    from CardioDiTLib.bundles.bundle import load_bundle
+    from CardioDiTLib.training.export import export_bundle
+
+    bundle = export_bundle(finished.config, finished.folder, tmp_path / "tiny", storage="fp32")
+    folder, pack = place
+    run = TrainingRun(read_config(folder / "settings.yaml"), pack, tmp_path / "more", start_from=bundle)
+    assert run.is_done("vqgan")
+    assert torch.equal(next(run.codec().parameters()), next(finished.codec().parameters()))
+    assert run.train("latents") and run.train("dit")
+    more = weights(run.folder, "dit")
+    assert torch.equal(more["scale"]["std"], load_bundle(bundle).latent_scale.std)
+    started = load_bundle(bundle).dit.state_dict()
+    assert any(not torch.equal(more["average"][name], started[name]) for name in started)
+    close = [torch.dist(more["average"][name], started[name]) / started[name].norm().clamp(min=1) for name in started]
+    assert max(close) < 1.0, "a few steps do not lead far from where training began"
+
+
+def test_a_bundle_of_other_settings_is_refused(place, finished, tmp_path):
+    from CardioDiTLib.training.export import export_bundle
+
+    bundle = export_bundle(finished.config, finished.folder, tmp_path / "tiny", storage="fp32")
+    folder, pack = place
+    (tmp_path / "other.yaml").write_text((folder / "settings.yaml").read_text().replace("depth: 2", "depth: 3"))
+    with pytest.raises(CardioDiTError, match="depth"):
+        TrainingRun(read_config(tmp_path / "other.yaml"), pack, tmp_path / "run", start_from=bundle)
+
+
 def test_missing_latents_and_packs_that_do_not_fit_are_told(place, tmp_path):
     folder, pack = place
     run = TrainingRun(read_config(folder / "settings.yaml"), pack, tmp_path / "empty")
@@ -256,3 +285,15 @@ def test_two_ranks_end_with_the_same_weights(place, finished, tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
     alone = weights(finished.folder, "dit")["dit"]
     assert any(not torch.equal(first[name], alone[name]) for name in first), "two ranks see twice the data"
+
+
+def test_perceptual_loss_without_its_packages_is_told(place):
+    import importlib.util
+
+    if importlib.util.find_spec("lpips") is not None:
+        pytest.skip("lpips is installed here")
+    from CardioDiTLib.training.vqgan_stage import VqganStage, VqganStageConfig
+
+    settings = read_config(place[0] / "settings.yaml").vqgan.stage
+    with pytest.raises(CardioDiTError, match="perceptual"):
+        VqganStage(VqganStageConfig(model=settings.model, perceptual_weight=0.1), read_pack(place[1]))

@@ -49,6 +49,8 @@ class PackedCines:
         validation: (N,) bool; True for cines kept aside.
         spacing: (x, y, z) mm.
         cycle_s: (N,) seconds.
+        turn_deg: (N,) in-plane turn into the common pose, degrees; zeros where cines were not turned.
+        affine: (N, 4, 4) from (x, y, z) index to the source's world, which turns a cine back; None for whole cines.
     """
 
     images: np.ndarray
@@ -59,6 +61,8 @@ class PackedCines:
     validation: np.ndarray
     spacing: tuple[float, float, float]
     cycle_s: np.ndarray
+    turn_deg: np.ndarray
+    affine: np.ndarray | None
 
 
 def write_pairs(path: str | Path, pairs: Sequence[PosedPair], validation: Sequence[bool], about: str) -> Path:
@@ -90,6 +94,8 @@ def write_pairs(path: str | Path, pairs: Sequence[PosedPair], validation: Sequen
         "slice_valid": np.stack([pair.slice_valid for pair in pairs]),
         "systole": np.array([pair.systole for pair in pairs], np.float32),
         "cycle_s": np.array([pair.cycle_s for pair in pairs], np.float32),
+        "turn_deg": np.array([pair.turn_deg for pair in pairs], np.float32),
+        "affine": np.stack([pair.affine for pair in pairs]),
         "groups": np.array([names.index(pair.group) for pair in pairs], np.int8),
         "validation": np.asarray(validation, bool),
     }
@@ -185,6 +191,8 @@ def read_pack(path: str | Path, frames: int = 16, cache: bool = True) -> PackedC
         validation=arrays["validation"],
         spacing=(spacing[0], spacing[1], spacing[2]),
         cycle_s=arrays["cycle_s"],
+        turn_deg=arrays.get("turn_deg", np.zeros(len(images), np.float32)),
+        affine=arrays.get("affine"),
     )
 
 

@@ -27,7 +27,8 @@ def export_bundle(
     describe: str | Path | None = None,
     card: str | Path | None = None,
     storage: str = "int8",
-    overwrite: bool = True,
+    overwrite: bool = False,
+    start_from: str | Path | None = None,
 ) -> Path:
     """Writes the averaged networks of a run as a bundle.
 
@@ -41,12 +42,13 @@ def export_bundle(
         card: Markdown of the model card; `{duration}` and the like are not filled in.
         storage: Weights at rest: fp32, fp16 or int8 (a scale for each output channel).
         overwrite: Replace a bundle that lies there.
+        start_from: The bundle that the run started from, if it did.
 
     Returns:
         The bundle's folder.
     """
     folder = Path(folder)
-    run = TrainingRun(config, folder / "none", folder)
+    run = TrainingRun(config, folder / "none", folder, start_from)
     texts = _read_texts(describe)
     latents = read_latents(folder / "latents.safetensors")
     settings = config.dit.stage

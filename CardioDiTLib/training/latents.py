@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from ..data.motion import bilinear_planes
 from ..data.packing import PackedCines
 from ..errors import CardioDiTError
+from ..models.axes import cine_to_model
 from ..models.vqgan import VQGAN
 
 
@@ -91,7 +92,7 @@ def augmented(frames: np.ndarray, size: int, rng: np.random.Generator | None, ra
 @torch.no_grad()
 def encode_cine(codec: VQGAN, cine: np.ndarray, device: torch.device, quantised: bool) -> torch.Tensor:
     """(T, Z, Y, X) in [-1, 1] -> (C, Z, h, w, t), slice by slice."""
-    slices = torch.from_numpy(np.ascontiguousarray(cine.transpose(1, 2, 3, 0))).float()[:, None]
+    slices = torch.from_numpy(np.ascontiguousarray(cine_to_model(cine))).float()[:, None]
     made = []
     for part in slices.split(4):
         part = part.to(device).contiguous(memory_format=torch.channels_last_3d)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from ..bundles.bundle import Bundle, load_bundle
+from ..bundles.manifest_parts import plain
 from ..data.packing import PackedCines, read_pack
 from ..errors import CardioDiTError
 from ..models.vqgan import VQGAN
@@ -52,10 +54,17 @@ class TrainingRun:
         config: All settings.
         data: The pack.
         folder: Where everything goes; an earlier piece is continued.
+        start_from: Name or folder of a bundle to go on from: its codec is taken as it is (stage 1 is left out), its
+            transformer and latent scale are where stage 2 begins. For more hours of training, or for other data.
     """
 
-    def __init__(self, config: TrainingConfig, data: str | Path, folder: str | Path) -> None:
+    def __init__(
+        self, config: TrainingConfig, data: str | Path, folder: str | Path, start_from: str | Path | None = None
+    ) -> None:
         self.config, self.data, self.folder = config, Path(data), Path(folder)
+        self.start = None if start_from is None else load_bundle(start_from)
+        if self.start is not None:
+            self._check_start(self.start)
         self._pack: PackedCines | None = None
 
     @property
@@ -82,10 +91,31 @@ class TrainingRun:
     def codec(self) -> VQGAN:
         """The averaged codec of the latest stage that trained it, in evaluation mode."""
         model = VQGAN(**self.config.vqgan.stage.model)
-        model.load_state_dict(averaged_weights(self.codec_folder()))
+        model.load_state_dict(self._codec_weights())
         return model.eval()
 
+    def _codec_weights(self) -> dict[str, torch.Tensor]:
+        if self.start is not None and not checkpoints(self.codec_folder()):
+            return self.start.vqgan.state_dict()
+        return averaged_weights(self.codec_folder())
+
+    def _check_start(self, bundle: Bundle) -> None:
+        """Weights only fit networks of the same settings."""
+        pairs = (
+            ("codec", bundle.manifest.codec.params, self.config.vqgan.stage.model),
+            ("transformer", bundle.manifest.dit.params, self.config.dit.stage.model),
+        )
+        for what, theirs, ours in pairs:
+            different = sorted(key for key in {*theirs, *ours} if plain(theirs.get(key)) != plain(ours.get(key)))
+            if different:
+                raise CardioDiTError(
+                    f"The {what} of '{bundle.manifest.name}' has other settings than this run: {', '.join(different)}.",
+                    "Use the settings that the bundle was trained with.",
+                )
+
     def is_done(self, stage: str) -> bool:
+        if stage == "vqgan" and self.start is not None:
+            return True
         if stage == "latents":
             return (self.folder / "latents.safetensors").is_file()
         settings = getattr(self.config, stage)
@@ -109,7 +139,7 @@ class TrainingRun:
             Trainer(VqganStage(settings.stage, self.pack), settings.loop, self.folder / stage).run(minutes)
         elif stage == "decoder" and self.config.decoder is not None:
             task = VqganStage(settings.stage, self.pack)
-            start = averaged_weights(self.folder / "vqgan")
+            start = self._codec_weights()
             task.model.load_state_dict(start)
             task.average.load_state_dict(start)
             Trainer(task, settings.loop, self.folder / stage).run(minutes)
@@ -118,7 +148,11 @@ class TrainingRun:
         elif stage == "dit":
             if not self.is_done("latents"):
                 raise CardioDiTError("There are no latents yet.", "Run the stage 'latents' first.")
-            transformer = DitStage(settings.stage, read_latents(self.folder / "latents.safetensors"))
+            latents = read_latents(self.folder / "latents.safetensors")
+            transformer = DitStage(settings.stage, latents, self.start.latent_scale if self.start else None)
+            if self.start is not None:
+                transformer.model.load_state_dict(self.start.dit.state_dict())
+                transformer.average.load_state_dict(self.start.dit.state_dict())
             Trainer(transformer, settings.loop, self.folder / stage).run(minutes)
         return self.is_done(stage)
 

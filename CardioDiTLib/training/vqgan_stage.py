@@ -15,10 +15,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from monai.losses.adversarial_loss import PatchAdversarialLoss
+from monai.losses.ssim_loss import SSIMLoss
 from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
 from torch import nn
 
 from ..data.packing import PackedCines
+from ..errors import CardioDiTError
+from ..models.axes import cine_to_model
 from ..models.vqgan import VQGAN
 from .distributed import average_gradients
 from .loop import StepContext
@@ -38,9 +41,12 @@ class VqganStageConfig:
         motion_weight, motion_lags: Differences in time.
         motion_energy_weight: Local mean of absolute differences in time: L1 alone prefers too little motion wherever
             it is not sure.
+        ssim_weight: 1 - SSIM of planes (Wang et al., IEEE TIP 2004): local contrast, which L1 lets fade.
         adversarial_weight, feature_weight, adversarial_start: From this share of the run on.
         discriminator_lr, discriminator_channels, discriminator_layers: The critic.
         jukebox_weight: Spectral loss; 0 off.
+        perceptual_weight, perceptual_network: MONAI's perceptual loss (LPIPS, arXiv 1801.03924); 0 off. It needs the
+            packages lpips and torchvision and the weights of the network, none of which this library brings.
         decoder_only: Encoder and codebook stay as they are (latents made with them stay valid).
         latent_noise: With `decoder_only`, normal noise on the codes in units of their standard deviation, so that the
             decoder forgives a generator's small errors.
@@ -58,6 +64,7 @@ class VqganStageConfig:
     motion_weight: float = 1.0
     motion_lags: tuple[int, ...] = (1, 4, 7)
     motion_energy_weight: float = 0.0
+    ssim_weight: float = 0.0
     adversarial_weight: float = 0.02
     feature_weight: float = 0.05
     adversarial_start: float = 0.6
@@ -65,6 +72,8 @@ class VqganStageConfig:
     discriminator_channels: int = 32
     discriminator_layers: int = 2
     jukebox_weight: float = 0.0
+    perceptual_weight: float = 0.0
+    perceptual_network: str = "squeeze"
     decoder_only: bool = False
     latent_noise: float = 0.0
     average_decay: float = 0.995
@@ -72,7 +81,20 @@ class VqganStageConfig:
 
 def to_model_axes(frames: np.ndarray) -> torch.Tensor:
     """(T, Y, X) uint8 -> (1, H, W, T) float in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, 0, -1))).float().div(127.5).sub(1.0)[None]
+    return torch.from_numpy(np.ascontiguousarray(cine_to_model(frames[:, None]))).float().div(127.5).sub(1.0)
+
+
+def _perceptual_loss(network: str) -> nn.Module:
+    """MONAI's perceptual loss over the planes of (B, 1, H, W, T)."""
+    from monai.losses.perceptual import PerceptualLoss
+
+    try:
+        return PerceptualLoss(spatial_dims=3, network_type=network, is_fake_3d=True, fake_3d_ratio=0.25).eval()
+    except Exception as error:  # missing packages, missing weights and no network all look different
+        raise CardioDiTError(
+            f"The perceptual loss with '{network}' cannot be made: {error}.",
+            "Install lpips and torchvision and bring the network's weights, or set perceptual_weight to 0.",
+        ) from error
 
 
 def _energy_gap(made: torch.Tensor, real: torch.Tensor, lag: int, size: int = 8) -> torch.Tensor:
@@ -115,11 +137,13 @@ class VqganStage:
                 self.discriminator.parameters(), config.discriminator_lr, betas=(0.5, 0.9)
             )
         self.adversarial = PatchAdversarialLoss(criterion="least_squares")
+        self.ssim = SSIMLoss(spatial_dims=2, data_range=2.0) if config.ssim_weight > 0 else None
         self.jukebox: nn.Module | None = None
         if config.jukebox_weight > 0:
             from monai.losses.spectral_loss import JukeboxLoss
 
             self.jukebox = JukeboxLoss(spatial_dims=3)
+        self.perceptual = _perceptual_loss(config.perceptual_network) if config.perceptual_weight > 0 else None
         self.train_index = np.nonzero(~data.validation)[0]
         self.validation_index = np.nonzero(data.validation)[0]
         self.code_scale: torch.Tensor | None = None
@@ -155,6 +179,10 @@ class VqganStage:
         if self.config.motion_energy_weight > 0:
             energy = torch.stack([_energy_gap(made, real, lag) for lag in self.config.motion_lags]).mean()
             total = total + self.config.motion_energy_weight * energy
+        if self.ssim is not None:
+            # Every second frame: neighbours say the same.
+            planes = [x[..., ::2].permute(0, 4, 1, 2, 3).flatten(0, 1) for x in (made, real)]
+            total = total + self.config.ssim_weight * self.ssim(planes[0], planes[1])
         return total, {"l1": l1.detach(), "gradient": gradient.detach(), "motion": motion.detach()}
 
     def _forward(self, real: torch.Tensor, context: StepContext) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -183,6 +211,8 @@ class VqganStage:
             numbers["codes"] = torch.tensor(float(len(indices.unique())))
         if self.jukebox is not None:
             loss = loss + config.jukebox_weight * self.jukebox(made, real)
+        if self.perceptual is not None:
+            loss = loss + config.perceptual_weight * self.perceptual.to(context.device)(made, real)
         critic = self.discriminator if context.progress >= config.adversarial_start else None
         if critic is not None:
             critic.requires_grad_(False)
