@@ -79,12 +79,15 @@ class Bundle:
             return LatentScale.published(spec.scale_factor, spec.channels)
         assert spec.file is not None  # the manifest saw to it
         state = self._weights(spec.file)
-        if set(state) != {"mean", "std"}:
+        wanted = {"mean", "std"} if spec.patch is None else {"mean", "std", "basis"}
+        if set(state) != wanted:
             raise CardioDiTError(
-                f"'{spec.file}' of the bundle '{self.manifest.name}' does not hold 'mean' and 'std'.",
+                f"'{spec.file}' of the bundle '{self.manifest.name}' holds {', '.join(sorted(state))}, not "
+                f"{', '.join(sorted(wanted))}.",
                 "Get the bundle again.",
             )
-        return LatentScale(state["mean"], state["std"], modes=spec.modes)
+        patch = spec.patch or (1, 1, 1, 1)
+        return LatentScale(state["mean"], state["std"], modes=spec.modes, basis=state.get("basis"), patch=patch)
 
     @cached_property
     def schedule(self) -> NoiseSchedule:
@@ -111,16 +114,17 @@ class Bundle:
         size = (grid.height, grid.width, grid.frames)
         latents = vqgan.latent_shape(*size)
         expected = (latents[0], grid.slices, *latents[1:])
-        if (dit.in_channels, *dit.input_size) != expected:
+        if (dit.in_channels, *dit.input_size) != self.latent_scale.seen_shape(expected):
             raise CardioDiTError(
-                f"The codec of '{self.manifest.name}' makes latents {expected} (C, Z, H, W, T) of its grid, but the "
+                f"The codec of '{self.manifest.name}' makes latents {expected} (C, Z, H, W, T) of its grid, seen as "
+                f"{self.latent_scale.seen_shape(expected)}, but the "
                 f"transformer takes {(dit.in_channels, *dit.input_size)}.",
                 "Correct the grid, or the parameters of the networks.",
             )
-        if self.manifest.latents.channels != dit.in_channels:
+        if self.manifest.latents.channels != expected[0]:
             raise CardioDiTError(
                 f"The manifest of '{self.manifest.name}' says {self.manifest.latents.channels} latent channels, the "
-                f"transformer has {dit.in_channels}.",
+                f"codec has {expected[0]}.",
                 "Correct the manifest.",
             )
         try:

@@ -244,6 +244,7 @@ class LatentSpec(ManifestPart):
         quantised: The nearest codes are taken before decoding.
         modes: ``file`` holds the statistics of the modes in time.
         file: File with the tensors ``mean`` and ``std`` (see `models.latent_scale.LatentScale`).
+        patch: (pz, ph, pw, pt) of the tensor ``basis`` in the file; None without one.
         scale_factor: The published convention: latents times this number.
     """
 
@@ -254,8 +255,13 @@ class LatentSpec(ManifestPart):
     modes: bool = False
     file: str | None = None
     scale_factor: float | None = None
+    patch: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.patch is not None:
+            if not isinstance(self.patch, list | tuple) or len(self.patch) != 4 or not all(map(is_count, self.patch)):
+                raise CardioDiTError(f"The latent patch of a bundle is {self.patch!r}, not four numbers.", _REPAIR)
+            object.__setattr__(self, "patch", tuple(self.patch))
         if not is_count(self.channels):
             raise CardioDiTError(f"The latents of a bundle have {self.channels!r} channels.", _REPAIR)
         for name in ("quantised", "modes"):

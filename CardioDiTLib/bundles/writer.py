@@ -62,6 +62,8 @@ def write_bundle(
         write_weights(partial / manifest.dit.file, dit.state_dict(), storages["dit"])
         if manifest.latents.file is not None:
             statistics = {"mean": latent_scale.mean, "std": latent_scale.std}
+            if latent_scale.basis is not None:
+                statistics["basis"] = latent_scale.basis
             write_weights(partial / manifest.latents.file, statistics, "fp32")
         (partial / MODEL_CARD_NAME).write_text(model_card, encoding="utf-8")
         records = {path.name: record_of(path) for path in sorted(partial.iterdir())}
@@ -93,6 +95,10 @@ def _check_scale(manifest: BundleManifest, scale: LatentScale) -> None:
     if spec.modes != scale.modes:
         raise CardioDiTError(
             f"The manifest says modes {spec.modes}, the latent scale has {scale.modes}.", "Make them agree."
+        )
+    if spec.patch != (None if scale.basis is None else scale.patch):
+        raise CardioDiTError(
+            f"The manifest says patches {spec.patch}, the latent scale has {scale.patch}.", "Make them agree."
         )
     if spec.scale_factor is not None:
         wanted = LatentScale.published(spec.scale_factor, spec.channels)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.models.patches import patchify, unpatchify
 
 
 class LatentScale(nn.Module):
@@ -22,6 +24,10 @@ class LatentScale(nn.Module):
         mean: Broadcasts against (C, Z, H, W, T).
         std: Broadcasts against (C, Z, H, W, T); positive.
         modes: True where `mean` and `std` are those of the modes in time.
+        basis: (K, C pz ph pw pt) orthonormal rows, or None. With it, the numbers of each patch are replaced by their K
+            coordinates in this basis (principal components): what the transformer sees is (B, K, Z/pz, H/ph, W/pw,
+            T/pt). Noise then has no directions in which there is nothing to learn.
+        patch: (pz, ph, pw, pt) of the basis.
 
     Examples:
         >>> scale = LatentScale(torch.zeros(4, 1, 1, 1, 1), torch.ones(4, 1, 1, 1, 1) * 2)
@@ -31,8 +37,17 @@ class LatentScale(nn.Module):
 
     mean: torch.Tensor
     std: torch.Tensor
+    basis: torch.Tensor | None
 
-    def __init__(self, mean: torch.Tensor, std: torch.Tensor, modes: bool = False) -> None:
+    def __init__(
+        self,
+        mean: torch.Tensor,
+        std: torch.Tensor,
+        modes: bool = False,
+        *,
+        basis: torch.Tensor | None = None,
+        patch: Sequence[int] = (1, 1, 1, 1),
+    ) -> None:
         super().__init__()
         if mean.ndim != 5 or std.ndim != 5:
             raise CardioDiTError(
@@ -45,6 +60,13 @@ class LatentScale(nn.Module):
             )
         self.register_buffer("mean", mean.float())
         self.register_buffer("std", std.float())
+        if basis is not None and (basis.ndim != 2 or basis.shape[1] % math.prod(patch) or len(basis) > basis.shape[1]):
+            raise CardioDiTError(
+                f"A basis of shape {tuple(basis.shape)} does not fit patches of {tuple(patch)}.",
+                "Give one row a coordinate and one column a number of a patch.",
+            )
+        self.register_buffer("basis", None if basis is None else basis.float())
+        self.patch = tuple(patch)
         self.modes = modes
 
     @classmethod
@@ -61,6 +83,8 @@ class LatentScale(nn.Module):
         place_mean: bool = False,
         modes: bool = False,
         power: float = 1.0,
+        patch: Sequence[int] = (1, 1, 1, 1),
+        coordinates: int = 0,
     ) -> LatentScale:
         """Statistics of a set of latents.
 
@@ -69,6 +93,7 @@ class LatentScale(nn.Module):
             valid: (N, Z) bool; slices to count.
             place_mean: A mean for every place instead of one a channel.
             modes: Scale the modes in time one by one.
+            patch, coordinates: Keep so many principal components of each patch; 0 keeps all numbers as they are.
             power: 1 brings every mode to spread 1; below 1 leaves the weak modes weaker (spread to the power 1 -
                 power).
         """
@@ -86,15 +111,35 @@ class LatentScale(nn.Module):
             std = std.pow(power)
             # The overall variance stays 1: the noise levels of training keep their meaning.
             std = std * _weighted(((x - mean) / std).square(), weight, (0, 1, 2, 3, 4, 5)).sqrt()
-        return cls(mean, std, modes)
+        if not coordinates:
+            return cls(mean, std, modes)
+        tokens = patchify((x - mean) / std, patch).flatten(0, 1)
+        counted = patchify(weight.expand_as(x), patch).flatten(0, 1).amin(1) > 0
+        _, vectors = torch.linalg.eigh(tokens[counted].T.double() @ tokens[counted].double())
+        return cls(mean, std, modes, basis=vectors.T.flip(0)[:coordinates].float(), patch=patch)
+
+    def seen_shape(self, latents: Sequence[int]) -> tuple[int, ...]:
+        """Shape (K, Z', H', W', T') that the transformer sees of latents (C, Z, H, W, T)."""
+        if self.basis is None:
+            return tuple(latents)
+        return (len(self.basis), *(size // step for size, step in zip(latents[1:], self.patch)))
 
     def normalise(self, latents: torch.Tensor) -> torch.Tensor:
         """Codec latents (B, C, Z, H, W, T) -> what the transformer sees."""
         x = to_modes(latents) if self.modes else latents
-        return (x - self.mean) / self.std
+        x = (x - self.mean) / self.std
+        if self.basis is None:
+            return x
+        grid = [size // step for size, step in zip(x.shape[2:], self.patch)]
+        return (patchify(x, self.patch) @ self.basis.T).transpose(1, 2).unflatten(2, grid)
 
     def restore(self, x: torch.Tensor) -> torch.Tensor:
         """The way back to codec latents (B, C, Z, H, W, T)."""
+        if self.basis is not None:
+            tokens = x.flatten(2).transpose(1, 2) @ self.basis
+            # `unpatchify` wants the channel last inside a token, `patchify` puts it first.
+            tokens = tokens.unflatten(2, (-1, math.prod(self.patch))).transpose(2, 3).flatten(2)
+            x = unpatchify(tokens, self.patch, x.shape[2:])
         latents = x * self.std + self.mean
         return from_modes(latents) if self.modes else latents
 

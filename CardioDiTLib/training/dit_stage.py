@@ -29,7 +29,8 @@ class DitStageConfig:
     Attributes:
         model: Keyword arguments of `DiT4D`; `class_dropout_prob` is the share of labels that are dropped.
         schedule: Arguments of `NoiseSchedule`.
-        place_mean, modes, mode_power: See `LatentScale.fit`.
+        place_mean, modes, mode_power, patch, coordinates: See `LatentScale.fit`. With `coordinates` the transformer
+            sees the principal components of each patch, so its own patches are 1 x 1 x 1 x 1.
         batch: Cines a step and rank.
         accumulate: Batches a step.
         loss: `huber` (smooth L1, as published) or `mse`.
@@ -49,6 +50,8 @@ class DitStageConfig:
     place_mean: bool = False
     modes: bool = False
     mode_power: float = 1.0
+    patch: tuple[int, ...] = (1, 1, 1, 1)
+    coordinates: int = 0
     batch: int = 16
     accumulate: int = 1
     loss: str = "huber"
@@ -82,6 +85,8 @@ class DitStage:
             place_mean=config.place_mean,
             modes=config.modes,
             power=config.mode_power,
+            patch=config.patch,
+            coordinates=config.coordinates,
         )
         self.modules: dict[str, nn.Module] = {"dit": self.model, "average": self.average, "scale": self.scale}
         self.optimizers = self._optimizers()
@@ -90,7 +95,11 @@ class DitStage:
         # Far from the heart lies chest wall and lung, which differ more between patients and matter less.
         heart = F.max_pool2d(data.heart[None], 3, 1, 1)[0]
         floor = config.heart_floor
-        self.place_weight = (floor + (1 - floor) * heart.clamp(0, 1).sqrt())[None, None, :, :, :, None]
+        weight = (floor + (1 - floor) * heart.clamp(0, 1).sqrt())[None, None]
+        self.slices_a_token = self.scale.patch[0] if self.scale.basis is not None else 1
+        if self.scale.basis is not None:
+            weight = F.avg_pool3d(weight, self.scale.patch[:3])
+        self.place_weight = weight[..., None]
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
         config = self.config
@@ -156,7 +165,9 @@ class DitStage:
             if self.config.loss == "huber"
             else (made - wanted).square()
         )
-        weight = self.place_weight.to(device) * valid.to(device)[:, None, :, None, None, None]
+        # A token counts where the stack has all of its slices.
+        whole = valid.unflatten(1, (-1, self.slices_a_token)).all(2).to(device)
+        weight = self.place_weight.to(device) * whole[:, None, :, None, None, None]
         return (each * weight).sum((1, 2, 3, 4, 5)) / weight.expand_as(each).sum((1, 2, 3, 4, 5)).clamp(min=1)
 
     def _drawn(self, index: np.ndarray | torch.Tensor, context: StepContext) -> tuple[torch.Tensor, ...]:

@@ -55,7 +55,14 @@ def export_bundle(
     dit = DiT4D(**settings.model)
     dit.load_state_dict(averaged_weights(folder / "dit"))
     statistics = averaged_weights(folder / "dit", "scale")
-    scale = LatentScale(statistics["mean"], statistics["std"], settings.modes)
+    patch = settings.patch if settings.coordinates else None
+    scale = LatentScale(
+        statistics["mean"],
+        statistics["std"],
+        settings.modes,
+        basis=statistics.get("basis"),
+        patch=patch or (1, 1, 1, 1),
+    )
     manifest = BundleManifest(
         name=config.name,
         version=texts.pop("version", "0.1.0"),
@@ -78,7 +85,11 @@ def export_bundle(
         # Codes are taken before decoding whether or not the transformer learned rounded latents: the decoder knows
         # nothing else.
         latents=LatentSpec(
-            channels=scale.std.shape[0], quantised=True, modes=settings.modes, file="latents.safetensors"
+            channels=run.codec().embedding_dim,
+            quantised=True,
+            modes=settings.modes,
+            file="latents.safetensors",
+            patch=patch,
         ),
         schedule=NoiseSchedule.from_config(settings.schedule).to_config(),
         class_names=tuple(latents.about.get("group_names", ())) if settings.model.get("num_classes", 0) else (),
