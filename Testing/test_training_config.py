@@ -20,7 +20,11 @@ def test_recipes_are_valid(path):
     codec = VQGAN(**config.vqgan.stage.model)
     latent = codec.latent_shape(config.grid.size, config.grid.size, config.grid.frames)
     dit = DiT4D(**config.dit.stage.model)
-    assert dit.input_size == (config.grid.slices, *latent[1:]) and dit.in_channels == latent[0]
+    seen = (latent[0], config.grid.slices, *latent[1:])
+    stage = config.dit.stage
+    if stage.coordinates:
+        seen = (stage.coordinates, *(size // step for size, step in zip(seen[1:], stage.patch)))
+    assert (dit.in_channels, *dit.input_size) == seen
 
 
 def write(tmp_path, text):
@@ -44,6 +48,12 @@ def test_numbers_in_exponent_form_are_numbers(tmp_path):
         ("- a\n- b", "no settings"),
         ("vqgan: [", "cannot be read"),
         ("vqgan: {}\ndit: {}\nother: {}", "other"),
+        ("vqgan: {}\ndit: {stage: {loss: hubber}}", "hubber"),
+        ("vqgan: {}\ndit: {stage: {optimizer: moun}}", "moun"),
+        ("vqgan: {loop: {schedule: linear-end}}\ndit: {}", "linear-end"),
+        ("vqgan: {}\ndit: {stage: {log_snr_mean: 0}}", "continuous"),
+        ("vqgan: {}\ndit: {stage: {schedule: {prediction_type: epsilon}}}", "epsilon"),
+        ("vqgan: {}\ndit: {}\ngrid: 3", "grid"),
     ],
 )
 def test_mistakes_are_told(tmp_path, text, said):

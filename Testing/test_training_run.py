@@ -56,6 +56,7 @@ dit:
     batch: 2
     optimizer: muon
     log_snr_mean: 0
+    schedule: {name: cosine, num_train_timesteps: 300, continuous: true}
 """
 
 
@@ -89,6 +90,13 @@ def finished(place):
     return run
 
 
+def borrow(folder: Path, finished: TrainingRun) -> None:
+    """Gives a run the codec and latents of the finished one."""
+    folder.mkdir(exist_ok=True)
+    for stage in ("vqgan", "decoder", "latents"):
+        (folder / stage).symlink_to(finished.folder / stage)
+
+
 def weights(run: Path, stage: str) -> dict:
     return load_checkpoint(checkpoints(run / stage)[-1])["modules"]
 
@@ -120,8 +128,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(place, finished, tmp_
     folder, pack = place
     run = TrainingRun(read_config(folder / "settings.yaml"), pack, tmp_path / "pieces")
     if stage == "dit":
-        run.folder.mkdir()
-        (run.folder / "latents.safetensors").write_bytes((finished.folder / "latents.safetensors").read_bytes())
+        borrow(run.folder, finished)
     pieces = 0
     while not run.train(stage, minutes=1e-6 if pieces == 0 else 1e-4):
         pieces += 1
@@ -135,7 +142,7 @@ def test_damaged_last_checkpoint_falls_back_to_the_one_before(place, finished, t
     import shutil
 
     shutil.copytree(finished.folder / "dit", tmp_path / "run" / "dit")
-    (tmp_path / "run" / "latents.safetensors").write_bytes((finished.folder / "latents.safetensors").read_bytes())
+    borrow(tmp_path / "run", finished)
     last = checkpoints(tmp_path / "run" / "dit")[-1]
     part = next(last.glob("part-*"))
     part.write_bytes(part.read_bytes()[:100])
@@ -168,7 +175,7 @@ def test_compact_checkpoint_rounds_only_what_may_be_rounded(tmp_path):
 
 
 def test_latents_hold_no_names_and_as_many_copies_as_asked(finished):
-    latents = read_latents(finished.folder / "latents.safetensors")
+    latents = read_latents(finished.folder / "latents")
     assert latents.latents.shape == (9, 4, 2, 8, 8, 2)
     assert latents.validation.sum() == 1 and latents.cine.tolist().count(0) == 2
     assert not torch.equal(latents.latents[0], latents.latents[latents.cine.tolist().index(0, 1)])
@@ -217,7 +224,8 @@ def test_a_bundle_can_be_trained_on(place, finished, tmp_path):
     run = TrainingRun(read_config(folder / "settings.yaml"), pack, tmp_path / "more", start_from=bundle)
     assert run.is_done("vqgan")
     assert torch.equal(next(run.codec().parameters()), next(finished.codec().parameters()))
-    assert run.train("latents") and run.train("dit")
+    assert run.train_all()
+    assert not (run.folder / "decoder").exists(), "the bundle's codec is kept as it is"
     more = weights(run.folder, "dit")
     assert torch.equal(more["scale"]["std"], load_bundle(bundle).latent_scale.std)
     started = load_bundle(bundle).dit.state_dict()
@@ -236,6 +244,56 @@ def test_a_bundle_of_other_settings_is_refused(place, finished, tmp_path):
         TrainingRun(read_config(tmp_path / "other.yaml"), pack, tmp_path / "run", start_from=bundle)
 
 
+def test_principal_components_are_trained_bundled_and_generated_from(place, finished, tmp_path):
+    from CardioDiTLib.bundles.bundle import load_bundle
+    from CardioDiTLib.generation.generator import Generator
+    from CardioDiTLib.generation.request import GenerationRequest
+    from CardioDiTLib.training.export import export_bundle
+
+    folder, pack = place
+    seen = "input_size: [2, 4, 4, 2], patch_size: [1, 1, 1, 1], in_channels: 6"
+    text = (folder / "settings.yaml").read_text()
+    text = text.replace("input_size: [2, 8, 8, 2], patch_size: [1, 2, 2, 1], in_channels: 4", seen)
+    (tmp_path / "components.yaml").write_text(text + "    patch: [1, 2, 2, 1]\n    coordinates: 6\n")
+    config = read_config(tmp_path / "components.yaml")
+    borrow(tmp_path / "run", finished)
+    run = TrainingRun(config, pack, tmp_path / "run")
+    assert run.train("dit")
+    bundle = export_bundle(config, run.folder, tmp_path / "tiny", storage="int8")
+    assert load_bundle(bundle).latent_scale.basis.shape == (6, 16)
+    result = Generator.from_bundle(bundle, device="cpu", precision="fp32").generate(GenerationRequest(steps=2))[0]
+    assert result.cine.shape == (8, 2, 32, 32)
+
+
+def test_latents_of_another_codec_and_other_classes_are_refused(place, finished, tmp_path):
+    import shutil
+
+    folder, pack = place
+    shutil.copytree(finished.folder / "latents", tmp_path / "run" / "latents")
+    (tmp_path / "run" / "vqgan").symlink_to(finished.folder / "vqgan")
+    about = tmp_path / "run" / "latents" / "about.json"
+    told = json.loads(about.read_text())
+    for key, value, said in (("codec", "0" * 64, "another codec"), ("group_names", ["a", "b", "c"], "2 classes")):
+        about.write_text(json.dumps({**told, key: value}))
+        with pytest.raises(CardioDiTError, match=said):
+            TrainingRun(read_config(folder / "settings.yaml"), pack, tmp_path / "run").train("dit")
+
+
+def test_encoding_goes_on_where_it_was_interrupted(place, finished, tmp_path):
+    folder, pack = place
+    run = TrainingRun(read_config(folder / "settings.yaml"), pack, tmp_path / "run")
+    run.folder.mkdir()
+    (run.folder / "vqgan").symlink_to(finished.folder / "vqgan")
+    (run.folder / "latents").mkdir()
+    first = run.folder / "latents" / "copy-00.safetensors"
+    first.write_bytes((finished.folder / "latents" / first.name).read_bytes())
+    before = first.stat().st_mtime_ns
+    assert not run.train("latents", minutes=-1.0) and run.train("latents")
+    assert first.stat().st_mtime_ns == before
+    made, whole = read_latents(run.folder / "latents"), read_latents(finished.folder / "latents")
+    assert torch.equal(made.latents, whole.latents) and torch.equal(made.cine, whole.cine)
+
+
 def test_missing_latents_and_packs_that_do_not_fit_are_told(place, tmp_path):
     folder, pack = place
     run = TrainingRun(read_config(folder / "settings.yaml"), pack, tmp_path / "empty")
@@ -251,8 +309,7 @@ def test_two_ranks_end_with_the_same_weights(place, finished, tmp_path):
     """torchrun with two processes: gradients are averaged, and rank 0 alone validates without a hang."""
     folder, _ = place
     run = tmp_path / "ranks"
-    run.mkdir()
-    (run / "latents.safetensors").write_bytes((finished.folder / "latents.safetensors").read_bytes())
+    borrow(run, finished)
     script = tmp_path / "rank.py"
     script.write_text(
         "import sys, torch\n"
@@ -263,7 +320,7 @@ def test_two_ranks_end_with_the_same_weights(place, finished, tmp_path):
         "from CardioDiTLib.training.latents import read_latents\n"
         "from CardioDiTLib.training.loop import Trainer\n"
         "config = read_config(sys.argv[1]).dit\n"
-        "stage = DitStage(config.stage, read_latents(sys.argv[2] + '/latents.safetensors'))\n"
+        "stage = DitStage(config.stage, read_latents(sys.argv[2] + '/latents'))\n"
         "trainer = Trainer(stage, config.loop, sys.argv[2] + '/dit')\n"
         "trainer.run()\n"
         "state = {n: p.detach().clone() for n, p in stage.model.named_parameters()}\n"

@@ -60,12 +60,12 @@ def run(arguments: argparse.Namespace) -> int:
             )
         )
         return 0
-    if arguments.data is None or not arguments.data.is_file():
+    if arguments.stage != "dit" and (arguments.data is None or not arguments.data.is_file()):
         raise CardioDiTError(
             f"There is no training pack at '{arguments.data}'.",
             "Make one with 'cardiodit prepare' and give it with --data.",
         )
-    training = TrainingRun(config, arguments.data, arguments.out, arguments.start_from)
+    training = TrainingRun(config, arguments.data or Path(), arguments.out, arguments.start_from)
     done = (
         training.train_all(arguments.minutes)
         if arguments.stage == "all"

@@ -61,6 +61,7 @@ def make_pack(
     destination: str | Path,
     *,
     size: int = 152,
+    kept_aside_only: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Makes one training pack of an ACDC folder.
@@ -70,6 +71,7 @@ def make_pack(
         destination: The `.npz` pack.
         size: Rows and columns that are kept, pixels of 1.5 mm; 12 pixels more than the grid on every side leave room
             for augmentation.
+        kept_aside_only: Only the patients that training keeps aside, for measuring.
         progress: Called with (done, of).
 
     Raises:
@@ -83,13 +85,20 @@ def make_pack(
         )
     with open(table, newline="", encoding="utf-8") as stream:
         rows = sorted(csv.DictReader(stream), key=lambda row: (row["pathology"], row["pid"]))
-    pairs, aside = [], []
+    if size % 2:
+        raise CardioDiTError(f"A size of {size} pixels is odd.", "Give an even number.")
+    aside = []
     seen: dict[str, int] = {}
-    for index, row in enumerate(rows):
-        pairs.append(read_pair(source, row["pid"], row, size))
+    for row in rows:
         place = seen.get(row["pathology"], 0)
         seen[row["pathology"]] = place + 1
         aside.append(place % KEPT_ASIDE_EVERY == KEPT_ASIDE_PLACE)
+    if kept_aside_only:
+        rows = [row for row, kept in zip(rows, aside) if kept]
+        aside = [True] * len(rows)
+    pairs = []
+    for index, row in enumerate(rows):
+        pairs.append(read_pair(source, row["pid"], row, size))
         if progress:
             progress(index + 1, len(rows))
     return write_pairs(destination, pairs, aside, ABOUT)

@@ -189,7 +189,7 @@ def contraction_curve(frames: int, systole: float, atrial_share: float = 0.22) -
     """
     from scipy.interpolate import PchipInterpolator
 
-    systole = float(np.clip(systole, 0.25, 0.55))
+    systole = float(np.clip(systole, 0.1, 0.9))
     rest = 1.0 - systole
     phases = [0.0, 0.25 * systole, 0.5 * systole, 0.75 * systole, systole]
     shares = [0.0, 0.146, 0.5, 0.854, 1.0]

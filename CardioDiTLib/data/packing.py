@@ -6,8 +6,8 @@ patients then take less than 40 MB), or the frames themselves where a true 4D ci
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import CardioDiTError
+from ..io.atomic import atomic_path
 from .cine_from_pair import PosedPair
 from .motion import bilinear_planes
 
@@ -140,14 +141,9 @@ def write_cines(
 
 def _write(path: Path, header: dict, arrays: dict[str, np.ndarray]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with open(partial, "wb") as stream:
-            text = np.frombuffer(json.dumps(header).encode(), np.uint8)
-            np.savez_compressed(stream, header=text, **arrays)  # type: ignore[arg-type]  # arrays by name
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    with atomic_path(path) as partial:
+        np.savez_compressed(partial, header=text, **arrays)  # type: ignore[arg-type]  # arrays by name
     return path
 
 
@@ -200,9 +196,14 @@ def _made_frames(
     path: Path, header: dict, arrays: dict[str, np.ndarray], frames: int, cache: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     kept = path.with_name(f"{path.stem}.frames{frames}.npz")
-    if cache and kept.exists() and kept.stat().st_mtime >= path.stat().st_mtime:
-        with np.load(kept, allow_pickle=False) as archive:
-            return archive["images"], archive["labels"]
+    source = hashlib.sha256(path.read_bytes()).hexdigest()
+    if cache and kept.exists():
+        try:
+            with np.load(kept, allow_pickle=False) as archive:
+                if str(archive["source"]) == source:
+                    return archive["images"], archive["labels"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            pass  # made anew below
     count, _, slices, height, width = header["labels_shape"]
     pair_labels = _unpack_labels(arrays["labels"], header["labels_shape"])
     images = np.empty((count, frames, slices, height, width), np.uint8)
@@ -221,11 +222,12 @@ def _made_frames(
             group="",
         )
         images[index], labels[index] = pair.frames(frames)
-    if cache and os.access(path.parent, os.W_OK):
-        partial = kept.with_name(kept.name + ".partial")
-        with open(partial, "wb") as stream:
-            np.savez(stream, images=images, labels=labels)
-        os.replace(partial, kept)
+    if cache:
+        try:
+            with atomic_path(kept) as partial:
+                np.savez(partial, images=images, labels=labels, source=np.array(source))
+        except OSError:
+            pass  # a full disk or a folder that cannot be written: the frames are made again next time
     return images, labels
 
 

@@ -115,6 +115,8 @@ def _stage(raw: Mapping[str, Any], kind: type, where: str) -> StageSettings:
 
 
 def _check_keys(raw: Mapping[str, Any], known: set[str], where: str) -> None:
+    if not isinstance(raw, Mapping):
+        raise CardioDiTError(f"The section {where} is '{raw}', not a list of settings.", "Correct the settings.")
     unknown = sorted(set(raw) - known)
     if unknown:
         raise CardioDiTError(f"Unknown setting '{unknown[0]}' in {where}.", f"Known are {', '.join(sorted(known))}.")

@@ -18,7 +18,10 @@ def draw_curves(folder: Path) -> Path | None:
         return None
     series: dict[str, list[tuple[int, float]]] = {}
     for line in log.read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
+        try:
+            entry = json.loads(line)
+        except ValueError:  # a kill may have cut a line
+            continue
         for name, value in entry.items():
             if name not in ("step", "seconds") and isinstance(value, (int, float)):
                 series.setdefault(name, []).append((entry["step"], value))

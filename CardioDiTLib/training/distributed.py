@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from datetime import timedelta
 
 import torch
 from torch import distributed, nn
@@ -13,8 +14,11 @@ def start() -> tuple[int, int]:
     """(rank, number of ranks); joins the process group where torchrun set one up."""
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     if ranks > 1 and not distributed.is_initialized():
-        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    return int(os.environ.get("RANK", "0")), ranks
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        # Rank 0 alone encodes and validates; the others wait for it.
+        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(hours=6))
+    return rank(), ranks
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -52,6 +56,29 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
         count = parameter.numel()
         parameter.grad = flat[place : place + count].view_as(parameter).clone()
         place += count
+
+
+def rank() -> int:
+    """This process's number."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def any_rank(value: bool, device: torch.device) -> bool:
+    """True on every rank where it is true on one: all leave a loop after the same step."""
+    if not distributed.is_initialized():
+        return value
+    flag = torch.tensor(float(value), device=device)
+    distributed.all_reduce(flag, distributed.ReduceOp.MAX)
+    return bool(flag.item())
+
+
+def same_everywhere(number: int, device: torch.device) -> bool:
+    """Whether a number is the same on all ranks."""
+    if not distributed.is_initialized():
+        return True
+    ends = torch.tensor([float(number), -float(number)], device=device)
+    distributed.all_reduce(ends, distributed.ReduceOp.MAX)
+    return bool(ends[0] == -ends[1])
 
 
 def wait_for_all() -> None:

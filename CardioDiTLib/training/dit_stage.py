@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..diffusion.schedule import NoiseSchedule
+from ..errors import CardioDiTError
 from ..models.dit import DiT4D
 from ..models.latent_scale import LatentScale
 from .distributed import average_gradients
 from .latents import LatentSet
-from .loop import StepContext
+from .loop import StepContext, check_choice
 from .muon import Muon
 
 VALIDATION_LOG_SNR = (-4.0, -2.0, 0.0, 2.0, 4.0)
@@ -40,7 +41,8 @@ class DitStageConfig:
         heart_floor: Weight of the loss far from the heart; 1 weighs all places alike.
         optimizer: `muon` (for the matrices of the blocks, AdamW for the rest) or `adamw`.
         lr, muon_lr, weight_decay, clip, betas: Their settings.
-        average_decay: Moving average of the weights; the averaged ones are what is used.
+        average_decay: Moving average of the weights, at most (1 + step) / (10 + step); the averaged ones are what is
+            used.
     """
 
     model: dict[str, Any] = field(default_factory=dict)
@@ -66,6 +68,16 @@ class DitStageConfig:
     clip: float = 1.0
     betas: tuple[float, float] = (0.9, 0.98)
     average_decay: float = 0.999
+
+    def __post_init__(self) -> None:
+        check_choice("loss", self.loss, ("huber", "mse"))
+        check_choice("optimizer", self.optimizer, ("muon", "adamw"))
+        check_choice("prediction_type", self.schedule.get("prediction_type", "v_prediction"), ("v_prediction",))
+        if self.log_snr_mean is not None and not self.schedule.get("continuous", False):
+            raise CardioDiTError(
+                "Noise levels drawn about a log-SNR fall between the steps of a discrete schedule.",
+                "Add 'continuous: true' to the schedule, or leave log_snr_mean out.",
+            )
 
 
 class DitStage:
@@ -210,10 +222,10 @@ class DitStage:
         is learned by heart shows as a gap).
         """
         scores: dict[str, float] = {}
-        sets = {
-            "": self.validation_index,
-            "seen_": torch.as_tensor(self.train_index[: max(len(self.validation_index), 1)]),
-        }
+        # As many training cines as are kept aside, spread over all groups, not augmented.
+        _, first = np.unique(self.data.cine[self.train_index].numpy(), return_index=True)
+        chosen = first[np.linspace(0, len(first) - 1, max(len(self.validation_index), 1)).astype(int)]
+        sets = {"": self.validation_index, "seen_": torch.as_tensor(self.train_index[chosen])}
         for prefix, index in sets.items():
             if len(index) == 0:
                 continue

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..bundles.bundle import Bundle
 from ..bundles.manifest import BundleManifest
 from ..bundles.manifest_parts import BundleGrid, LatentSpec, Licence, NetworkSpec, Preset, TrainingData
@@ -50,7 +52,7 @@ def export_bundle(
     folder = Path(folder)
     run = TrainingRun(config, folder / "none", folder, start_from)
     texts = _read_texts(describe)
-    latents = read_latents(folder / "latents.safetensors")
+    latents = read_latents(folder / "latents")
     settings = config.dit.stage
     dit = DiT4D(**settings.model)
     dit.load_state_dict(averaged_weights(folder / "dit"))
@@ -77,8 +79,8 @@ def export_bundle(
             height=config.grid.size,
             width=config.grid.size,
             frames=config.grid.frames,
-            spacing_mm=tuple(texts.pop("spacing_mm", (1.5, 1.5, 10.0))),
-            cycle_s=texts.pop("cycle_s", 0.9),
+            spacing_mm=_agreed(texts, "spacing_mm", latents.about["spacing_mm"]),
+            cycle_s=_agreed(texts, "cycle_s", latents.about["cycle_s"]),
         ),
         codec=NetworkSpec("VQGAN", dict(config.vqgan.stage.model), "codec.safetensors"),
         dit=NetworkSpec("DiT4D", dict(settings.model), "dit.safetensors"),
@@ -106,6 +108,14 @@ def export_bundle(
         destination, manifest, run.codec(), dit, scale, model_card=text, storage=storage, overwrite=overwrite
     )
     return bundle.folder
+
+
+def _agreed(texts: dict[str, Any], name: str, measured: Any) -> Any:
+    """What the pack says; a text that says otherwise is a mistake that would cost millimetres."""
+    said = texts.pop(name, measured)
+    if not np.allclose(said, measured, rtol=1e-3):
+        raise CardioDiTError(f"The description says {name} {said}, the pack has {measured}.", "Correct it.")
+    return measured
 
 
 def _presets() -> dict[str, Preset]:

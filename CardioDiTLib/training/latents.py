@@ -1,13 +1,14 @@
 """Latents of a pack: every cine encoded by the codec several times over, each time under another augmentation.
 
-The file is safetensors and holds no names: latents (N, C, Z, h, w, t) half precision, group, patient's place in the
-pack, slices that count, validation mark.
+A folder of safetensors files, one a copy, without names: latents (N, C, Z, h, w, t) half precision, group, patient's
+place in the pack, slices that count, validation mark.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,11 @@ from safetensors.torch import save_file
 from ..data.motion import bilinear_planes
 from ..data.packing import PackedCines
 from ..errors import CardioDiTError
+from ..io.atomic import atomic_path
 from ..models.axes import cine_to_model
 from ..models.vqgan import VQGAN
+
+ABOUT = "about.json"
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class LatentSet:
         validation: (N,).
         heart: (Z, h, w) share of training cines with heart at that place, for weighting; ones where the pack has no
             labels.
-        about: Group names, quantised or not, sha256 of the codec.
+        about: Group names, mm, seconds a cycle, copies, quantised or not, SHA-256 of encoder and codebook.
     """
 
     latents: torch.Tensor
@@ -110,58 +114,104 @@ def encode_pack(
     quantised: bool = True,
     seed: int = 0,
     device: torch.device | None = None,
-    about: dict[str, Any] | None = None,
+    deadline: float | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Path:
+) -> bool:
     """Encodes all cines of a pack: training cines `copies` times, cines kept aside once.
+
+    One file a copy, so that files stay small and a call that was interrupted is continued where it was;
+    `about.json` comes last and says that all is there.
 
     Args:
         codec: The codec, in evaluation mode.
         data: The pack.
-        destination: `.safetensors` file.
+        destination: Folder of the latents.
         size: Rows and columns of the model's grid.
         ranges: Augmentation.
         quantised: Codes (as published) or what the encoder says before it is rounded to a code, which is easier to
             learn and is rounded at decoding anyway.
         seed: Seed of the draws.
-        progress: Called with (done, of).
+        device: Where the codec is.
+        deadline: `time.monotonic()` after which no further copy is begun.
+        progress: Called with (copies done, of).
+
+    Returns:
+        True where all copies are there.
     """
     ranges = ranges or LatentAugmentation()
     device = device or torch.device("cpu")
-    destination = Path(destination)
-    latents, groups, cines, valid, aside = [], [], [], [], []
-    copies = [1 if data.validation[index] else ranges.copies for index in range(len(data.images))]
-    done = 0
-    for copy in range(max(copies)):
-        for index in range(len(data.images)):
-            if copy >= copies[index]:
-                continue
-            rng = np.random.default_rng([seed, index, copy]) if copy else None
-            latents.append(
-                encode_cine(codec, augmented(data.images[index], size, rng, ranges), device, quantised).half()
-            )
-            groups.append(int(data.groups[index]))
-            cines.append(index)
-            valid.append(data.slice_valid[index])
-            aside.append(bool(data.validation[index]))
-            done += 1
-            if progress:
-                progress(done, sum(copies))
-    stacked = torch.stack(latents)
-    tensors = {
-        "latents": stacked,
-        "groups": torch.tensor(groups),
-        "cine": torch.tensor(cines),
-        "slice_valid": torch.from_numpy(np.stack(valid)),
-        "validation": torch.tensor(aside),
-        "heart": _heart_share(data, size, stacked.shape[-3]),
+    folder = Path(destination)
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {
+        "codec": fingerprint(codec),
+        "copies": ranges.copies,
+        "quantised": quantised,
+        "seed": seed,
+        "group_names": list(data.group_names),
+        "spacing_mm": list(data.spacing),
+        "cycle_s": float(np.median(data.cycle_s)),
     }
-    described = {"group_names": list(data.group_names), "quantised": quantised, **(about or {})}
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    partial = destination.with_name(destination.name + ".partial")
-    save_file(tensors, partial, metadata={"about": json.dumps(described)})
-    os.replace(partial, destination)
-    return destination
+    for copy in range(ranges.copies):
+        path = folder / f"copy-{copy:02d}.safetensors"
+        if not _is_of(path, about):
+            if deadline is not None and time.monotonic() > deadline:
+                return False
+            _encode_copy(codec, data, path, copy, size, ranges, device, about)
+        if progress:
+            progress(copy + 1, ranges.copies)
+    with atomic_path(folder / ABOUT) as partial:
+        partial.write_text(json.dumps(about, indent=1), encoding="utf-8")
+    return True
+
+
+def _encode_copy(
+    codec: VQGAN,
+    data: PackedCines,
+    path: Path,
+    copy: int,
+    size: int,
+    ranges: LatentAugmentation,
+    device: torch.device,
+    about: dict[str, Any],
+) -> None:
+    used = [index for index in range(len(data.images)) if copy == 0 or not data.validation[index]]
+    made = []
+    for index in used:
+        rng = np.random.default_rng([about["seed"], index, copy]) if copy else None
+        cine = augmented(data.images[index], size, rng, ranges)
+        made.append(encode_cine(codec, cine, device, about["quantised"]).half())
+    latents = torch.stack(made)
+    tensors = {
+        "latents": latents,
+        "groups": torch.from_numpy(data.groups[used]),
+        "cine": torch.tensor(used),
+        "slice_valid": torch.from_numpy(data.slice_valid[used]),
+        "validation": torch.from_numpy(data.validation[used]),
+        "heart": _heart_share(data, size, latents.shape[-3]),
+    }
+    with atomic_path(path) as partial:
+        save_file(tensors, partial, metadata={"about": json.dumps(about)})
+
+
+def _is_of(path: Path, about: dict[str, Any]) -> bool:
+    """Whether a file is there and was made with the same codec and settings."""
+    if not path.is_file():
+        return False
+    try:
+        with safe_open(str(path), "pt") as stream:
+            return json.loads(stream.metadata()["about"]) == about
+    except Exception:  # a damaged file is made anew
+        return False
+
+
+def fingerprint(codec: VQGAN) -> str:
+    """SHA-256 of what decides about latents: encoder and codebook. The decoder may be trained on."""
+    digest = hashlib.sha256()
+    for name, value in sorted(codec.state_dict().items()):
+        if name.startswith("encoder.") or name.endswith("embedding.weight"):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _heart_share(data: PackedCines, size: int, places: int) -> torch.Tensor:
@@ -175,18 +225,30 @@ def _heart_share(data: PackedCines, size: int, places: int) -> torch.Tensor:
     return torch.from_numpy(blocks.astype(np.float32))
 
 
-def read_latents(path: str | Path) -> LatentSet:
-    """Opens a file written by `encode_pack`.
+def latents_are_whole(folder: str | Path) -> bool:
+    """Whether `encode_pack` came to its end in this folder."""
+    return (Path(folder) / ABOUT).is_file()
+
+
+def read_latents(folder: str | Path) -> LatentSet:
+    """Opens a folder written by `encode_pack`.
 
     Raises:
-        CardioDiTError: Not such a file.
+        CardioDiTError: No latents are there, they are not complete, or a file is damaged.
     """
+    folder = Path(folder)
+    if not latents_are_whole(folder):
+        raise CardioDiTError(f"There are no latents in '{folder.name}' yet.", "Run the stage 'latents' first.")
+    parts: dict[str, list[torch.Tensor]] = {}
     try:
-        with safe_open(str(path), "pt") as stream:
-            about = json.loads(stream.metadata()["about"])
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
-        return LatentSet(about=about, **tensors)
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        for copy in range(about["copies"]):
+            with safe_open(str(folder / f"copy-{copy:02d}.safetensors"), "pt") as stream:
+                for name in stream.keys():  # noqa: SIM118 - not a dict
+                    parts.setdefault(name, []).append(stream.get_tensor(name))
+        heart = parts.pop("heart")[0]
+        return LatentSet(about=about, heart=heart, **{name: torch.cat(tensors) for name, tensors in parts.items()})
     except Exception as error:
         raise CardioDiTError(
-            f"'{Path(path).name}' is no file of latents.", "Make it with 'cardiodit train latents'."
+            f"The latents in '{folder.name}' are damaged.", "Remove the folder and make them again."
         ) from error

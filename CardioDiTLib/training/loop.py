@@ -18,7 +18,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..errors import CardioDiTError
 from . import checkpoint, distributed
+
+
+def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Refuses a setting that would silently mean something else."""
+    if value not in known:
+        raise CardioDiTError(f"The setting {name} is '{value}'.", f"Choose one of {', '.join(known)}.")
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,10 @@ class LoopConfig:
     precision: str = "auto"
     threads: int = 0
     compact: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("schedule", self.schedule, ("cosine", "linear_end"))
+        check_choice("precision", self.precision, ("auto", "bf16", "fp32"))
 
     def lr_share(self, step: int) -> float:
         """Learning rate at a step as a share of the configured one."""
@@ -144,14 +155,21 @@ class Trainer:
         self.seconds = 0.0
         self._resume()
         distributed.same_start(stage.modules.values())
+        if not distributed.same_everywhere(self.done, self.device):
+            raise CardioDiTError(
+                "The ranks of this run would begin at different steps.", "Give a folder that all machines see."
+            )
         self._stop = False
 
     def _resume(self) -> None:
         for path in reversed(checkpoint.checkpoints(self.folder)):
             try:
                 state = checkpoint.load_checkpoint(path)
-            except Exception as error:
+            except CardioDiTError as error:
                 print(error, flush=True)
+                if self.rank == 0:
+                    # Out of the way, or its name would count as progress.
+                    path.rename(path.with_name(f"damaged-{path.name}"))
                 continue
             for name, module in self.stage.modules.items():
                 module.load_state_dict(state["modules"][name])
@@ -194,18 +212,18 @@ class Trainer:
         shown = "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in entry.items())
         print(shown, flush=True)
 
-    def run(self, minutes: float | None = None) -> dict[str, float]:
+    def run(self, deadline: float | None = None) -> dict[str, float]:
         """Trains; SIGTERM and SIGINT end it after the step at hand, with a checkpoint.
 
         Args:
-            minutes: Stop (with a checkpoint) after this long; the next call goes on.
+            deadline: `time.monotonic()` after which no step is begun; the next call goes on.
 
         Returns:
             The last validation's numbers.
         """
         before = {which: signal.signal(which, self._ask_to_stop) for which in (signal.SIGTERM, signal.SIGINT)}
         try:
-            return self._run(minutes)
+            return self._run(deadline)
         finally:
             for which, handler in before.items():
                 signal.signal(which, handler)
@@ -213,14 +231,17 @@ class Trainer:
     def _ask_to_stop(self, *_: object) -> None:
         self._stop = True
 
-    def _run(self, minutes: float | None) -> dict[str, float]:
+    def _run(self, deadline: float | None) -> dict[str, float]:
         began = last_save = time.monotonic()
         earlier = self.seconds
         sums: dict[str, float] = {}
         summed = 0
         scores: dict[str, float] = {}
-        while self.done < self.config.steps and not self._stop:
-            if minutes is not None and time.monotonic() - began > 60 * minutes:
+        first = self.done
+        while self.done < self.config.steps:
+            # At least one step a call, so that even the shortest pieces come to an end.
+            late = deadline is not None and self.done > first and time.monotonic() > deadline
+            if distributed.any_rank(self._stop or late, self.device):
                 break
             context = self._context(self.done, self.rank)
             for optimizer in self.stage.optimizers.values():
@@ -242,7 +263,8 @@ class Trainer:
             if time.monotonic() - last_save > self.config.save_every_s:
                 self._save()
                 last_save = time.monotonic()
-        self._save()
+        if self.done > first:
+            self._save()
         distributed.wait_for_all()
         if self.rank == 0:
             from .curves import draw_curves

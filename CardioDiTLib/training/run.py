@@ -2,12 +2,13 @@
 
 <folder>/vqgan/     stage 1: log, curves, checkpoints
 <folder>/decoder/   optional: the decoder alone once more
-<folder>/latents.safetensors
+<folder>/latents/   every cine encoded by the codec, some times over
 <folder>/dit/       stage 2
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -18,11 +19,11 @@ from ..bundles.manifest_parts import plain
 from ..data.packing import PackedCines, read_pack
 from ..errors import CardioDiTError
 from ..models.vqgan import VQGAN
+from . import distributed
 from .checkpoint import checkpoints, load_checkpoint
 from .config import StageSettings, TrainingConfig
-from .distributed import pick_device, wait_for_all
 from .dit_stage import DitStage
-from .latents import encode_pack, read_latents
+from .latents import LatentSet, encode_pack, fingerprint, latents_are_whole, read_latents
 from .loop import Trainer
 from .vqgan_stage import VqganStage
 
@@ -84,9 +85,8 @@ class TrainingRun:
 
     def codec_folder(self) -> Path:
         """Where the codec to be used lies."""
-        return self.folder / (
-            "decoder" if self.config.decoder is not None and finished_steps(self.folder / "decoder") else "vqgan"
-        )
+        trained_on = self.config.decoder is not None and finished_steps(self.folder / "decoder") > 0
+        return self.folder / ("decoder" if trained_on else "vqgan")
 
     def codec(self) -> VQGAN:
         """The averaged codec of the latest stage that trained it, in evaluation mode."""
@@ -95,7 +95,7 @@ class TrainingRun:
         return model.eval()
 
     def _codec_weights(self) -> dict[str, torch.Tensor]:
-        if self.start is not None and not checkpoints(self.codec_folder()):
+        if self.start is not None:
             return self.start.vqgan.state_dict()
         return averaged_weights(self.codec_folder())
 
@@ -114,10 +114,10 @@ class TrainingRun:
                 )
 
     def is_done(self, stage: str) -> bool:
-        if stage == "vqgan" and self.start is not None:
+        if stage in ("vqgan", "decoder") and self.start is not None:
             return True
         if stage == "latents":
-            return (self.folder / "latents.safetensors").is_file()
+            return latents_are_whole(self.folder / "latents")
         settings = getattr(self.config, stage)
         return settings is None or finished_steps(self.folder / stage) >= settings.loop.steps
 
@@ -131,48 +131,80 @@ class TrainingRun:
         Raises:
             CardioDiTError: An earlier stage is missing.
         """
+        distributed.start()
+        deadline = None if minutes is None else time.monotonic() + 60 * minutes
         settings = getattr(self.config, stage)
         if isinstance(settings, StageSettings):
             # The first weights are drawn here; from the first step on every draw has its own seed.
             torch.manual_seed(settings.loop.seed)
         if stage == "vqgan":
-            Trainer(VqganStage(settings.stage, self.pack), settings.loop, self.folder / stage).run(minutes)
+            Trainer(
+                VqganStage(settings.stage, self.pack, self.config.grid.size), settings.loop, self.folder / stage
+            ).run(deadline)
         elif stage == "decoder" and self.config.decoder is not None:
-            task = VqganStage(settings.stage, self.pack)
+            task = VqganStage(settings.stage, self.pack, self.config.grid.size)
             start = self._codec_weights()
             task.model.load_state_dict(start)
             task.average.load_state_dict(start)
-            Trainer(task, settings.loop, self.folder / stage).run(minutes)
+            Trainer(task, settings.loop, self.folder / stage).run(deadline)
         elif stage == "latents":
-            self._encode()
+            self._encode(deadline)
         elif stage == "dit":
-            if not self.is_done("latents"):
-                raise CardioDiTError("There are no latents yet.", "Run the stage 'latents' first.")
-            latents = read_latents(self.folder / "latents.safetensors")
+            latents = self._latents()
             transformer = DitStage(settings.stage, latents, self.start.latent_scale if self.start else None)
             if self.start is not None:
                 transformer.model.load_state_dict(self.start.dit.state_dict())
                 transformer.average.load_state_dict(self.start.dit.state_dict())
-            Trainer(transformer, settings.loop, self.folder / stage).run(minutes)
+            Trainer(transformer, settings.loop, self.folder / stage).run(deadline)
         return self.is_done(stage)
 
-    def _encode(self) -> None:
-        import os
+    def _latents(self) -> LatentSet:
+        """The latents, if they belong to this codec and these classes.
 
-        if int(os.environ.get("RANK", "0")) == 0:
+        Raises:
+            CardioDiTError: There are none, they are of another codec, or their groups are not the model's classes.
+        """
+        latents = read_latents(self.folder / "latents")
+        if latents.about.get("codec") != fingerprint(self.codec()):
+            raise CardioDiTError(
+                "The latents were made by another codec.", "Remove the folder 'latents' and run that stage again."
+            )
+        classes = self.config.dit.stage.model.get("num_classes", 0)
+        names = list(latents.about["group_names"])
+        if self.start is None:
+            if classes and len(names) != classes:
+                raise CardioDiTError(
+                    f"The settings ask for {classes} classes, the pack has {len(names)}: {', '.join(names) or 'none'}.",
+                    "Set num_classes to the number of groups, or give the pack its groups.",
+                )
+            return latents
+        known = list(self.start.manifest.class_names)
+        strangers = [name for name in names if name not in known]
+        if classes and strangers:
+            raise CardioDiTError(
+                f"The bundle knows no class {', '.join(strangers)}.", f"Name groups after its own: {', '.join(known)}."
+            )
+        # Groups are numbers in the pack's own order; the bundle's order is what its transformer has learned.
+        order = torch.tensor([known.index(name) for name in names] + [-1]) if classes else torch.tensor([-1])
+        groups = order[latents.groups] if classes else latents.groups
+        return dataclasses.replace(latents, groups=groups, about={**latents.about, "group_names": known})
+
+    def _encode(self, deadline: float | None) -> None:
+        if distributed.rank() == 0:
             settings = self.config.latents
-            device = pick_device(self.config.dit.loop.device)
+            device = distributed.pick_device(self.config.dit.loop.device)
             encode_pack(
                 self.codec().to(device),
                 self.pack,
-                self.folder / "latents.safetensors",
+                self.folder / "latents",
                 size=self.config.grid.size,
                 ranges=settings.augmentation,
                 quantised=settings.quantised,
                 seed=settings.seed,
                 device=device,
+                deadline=deadline,
             )
-        wait_for_all()
+        distributed.wait_for_all()
 
     def train_all(self, minutes: float | None = None) -> bool:
         """Goes on with the first stage that is not done; True where all are.
@@ -180,6 +212,8 @@ class TrainingRun:
         Latents are made before the decoder's second training: they do not depend on it.
         """
         began = time.monotonic()
+        if not (self.is_done("vqgan") and self.is_done("latents")):
+            _ = self.pack  # opening it takes a while the first time, and counts
         for stage in ("vqgan", "latents", "dit", "decoder"):
             if self.is_done(stage):
                 continue

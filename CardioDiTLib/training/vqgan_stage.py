@@ -48,8 +48,8 @@ class VqganStageConfig:
         perceptual_weight, perceptual_network: MONAI's perceptual loss (LPIPS, arXiv 1801.03924); 0 off. It needs the
             packages lpips and torchvision and the weights of the network, none of which this library brings.
         decoder_only: Encoder and codebook stay as they are (latents made with them stay valid).
-        latent_noise: With `decoder_only`, normal noise on the codes in units of their standard deviation, so that the
-            decoder forgives a generator's small errors.
+        latent_noise: With `decoder_only`, normal noise on the latents before they are rounded to codes, in units of
+            their standard deviation, so that the decoder forgives a generator's small errors.
         average_decay: Moving average of the weights; the averaged ones are what is used.
     """
 
@@ -107,11 +107,12 @@ def _energy_gap(made: torch.Tensor, real: torch.Tensor, lag: int, size: int = 8)
 
 
 class VqganStage:
-    """Trains a `VQGAN` on crops of a pack."""
+    """Trains a `VQGAN` on crops of a pack; validates on the middle `size` rows and columns."""
 
     name = "vqgan"
 
-    def __init__(self, config: VqganStageConfig, data: PackedCines) -> None:
+    def __init__(self, config: VqganStageConfig, data: PackedCines, size: int = 128) -> None:
+        self.size = size
         self.config, self.data = config, data
         self.model = VQGAN(**config.model)
         self.average = VQGAN(**config.model).requires_grad_(False)
@@ -146,7 +147,6 @@ class VqganStage:
         self.perceptual = _perceptual_loss(config.perceptual_network) if config.perceptual_weight > 0 else None
         self.train_index = np.nonzero(~data.validation)[0]
         self.validation_index = np.nonzero(data.validation)[0]
-        self.code_scale: torch.Tensor | None = None
 
     def _batch(self, context: StepContext) -> torch.Tensor:
         """(B, 1, crop, crop, T): one slice each, drawn around the heart, augmented once for all its frames."""
@@ -189,12 +189,14 @@ class VqganStage:
         if not self.config.decoder_only:
             return self.model(real)
         with torch.no_grad():
-            codes = self.model.encode_to_latents(real)
+            codes = self.model.encode(real).float()
             if self.config.latent_noise > 0:
                 scale = codes.std(dim=(0, 2, 3, 4), keepdim=True) * self.config.latent_noise
                 strength = torch.rand(len(codes), 1, 1, 1, 1, generator=context.generator).to(codes.device)
                 noise = torch.randn(codes.shape, generator=context.generator).to(codes.device)
                 codes = codes + scale * strength * noise
+            # As in generation, what comes to the decoder is always a code.
+            codes = self.model.nearest_codes(codes)
         return self.model.decode(codes), torch.zeros((), device=real.device), torch.zeros(1, dtype=torch.long)
 
     def step(self, context: StepContext) -> dict[str, torch.Tensor | float]:
@@ -273,7 +275,7 @@ class VqganStage:
 
         self.average.eval()
         size = self.data.images.shape[-1]
-        edge = (size - 128) // 2 if size > 128 else 0
+        edge = (size - self.size) // 2 if size > self.size else 0
         rows = []
         for index in self.validation_index:
             frames = self.data.images[index][..., edge : size - edge, edge : size - edge]

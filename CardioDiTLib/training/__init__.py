@@ -1,0 +1,1 @@
+"""Training: one loop, one stage a network, one run from a pack to a bundle."""
