@@ -4,6 +4,7 @@ is asked for.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -19,7 +20,7 @@ from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from CardioDiTLib.training.config import read_config
-from CardioDiTLib.training.latents import LatentAugmentation, augmented, read_latents
+from CardioDiTLib.training.latents import LatentAugmentation, augmented, read_latents, smooth_displacement
 from CardioDiTLib.training.run import TrainingRun
 from CardioDiTLib.training.scores import codec_scores
 
@@ -181,14 +182,28 @@ def test_latents_hold_no_names_and_as_many_copies_as_asked(finished):
     assert not torch.equal(latents.latents[0], latents.latents[latents.cine.tolist().index(0, 1)])
 
 
-def test_augmentation_is_one_draw_for_all_frames_and_slices():
+@pytest.mark.parametrize("warp_px", [0.0, 2.0])
+def test_augmentation_is_one_draw_for_all_frames_and_slices(warp_px):
     frames = np.zeros((4, 3, 40, 40), np.uint8)
     frames[:, :, 15:18, 22:26] = 200
-    made = augmented(frames, 32, np.random.default_rng(1), LatentAugmentation())
+    made = augmented(frames, 32, np.random.default_rng(1), LatentAugmentation(warp_px=warp_px))
     assert made.shape == (4, 3, 32, 32) and made.max() > 0
     for t in range(4):
         for z in range(3):
             np.testing.assert_array_equal(made[t, z], made[0, 0])
+
+
+def test_warp_is_smooth_and_as_large_as_asked():
+    draws = np.stack([smooth_displacement(64, 5, 2.0, np.random.default_rng(seed)) for seed in range(40)])
+    assert draws.shape == (40, 2, 64, 64)
+    assert draws[..., 0, 0].std() == pytest.approx(2.0, rel=0.2)  # a knot
+    assert np.abs(np.diff(draws, axis=-1)).max() < 1.0  # no fold: neighbours stay in order
+    same = LatentAugmentation(turn_deg=0, scale=0, shift_px=0, gamma=0)
+    frames = np.random.default_rng(0).integers(0, 255, (2, 2, 40, 40)).astype(np.uint8)
+    rng = np.random.default_rng(3)
+    np.testing.assert_allclose(augmented(frames, 32, rng, same), augmented(frames, 32, None, same), atol=1e-5)
+    warped = augmented(frames, 32, np.random.default_rng(3), dataclasses.replace(same, warp_px=1.5))
+    assert np.abs(warped - augmented(frames, 32, None, same)).mean() > 0.01
 
 
 def test_codec_scores_see_lost_motion():

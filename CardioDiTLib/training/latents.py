@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from scipy.ndimage import zoom
 
 from ..data.motion import bilinear_planes
 from ..data.packing import PackedCines
@@ -37,6 +38,9 @@ class LatentAugmentation:
         copies: Copies of each training cine.
         turn_deg, scale, shift_px: In-plane turn (+-), relative size (+-), shift (+-).
         gamma: Standard deviation of log gamma.
+        warp_px: Root mean square of a smooth in-plane displacement, the same in all slices and frames: hearts of other
+            shapes, still beating as they did.
+        warp_knots: Knots of that displacement along each axis; the more, the finer.
     """
 
     copies: int = 12
@@ -44,6 +48,8 @@ class LatentAugmentation:
     scale: float = 0.07
     shift_px: float = 4.0
     gamma: float = 0.12
+    warp_px: float = 0.0
+    warp_knots: int = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +92,22 @@ def augmented(frames: np.ndarray, size: int, rng: np.random.Generator | None, ra
     rows, columns = np.mgrid[0:size, 0:size] - middle
     source_rows = (np.cos(angle) * rows + np.sin(angle) * columns) / scale + shift[0] + (height - 1) / 2
     source_columns = (-np.sin(angle) * rows + np.cos(angle) * columns) / scale + shift[1] + (height - 1) / 2
+    if ranges.warp_px > 0:
+        warp = smooth_displacement(size, ranges.warp_knots, ranges.warp_px, rng)
+        source_rows, source_columns = source_rows + warp[0], source_columns + warp[1]
     flat = frames.reshape(1, -1, height, height).swapaxes(0, 1)
     # One plane a call keeps the positions shared: (1, size, size) for all frames and slices.
     made = bilinear_planes(flat.astype(np.float32), source_rows[None], source_columns[None])
     made = (made.reshape(*frames.shape[:2], size, size) / 255.0).clip(0, 1) ** gamma
     return made * 2 - 1
+
+
+def smooth_displacement(size: int, knots: int, rms_px: float, rng: np.random.Generator) -> np.ndarray:
+    """Random displacement (2, size, size) in pixels that varies over size / (knots - 1) pixels; the root mean square of
+    each knot's displacement along each axis is `rms_px`.
+    """
+    knots_px = rng.normal(0, rms_px, (2, knots, knots))
+    return np.stack([zoom(plane, size / knots, order=3, mode="nearest", grid_mode=False) for plane in knots_px])
 
 
 @torch.no_grad()
