@@ -1,9 +1,10 @@
-"""In which number format to compute: the hardware is asked, and on a CPU also timed.
+"""In which number format to compute: the hardware is asked.
 
-bfloat16 halves the time and more where a machine multiplies matrices in it (a GPU, a CPU with AMX). Elsewhere it is
-many times slower than float32: a CPU may list bfloat16 among its instructions (AVX512-BF16) and still be slower, since
-convolutions have no fast way to them. So "auto" takes it on a CPU only where a small test runs clearly faster.
-Quantisation to codes is done in float32 or better in any case.
+bfloat16 halves the time and more where a machine multiplies matrices in it (a GPU, a CPU with AMX). Elsewhere it may be
+many times slower than float32, and a CPU that lists bfloat16 among its instructions (AVX512-BF16) is 0.5 to 1.6
+times as fast. "auto" takes it where it is sure to win, and does not time it: a choice that hangs on how busy the machine is
+would give other bytes for the same seed from one day to the next. Quantisation to codes is done in float32 or better in
+any case.
 """
 
 from __future__ import annotations
@@ -16,9 +17,6 @@ import torch
 import torch.nn.functional as F
 
 from CardioDiTLib.errors import CardioDiTError
-
-CLEARLY_FASTER = 1.5
-"""float32 time over bfloat16 time from which bfloat16 is taken; AMX gives 3 to 4, CPUs without it less than 1."""
 
 _ROUNDS = 4
 
@@ -45,7 +43,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     elif device.type == "cpu":
-        fast = cpu_lists_bfloat16() and cpu_gain_of_bfloat16() >= CLEARLY_FASTER
+        fast = cpu_has_amx()
     else:
         fast = False
     return torch.bfloat16 if fast else torch.float32
@@ -54,6 +52,11 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 def precision_name(dtype: torch.dtype) -> str:
     """ "fp32" or "bf16"."""
     return {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
+
+
+def cpu_has_amx() -> bool:
+    """Whether the CPU has units that multiply tiles of bfloat16."""
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
 
 
 def cpu_lists_bfloat16() -> bool:
