@@ -6,7 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from CardioDiTLib.bundles.acceptance import accept, is_accepted, require_accepted
     from CardioDiTLib.bundles.bundle import Bundle, load_bundle
+    from CardioDiTLib.bundles.catalogue import (
+        add_source,
+        find_entry,
+        list_added,
+        list_catalogue,
+        read_source,
+        remove_source,
+    )
+    from CardioDiTLib.bundles.catalogue_entry import CatalogueEntry, RemoteFile
+    from CardioDiTLib.bundles.download import discard_partial, download_bundle, partial_bytes
+    from CardioDiTLib.bundles.import_local import import_bundle
+    from CardioDiTLib.bundles.installation import bundle_size_bytes, remove_bundle
     from CardioDiTLib.bundles.manifest import BundleManifest, read_manifest
     from CardioDiTLib.bundles.manifest_parts import (
         BundleGrid,
@@ -19,6 +32,8 @@ if TYPE_CHECKING:
     )
     from CardioDiTLib.bundles.published_import import ImportReport, import_published
     from CardioDiTLib.bundles.registry import BundleEntry, find_bundle, list_bundles
+    from CardioDiTLib.bundles.retry_policy import RetryPolicy
+    from CardioDiTLib.bundles.transfer_progress import TransferProgress
     from CardioDiTLib.bundles.verification import verify
     from CardioDiTLib.bundles.writer import write_bundle
 
@@ -27,18 +42,37 @@ _HOMES = {
     "BundleEntry": "registry",
     "BundleGrid": "manifest_parts",
     "BundleManifest": "manifest",
+    "CatalogueEntry": "catalogue_entry",
     "FileRecord": "manifest_parts",
     "ImportReport": "published_import",
     "LatentSpec": "manifest_parts",
     "Licence": "manifest_parts",
     "NetworkSpec": "manifest_parts",
     "Preset": "manifest_parts",
+    "RemoteFile": "catalogue_entry",
+    "RetryPolicy": "retry_policy",
     "TrainingData": "manifest_parts",
+    "TransferProgress": "transfer_progress",
+    "accept": "acceptance",
+    "add_source": "catalogue",
+    "bundle_size_bytes": "installation",
+    "discard_partial": "download",
+    "download_bundle": "download",
     "find_bundle": "registry",
+    "find_entry": "catalogue",
+    "import_bundle": "import_local",
     "import_published": "published_import",
+    "is_accepted": "acceptance",
+    "list_added": "catalogue",
     "list_bundles": "registry",
+    "list_catalogue": "catalogue",
     "load_bundle": "bundle",
+    "partial_bytes": "download",
     "read_manifest": "manifest",
+    "read_source": "catalogue",
+    "remove_bundle": "installation",
+    "remove_source": "catalogue",
+    "require_accepted": "acceptance",
     "verify": "verification",
     "write_bundle": "writer",
 }
@@ -48,18 +82,37 @@ __all__ = [
     "BundleEntry",
     "BundleGrid",
     "BundleManifest",
+    "CatalogueEntry",
     "FileRecord",
     "ImportReport",
     "LatentSpec",
     "Licence",
     "NetworkSpec",
     "Preset",
+    "RemoteFile",
+    "RetryPolicy",
     "TrainingData",
+    "TransferProgress",
+    "accept",
+    "add_source",
+    "bundle_size_bytes",
+    "discard_partial",
+    "download_bundle",
     "find_bundle",
+    "find_entry",
+    "import_bundle",
     "import_published",
+    "is_accepted",
+    "list_added",
     "list_bundles",
+    "list_catalogue",
     "load_bundle",
+    "partial_bytes",
     "read_manifest",
+    "read_source",
+    "remove_bundle",
+    "remove_source",
+    "require_accepted",
     "verify",
     "write_bundle",
 ]

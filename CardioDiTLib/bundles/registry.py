@@ -4,7 +4,7 @@
 origin       folder
 ===========  ====================================================================================================
 environment  folders in the variable CARDIODIT_BUNDLES, separated as in PATH
-embedded     ``Resources/Bundles`` beside the package
+embedded     ``Resources/Bundles`` inside the package, else beside it
 user         ``bundles`` in CARDIODIT_CACHE, else in ``.cache/cardiodit`` of the home folder
 ===========  ====================================================================================================
 
@@ -44,8 +44,14 @@ class BundleEntry:
 
 
 def embedded_bundles_folder() -> Path:
-    """Folder of the bundles that come with the software."""
-    return Path(__file__).resolve().parents[2] / "Resources" / "Bundles"
+    """Folder of the bundles that come with the software.
+
+    In an installed extension they lie inside the package: ``Resources`` beside it is shared with all modules. In the
+    source tree they lie beside it.
+    """
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "Resources" / "Bundles"
+    return inside if inside.is_dir() else package.parent / "Resources" / "Bundles"
 
 
 def user_bundles_folder() -> Path:

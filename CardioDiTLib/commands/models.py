@@ -1,4 +1,4 @@
-"""``cardiodit models``: bundles on this machine."""
+"""``cardiodit models``: bundles on this machine, and those that can be had."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from CardioDiTLib.bundles.manifest import MODEL_CARD_NAME, read_manifest
 from CardioDiTLib.bundles.registry import BundleEntry, bundle_folders, find_bundle, list_bundles
 from CardioDiTLib.bundles.verification import verify
+from CardioDiTLib.commands import model_transfers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,11 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     info.add_argument("--json", action="store_true", help="the manifest as JSON")
     checking = actions.add_parser("verify", help="compare files with their fingerprints")
     checking.add_argument("bundles", nargs="*", metavar="BUNDLE", help="names or folders; all bundles if not given")
+    model_transfers.add_actions(actions)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what was asked; code 1 where a bundle is damaged."""
-    actions = {"list": _list, "info": _info, "verify": _verify}
+    actions = {"list": _list, "info": _info, "verify": _verify, **model_transfers.ACTIONS}
     return actions[arguments.action](arguments)
 
 

@@ -1,0 +1,170 @@
+"""One answer of a server, read in such a way that whoever waits for it can stop at any moment."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+from urllib.parse import urljoin
+
+from CardioDiTLib.bundles.retry_policy import RetryPolicy
+from CardioDiTLib.bundles.stopping import Stop
+from CardioDiTLib.bundles.web_address import check_address, host_of, is_loopback
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.version import __version__
+
+HOPS_LIMIT = 8
+_CHUNK = 1 << 16
+_QUEUED = 32
+_POLL_S = 0.1
+_SLACK_S = 5.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Head of an answer.
+
+    Attributes:
+        status: Its number, such as 206.
+        headers: Its headers; case does not matter.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+
+
+class _Hop:
+    """The server sent us elsewhere: a sign of life."""
+
+
+class _End:
+    """The body is over."""
+
+
+class HttpStream:
+    """A GET whose network side lives in a thread of its own.
+
+    A read of a socket cannot be stopped, so that a silent server would hold whoever waits for it until the time-out.
+    Here the one who waits looks at a queue and at the wish to stop in turn; the thread is left to its time-out.
+
+    Args:
+        address: What to get. Redirections are followed by hand, every one of them checked.
+        headers: Headers to send.
+        policy: For the time-outs.
+        stop: Asked ten times a second.
+    """
+
+    def __init__(self, address: str, headers: Mapping[str, str], policy: RetryPolicy, stop: Stop) -> None:
+        self._address = address
+        self._headers = {
+            "User-Agent": f"CardioDiT/{__version__}",
+            "Accept": "*/*",
+            "Accept-Encoding": "identity",  # sizes, ranges and fingerprints are those of the file itself
+            **headers,
+        }
+        self._policy = policy
+        self._stop = stop
+        self._items: queue.Queue[Any] = queue.Queue(_QUEUED)
+        self._left = threading.Event()
+        self._response: Any = None
+
+    def __enter__(self) -> HttpStream:
+        check_address(self._address)
+        threading.Thread(target=self._work, name="download", daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._left.set()
+        shutdown = getattr(getattr(self._response, "raw", None), "shutdown", None)
+        if kind is not None and shutdown is not None:  # wakes the thread at once, with newer urllib3
+            with suppress(Exception):
+                shutdown()
+
+    def open(self) -> Answer:
+        """Wait for the head of the answer.
+
+        Raises:
+            Cancelled: The job has to stop.
+            CardioDiTError: A redirection is not followed.
+            Exception: Whatever requests and urllib3 raise.
+        """
+        while isinstance(item := self._next(), _Hop):
+            pass
+        assert isinstance(item, Answer)
+        return item
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body, piece by piece; raises as :meth:`open` does."""
+        while not isinstance(item := self._next(), _End):
+            yield item
+
+    def _next(self) -> Any:
+        """The next sign of life. The system's look-up of names knows no time-out, so that there is one here too."""
+        patience_s = self._policy.connect_timeout_s + self._policy.read_timeout_s + _SLACK_S
+        for _ in range(max(1, round(patience_s / _POLL_S))):
+            self._stop.check()
+            with suppress(queue.Empty):
+                item = self._items.get(timeout=_POLL_S)
+                if isinstance(item, BaseException):
+                    raise item
+                return item
+        raise TimeoutError(f"no answer in {patience_s:.0f} s")
+
+    def _work(self) -> None:
+        try:
+            import requests
+
+            with requests.Session() as session, self._follow(session) as response:
+                self._response = response
+                self._put(Answer(response.status_code, response.headers))
+                if response.status_code in (200, 206):
+                    # read1 gives what is there instead of waiting for a full piece; urllib3 1 does not have it
+                    read = getattr(response.raw, "read1", None) or response.raw.read
+                    while chunk := read(_CHUNK, decode_content=False):
+                        if not self._put(chunk):
+                            return
+            self._put(_End())
+        except BaseException as error:
+            self._put(error)
+
+    def _follow(self, session: Any) -> Any:
+        address, from_here = self._address, is_loopback(self._address)
+        for _ in range(HOPS_LIMIT):
+            response = session.get(
+                address,
+                headers=self._headers,
+                stream=True,
+                allow_redirects=False,
+                timeout=(self._policy.connect_timeout_s, self._policy.read_timeout_s),
+                # a proxy cannot reach this very machine
+                proxies={"http": None, "https": None, "all": None} if is_loopback(address) else None,
+            )
+            target = session.get_redirect_target(response)
+            if target is None:
+                return response
+            response.close()
+            self._put(_Hop())
+            address = urljoin(address, target).partition("#")[0]
+            try:
+                check_address(address, only_https=not from_here)
+            except CardioDiTError as error:
+                raise CardioDiTError(
+                    f"{host_of(self._address)} sends us on to an address that is not fetched: {error.message}",
+                    "Give an address that leads to https all the way.",
+                ) from error
+        raise CardioDiTError(
+            f"{host_of(self._address)} sends us on and on: {HOPS_LIMIT} redirections in a row.", "Check the address."
+        )
+
+    def _put(self, item: Any) -> bool:
+        while not self._left.is_set():
+            with suppress(queue.Full):
+                self._items.put(item, timeout=_POLL_S)
+                return True
+        return False

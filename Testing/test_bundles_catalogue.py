@@ -1,0 +1,360 @@
+"""The catalogue: what can be downloaded, and what a user adds to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from misbehaving_server import (
+    MisbehavingServer,
+    chunked,
+    cut,
+    length,
+    no_length,
+    other_content,
+    redirect,
+    silent,
+    status,
+)
+from tiny_bundle import tiny_manifest, write_tiny_bundle
+
+from CardioDiTLib.bundles import (
+    CatalogueEntry,
+    FileRecord,
+    Licence,
+    RemoteFile,
+    RetryPolicy,
+    accept,
+    add_source,
+    catalogue,
+    find_entry,
+    is_accepted,
+    list_added,
+    list_catalogue,
+    read_source,
+    remove_source,
+    require_accepted,
+)
+from CardioDiTLib.bundles.bundle_source import HUB_VARIABLE, BundleSource
+from CardioDiTLib.bundles.registry import CACHE_VARIABLE
+from CardioDiTLib.bundles.web_address import beside, check_address
+from CardioDiTLib.errors import Cancelled, CardioDiTError
+
+QUICK = RetryPolicy(attempts=2, first_wait_s=0.01)
+IMPATIENT = RetryPolicy(attempts=2, first_wait_s=0.01, read_timeout_s=0.3)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> Path:
+    return write_tiny_bundle(tmp_path_factory.mktemp("original") / "tiny").folder
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.delenv(HUB_VARIABLE, raising=False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture()
+def web(original, tmp_path) -> Path:
+    shutil.copytree(original, tmp_path / "web" / "tiny")
+    return tmp_path / "web"
+
+
+@pytest.fixture()
+def server(web):
+    with MisbehavingServer(web) as server:
+        yield server
+
+
+def refused(text: str) -> str:
+    with pytest.raises(CardioDiTError) as caught:
+        add_source(text, policy=QUICK)
+    return str(caught.value)
+
+
+def test_the_packaged_catalogue_lists_only_what_exists():
+    values = json.loads(catalogue.PACKAGED.read_text())
+    assert values["schema_version"] == 1
+    entries = catalogue.list_packaged()
+    assert len(entries) == len(values["bundles"]) and list_catalogue() == entries
+    assert all(file.url.startswith("https://") for entry in entries for file in entry.files)
+
+
+@pytest.mark.parametrize("form", ["tiny/bundle.json", "tiny/", "tiny", "tiny/bundle.json?key=a%20b"])
+def test_an_added_source_is_kept_with_every_fingerprint(server, original, cache, form):
+    entry = add_source(server.url(form))
+    assert (entry.name, entry.version, entry.title, entry.class_names) == ("tiny", "1.2.3", "Tiny", ("NOR", "DCM"))
+    assert entry.licence == Licence("CC0", "None.") and entry.source == server.url(form)
+    assert {file.name: file.sha256 for file in entry.files} == {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in original.iterdir()
+    }
+    assert entry.size_bytes == sum(path.stat().st_size for path in original.iterdir())
+    query = "?key=a%20b" if "?" in form else ""
+    assert {file.url for file in entry.files} == {server.url(f"tiny/{p.name}{query}") for p in original.iterdir()}
+    assert find_entry("tiny") == entry and list_catalogue() == list_added() == [entry]
+    assert CatalogueEntry.from_dict(json.loads(json.dumps(entry.to_dict()))) == entry
+    assert [path.name for path in cache.iterdir()] == ["catalogue.json"]
+    assert server.requests("tiny/bundle.json")[0].query == query[1:], "what opens the folder is sent"
+
+
+def test_looking_does_not_add(server, cache):
+    assert read_source(server.url("tiny")).name == "tiny"
+    assert list_added() == [] and not cache.exists()
+
+
+def test_adding_again_updates_and_forgetting_forgets(server, web):
+    add_source(server.url("tiny"))
+    write_tiny_bundle(web / "heart")
+    add_source(server.url("heart"))
+    shutil.rmtree(web / "tiny")
+    write_tiny_bundle(web / "tiny", version="2.0.0")
+    assert add_source(server.url("tiny")).version == "2.0.0"
+    assert [(e.name, e.version) for e in list_catalogue()] == [("tiny", "2.0.0"), ("heart", "1.2.3")]
+    remove_source("tiny")
+    assert [e.name for e in list_catalogue()] == ["heart"]
+    with pytest.raises(CardioDiTError, match=r"no bundle called 'tiny'.*You added heart"):
+        remove_source("tiny")
+    with pytest.raises(CardioDiTError, match=r"'tiny' to download.*Known are heart"):
+        find_entry("tiny")
+
+
+def test_a_name_belongs_to_whom_had_it_first(server, web, tmp_path, monkeypatch):
+    entry = add_source(server.url("tiny"))
+    shutil.copytree(web / "tiny", web / "copy")
+    assert "from " + server.url("tiny") in refused(server.url("copy")) and list_added() == [entry]
+    remove_source("tiny")
+    packaged = tmp_path / "registry.json"
+    packaged.write_text(json.dumps({"schema_version": 1, "bundles": [entry.to_dict()]}))
+    monkeypatch.setattr(catalogue, "PACKAGED", packaged)
+    assert list_catalogue() == [entry] and list_added() == []
+    assert "has a bundle called 'tiny' already" in refused(server.url("tiny"))
+    with pytest.raises(CardioDiTError, match="belongs to the catalogue of CardioDiT"):
+        remove_source("tiny")
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("hf:lab/heart@v1.0", "https://huggingface.co/lab/heart/resolve/v1.0/bundle.json"),
+        ("hf:lab/heart@abc123/models/rv", "https://huggingface.co/lab/heart/resolve/abc123/models/rv/bundle.json"),
+        ("HF:lab/he.a_rt-2@refs%2Fpr%2F1/", "https://huggingface.co/lab/he.a_rt-2/resolve/refs%2Fpr%2F1/bundle.json"),
+        ("hf:lab/heart", "https://huggingface.co/lab/heart/resolve/main/bundle.json"),
+        ("hf:lab/heart/models", "https://huggingface.co/lab/heart/resolve/main/models/bundle.json"),
+        (" https://example.org/a/ ", "https://example.org/a/bundle.json"),
+        ("https://example.org/a?x=1", "https://example.org/a/bundle.json?x=1"),
+        ("https://example.org/bundle.json#top", "https://example.org/bundle.json"),
+        ("https://example.org", "https://example.org/bundle.json"),
+    ],
+)
+def test_sources_are_understood(text, address):
+    source = BundleSource.from_text(text)
+    assert source.manifest_url == address
+    assert bool(source.notes) == ("/resolve/main/" in address)
+    assert BundleSource.from_text(source.text).manifest_url == address
+    assert beside(address, "x.bin") == address.replace("bundle.json", "x.bin")
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("hf:lab", "repository"),
+        ("hf:lab/heart@", "repository"),
+        ("hf:lab/../heart@v1", "repository"),
+        ("hf:lab/heart@v1/../..", "repository"),
+        ("hf:lab/heart@../x", "repository"),
+        ("http://example.org/a", "only https"),
+        ("http://127.0.0.1.example.org/a", "only https"),
+        ("http://127.0.0.1@example.org/a", "password"),
+        ("https://me:secret@example.org/a", "password"),
+        ("ftp://example.org/a", "only https"),
+        ("file:///etc/passwd", "not an address"),
+        ("https://", "not an address"),
+        ("https://[::1", "not an address"),
+        ("https://example.org:port/a", "not an address"),
+        ("https://example.org/a b", "not an address"),
+        ("https://example.org/heart.zip", "zip"),
+        ("heart", "not an address"),
+        ("", "not an address"),
+    ],
+)
+def test_what_is_no_source_is_refused_before_anything_is_fetched(text, word, cache):
+    said = refused(text)
+    assert word in said and "secret" not in said and not cache.exists()
+
+
+def test_this_very_machine_may_speak_plain_http_unless_sent_there_from_outside():
+    for host in ("127.0.0.1", "localhost:8080", "[::1]:8080"):
+        check_address(f"http://{host}/x")
+        with pytest.raises(CardioDiTError, match="only https"):
+            check_address(f"http://{host}/x", only_https=True)
+
+
+def test_a_mirror_of_the_hub_is_used(server, web, monkeypatch):
+    shutil.copytree(web / "tiny", web / "lab" / "heart" / "resolve" / "v1" / "sub")
+    monkeypatch.setenv(HUB_VARIABLE, server.url())
+    entry = add_source("hf:lab/heart@v1/sub")
+    assert entry.source == "hf:lab/heart@v1/sub" and entry.notes == ()
+    assert all(file.url.startswith(server.url("lab/heart/resolve/v1/sub/")) for file in entry.files)
+
+
+def changed(**changes) -> bytes:
+    records = {n: FileRecord("0" * 64, 3) for n in ("codec.safetensors", "dit.safetensors", "latents.safetensors")}
+    values = tiny_manifest(files={**records, "MODEL_CARD.md": FileRecord("0" * 64, 3)}).to_dict()
+    values.update(changes)
+    return json.dumps(values).encode()
+
+
+RECORD = {"sha256": "0" * 64, "bytes": 3}
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (status(404), ["has no 'bundle.json'", "404"]),
+        (status(403), ["does not give 'bundle.json'", "403"]),
+        (status(502), ["status 502", "tried 2 times"]),
+        (cut(10), ["was cut", "tried 2 times"]),
+        (length(50_000), ["was cut", "tried 2 times"]),
+        (length(1 << 30), ["larger than 1 MB"]),
+        (other_content(b" " * (2 << 20)), ["larger than 1 MB"]),
+        (other_content(b" " * (2 << 20), then=no_length()), ["larger than 1 MB"]),
+        (other_content(b" " * (2 << 20), then=chunked()), ["larger than 1 MB"]),
+        (redirect("http://example.org/bundle.json"), ["sends us on", "only https"]),
+        (other_content(b"<html>Please sign in</html>"), ["not JSON"]),
+        (other_content(b"\xff\xfe\x00"), ["not JSON"]),
+        (other_content(b""), ["not JSON"]),
+        (other_content(b"[" * 100_000), ["not JSON"]),
+        (other_content(b'{"schema_version": NaN}'), ["not JSON"]),
+        (other_content(b"[1, 2]"), ["schema_version"]),
+        (other_content(changed(schema_version=2)), ["schema version 2", "reads version 1"]),
+        (other_content(changed(colour="red")), ["unknown colour"]),
+        (other_content(changed(name="../up")), ["'../up' cannot be the name"]),
+        (other_content(changed(name="con")), ["'con'", "every system"]),
+        (other_content(changed(files={})), ["MODEL_CARD.md", "missing"]),
+        (other_content(changed(files={"../x": RECORD})), ["'../x'", "plain file name"]),
+        (
+            other_content(changed(files={**json.loads(changed())["files"], "DIT.safetensors": RECORD})),
+            ["'DIT.safetensors' twice"],
+        ),
+        (
+            other_content(changed(files={**json.loads(changed())["files"], "bundle.json": RECORD})),
+            ["bundle.json", "twice"],
+        ),
+        (
+            other_content(changed(files={**json.loads(changed())["files"], "aux.txt": RECORD})),
+            ["'aux.txt'", "every system"],
+        ),
+        (
+            other_content(changed(files={**json.loads(changed())["files"], **{f"f{i}": RECORD for i in range(300)}})),
+            ["305 files"],
+        ),
+    ],
+)
+def test_a_manifest_that_is_none_is_refused(server, cache, fault, words):
+    server.always("tiny/bundle.json", fault)
+    said = refused(server.url("tiny"))
+    assert all(word in said for word in words) and "\n" not in said, said
+    assert list_added() == [] and not cache.exists()
+
+
+def test_a_silent_server_is_given_up(server, cache):
+    server.always("tiny/bundle.json", silent(None))
+    with pytest.raises(CardioDiTError, match=r"silent for too long.*Try again later\.$"):
+        add_source(server.url("tiny"), policy=IMPATIENT)
+    assert not cache.exists()
+
+
+def test_adding_can_be_cancelled(server, cache):
+    server.always("tiny/bundle.json", silent(None))
+    with pytest.raises(Cancelled):
+        add_source(server.url("tiny"), cancel=lambda: bool(server.served))
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[]", "schema version is None"),
+        ('{"schema_version": 2, "bundles": []}', "schema version is 2"),
+        ('{"schema_version": 1}', "not a list"),
+        ('{"schema_version": 1, "bundles": [3]}', "not a list of objects"),
+        ('{"schema_version": 1, "bundles": [{"name": "x"}]}', "lacks version"),
+    ],
+)
+def test_damaged_additions_are_told_and_never_lost(server, cache, content, word):
+    cache.mkdir()
+    (cache / "catalogue.json").write_text(content)
+    for act in (list_catalogue, lambda: find_entry("x"), lambda: add_source(server.url("tiny"))):
+        with pytest.raises(CardioDiTError) as caught:
+            act()
+        assert "catalogue.json' is damaged" in str(caught.value) and word in str(caught.value)
+        assert "Repair" in caught.value.hint
+    assert (cache / "catalogue.json").read_text() == content and server.served == []
+    assert [path.name for path in cache.iterdir()] == ["catalogue.json"]
+
+
+def test_additions_at_one_moment_are_all_kept(server, web):
+    for number in range(6):
+        shutil.copytree(web / "tiny", web / f"b{number}")
+        manifest = web / f"b{number}" / "bundle.json"
+        manifest.write_text(manifest.read_text().replace('"name": "tiny"', f'"name": "b{number}"'))
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda number: add_source(server.url(f"b{number}")), range(6)))
+    assert sorted(entry.name for entry in list_added()) == [f"b{number}" for number in range(6)]
+
+
+FILE = RemoteFile("bundle.json", "https://example.org/bundle.json", "0" * 64, 5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"size_bytes": 6}, "6 bytes"),
+        ({"files": []}, "does not list bundle.json"),
+        ({"files": "none"}, "not a list"),
+        ({"files": [{**FILE.to_dict(), "url": "http://example.org/x"}]}, "only https"),
+        ({"files": [{**FILE.to_dict(), "name": "../bundle.json"}]}, "plain file name"),
+        ({"files": [{**FILE.to_dict(), "sha256": "0"}]}, "SHA-256"),
+        ({"files": [FILE.to_dict(), FILE.to_dict()]}, "twice"),
+        ({"name": "a/b"}, "plain file name"),
+        ({"class_names": [3]}, "list of texts"),
+        ({"title": None}, "title"),
+        ({"colour": "red"}, "unknown colour"),
+    ],
+)
+def test_entries_are_read_strictly(changes, word):
+    values = CatalogueEntry("x", "1.0.0", "X", "", Licence("CC0", ""), (), 5, "https://example.org", (FILE,)).to_dict()
+    assert CatalogueEntry.from_dict(values).sha256 == "0" * 64
+    with pytest.raises(CardioDiTError, match=word):
+        CatalogueEntry.from_dict({**values, **changes})
+
+
+def test_an_agreement_is_remembered_for_its_version_and_terms(cache):
+    terms, other = Licence("NC", "No trade.", True), Licence("NC", "No trade, no gifts.", True)
+    with pytest.raises(CardioDiTError, match=r"terms of x 1\.0\.0 \(NC\) have not been accepted"):
+        require_accepted("x", "1.0.0", terms)
+    require_accepted("x", "1.0.0", Licence("CC0", ""))
+    accept("x", "1.0.0", terms)
+    before = (cache / "accepted_licences.json").read_bytes()
+    accept("x", "1.0.0", terms)
+    assert (cache / "accepted_licences.json").read_bytes() == before, "asked once"
+    require_accepted("x", "1.0.0", terms)
+    assert is_accepted("x", "1.0.0") and is_accepted("x", "1.0.0", terms)
+    assert not is_accepted("x", "1.0.1") and not is_accepted("y", "1.0.0") and not is_accepted("x", "1.0.0", other)
+    accept("x", "1.0.0", other)
+    assert is_accepted("x", "1.0.0", other) and not is_accepted("x", "1.0.0", terms)
+    (record,) = json.loads(before)["accepted"]
+    assert record["licence"]["conditions"] == "No trade." and record["accepted_at"].startswith("20")
+    (cache / "accepted_licences.json").write_text("")
+    with pytest.raises(CardioDiTError, match=r"accepted licences.*damaged"):
+        is_accepted("x", "1.0.0")
+    with pytest.raises(CardioDiTError, match="damaged"):
+        accept("x", "1.0.0", terms)
