@@ -1,0 +1,1 @@
+"""What the worker process does: its protocol, its lanes and its jobs. `CardioDiTLib.worker` ties them together."""

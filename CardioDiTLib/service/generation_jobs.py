@@ -1,0 +1,212 @@
+"""Generation in the worker: networks stay loaded from one request to the next."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from CardioDiTLib.bundles.fingerprint import sha256_of
+from CardioDiTLib.bundles.manifest import MANIFEST_NAME, BundleManifest
+from CardioDiTLib.bundles.registry import find_bundle
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.generation.progress import ProgressEvent
+from CardioDiTLib.generation.request import DEFAULT_BUNDLE, GenerationRequest
+from CardioDiTLib.service.arrays import cine_of, describe_cine, write_film
+from CardioDiTLib.service.job import Job
+from CardioDiTLib.service.probe import load_torch
+
+if TYPE_CHECKING:
+    from CardioDiTLib.generation.generator import Generator
+
+_KEPT_GENERATORS = 2
+_KEPT_PREVIEWS = 4
+_TIMED_STEPS = 3
+
+
+class GenerationJobs:
+    """Jobs ``generate``, ``estimate`` and ``save_cine``, and the networks that they share."""
+
+    def __init__(self) -> None:
+        self._generators: OrderedDict[tuple[str, str, str], Generator] = OrderedDict()
+
+    def generate(self, job: Job) -> dict[str, Any]:
+        """Make cines.
+
+        Arguments of the job:
+            request: `GenerationRequest.to_dict`.
+            folder: Where the arrays and previews go.
+
+        Returns:
+            ``cines``: one a sample: `arrays.describe_cine`, name, seed, index, pathology, seconds, display_range.
+            ``licence``: of the model. ``seconds``: of the whole.
+
+        Raises:
+            CardioDiTError: As `Generator.generate` does.
+        """
+        job.check_arguments("request", "folder")
+        request = GenerationRequest.from_dict(job.argument("request", dict))
+        folder = Path(job.argument("folder", str))
+        began = time.perf_counter()
+        generator = self.generator(request.bundle, request.device, request.precision, job)
+        written: list[Path] = []
+        with _Previews(job, folder, generator.bundle.manifest) as previews, _nothing_left(written):
+            results = generator.generate(request, progress=previews.show, cancel=job.cancel)
+            cines = []
+            for result in results:
+                path = folder / f"{result.name}-{job.request.id}.npy"
+                written.append(path)
+                cines.append(
+                    {
+                        **describe_cine(result.cine, path),
+                        "name": result.name,
+                        "seed": result.seed,
+                        "index": result.index,
+                        "pathology": result.pathology,
+                        "seconds": result.seconds,
+                        "provenance": result.provenance,
+                        "display_range": display_range(result.cine.array),
+                    }
+                )
+        licence = generator.bundle.manifest.licence.to_dict()
+        return {"cines": cines, "licence": licence, "seconds": time.perf_counter() - began}
+
+    def estimate(self, job: Job) -> dict[str, Any]:
+        """Load a bundle and time it, so that the first cine comes without waiting and the user knows how long it takes.
+
+        Arguments of the job:
+            bundle, device, precision: As in a `GenerationRequest`.
+
+        Returns:
+            ``step_s``, ``guided_step_s``: seconds a denoising step; ``decode_s``: seconds a cine to decode; ``load_s``;
+            ``presets``: {name: {steps, seconds, guided_seconds}}; ``device`` and ``precision`` in use.
+        """
+        job.check_arguments("bundle", "device", "precision")
+        names = [job.argument(name, str, None) for name in ("bundle", "device", "precision")]
+        began = time.perf_counter()
+        generator = self.generator(names[0], names[1], names[2], job)
+        load_s = time.perf_counter() - began
+        timing = _time_steps(generator, job)
+        presets = {
+            name: {
+                "steps": preset.steps,
+                "seconds": preset.steps * timing["step_s"] + timing["decode_s"],
+                "guided_seconds": preset.steps * timing["guided_step_s"] + timing["decode_s"],
+            }
+            for name, preset in generator.bundle.manifest.presets.items()
+        }
+        from CardioDiTLib.generation.precision import precision_name
+
+        used = {"device": str(generator.device), "precision": precision_name(generator.dtype)}
+        return {**timing, "load_s": load_s, "presets": presets, **used}
+
+    def save_cine(self, job: Job) -> dict[str, Any]:
+        """Write a cine as a file.
+
+        Arguments of the job:
+            cine: As `arrays.describe_cine` describes it.
+            path: Destination, ``.nii.gz``, ``.nii``, ``.seq.nrrd`` or ``.nrrd``.
+        """
+        job.check_arguments("cine", "path")
+        from CardioDiTLib.io import save_cine
+
+        return {"path": str(save_cine(cine_of(job.argument("cine", dict)), job.argument("path", str)))}
+
+    def generator(self, bundle: str | None, device: str | None, precision: str | None, job: Job) -> Generator:
+        """A loaded generator; the last few are kept, and a bundle that has changed on disk is loaded anew."""
+        load_torch()
+        from CardioDiTLib.generation.generator import Generator
+
+        folder = find_bundle(bundle or DEFAULT_BUNDLE)
+        manifest = folder / MANIFEST_NAME
+        if not manifest.is_file():
+            raise CardioDiTError(f"'{folder}' holds no {MANIFEST_NAME}.", "Give the folder of a bundle.")
+        key = (f"{folder.resolve()}@{sha256_of(manifest)}", device or "auto", precision or "auto")
+        if key not in self._generators:
+            job.progress("load", step=0, of=1, fraction=0.0, eta_s=None)
+            while len(self._generators) >= _KEPT_GENERATORS:
+                self._generators.popitem(last=False)
+            self._generators[key] = Generator.from_bundle(folder, key[1], key[2])
+        self._generators.move_to_end(key)
+        return self._generators[key]
+
+    def forget(self, folder: Path) -> None:
+        """Let go of a bundle's networks, before it is removed or replaced."""
+        prefix = f"{folder.resolve()}@"
+        for key in [key for key in self._generators if key[0].startswith(prefix)]:
+            del self._generators[key]
+
+
+def display_range(array: np.ndarray) -> list[float]:
+    """(low, high) grey values for the screen, one pair for the whole cine, so that it does not flicker."""
+    low, high = np.percentile(array[:: max(1, len(array) // 4)], [0.5, 99.7])
+    return [float(low), float(max(high, low + 1))]
+
+
+def _time_steps(generator: Generator, job: Job) -> dict[str, float]:
+    """Seconds a step and a decoding, from a short run; guided steps ask the network twice."""
+    manifest = generator.bundle.manifest
+    moments: list[tuple[str, float]] = []
+
+    def note(event: ProgressEvent) -> None:
+        moments.append((event.stage, time.perf_counter()))
+
+    request = GenerationRequest(steps=_TIMED_STEPS, count=1, preset=next(iter(manifest.presets)))
+    generator.generate(request, progress=note, cancel=job.cancel)
+    ends = [moment for stage, moment in moments if stage == "denoise"]
+    # the first step also sets things up
+    step_s = min(later - earlier for earlier, later in pairwise(ends))
+    return {"step_s": step_s, "guided_step_s": 2 * step_s, "decode_s": moments[-1][1] - ends[-1]}
+
+
+@contextmanager
+def _nothing_left(written: Sequence[Path]) -> Iterator[None]:
+    """Remove files again if the block does not end well."""
+    try:
+        yield
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+
+
+class _Previews:
+    """Progress with small films of the heart as it appears; the files are gone when the job is."""
+
+    def __init__(self, job: Job, folder: Path, manifest: BundleManifest) -> None:
+        self._job, self._folder = job, folder
+        self._spacing = list(manifest.grid.spacing_mm)
+        self._files: list[Path] = []
+        self._count = 0
+
+    def __enter__(self) -> _Previews:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for path in self._files:
+            path.unlink(missing_ok=True)
+
+    def show(self, event: ProgressEvent) -> None:
+        values = event.to_dict()
+        values.pop("preview_shape")
+        if event.preview is not None:
+            values["preview"] = str(self._write(event.preview))
+            values["preview_frames"] = len(event.preview)
+            values["preview_spacing_mm"] = self._spacing[:2]
+        self._job.progress(values.pop("stage"), **values)
+
+    def _write(self, preview: np.ndarray) -> Path:
+        path = self._folder / f"preview-{self._job.request.id}-{self._count:04d}.pgm"
+        self._count += 1
+        self._files.append(write_film(preview, path))
+        # whoever reads is not far behind; older films are of no use
+        for old in self._files[:-_KEPT_PREVIEWS]:
+            old.unlink(missing_ok=True)
+        self._files = self._files[-_KEPT_PREVIEWS:]
+        return path
