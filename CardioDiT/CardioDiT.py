@@ -1,0 +1,470 @@
+import enum
+import logging
+import random
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import qt
+import slicer
+from slicer import vtkMRMLSequenceBrowserNode
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+
+class CardioDiT(ScriptedLoadableModule):
+    """Introduces the module to Slicer."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("CardioDiT")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Cardiac")]
+        self.parent.dependencies = ["Sequences"]
+        self.parent.contributors = ["CardioDiT contributors"]
+        self.parent.helpText = _(
+            "Makes synthetic beating short-axis heart MRI (3D+t cine) on this computer. Choose a pathology and a seed, "
+            "click Generate, and watch the heart beat. Synthetic images are for research only, not for diagnosis. "
+            'See the <a href="https://github.com/Cardio-AI/SlicerCardioDiT">documentation</a>.'
+        )
+        self.parent.acknowledgementText = _(
+            "Follows CardioDiT (arXiv 2603.25194). The embedded model was trained on ACDC (Bernard et al., IEEE TMI "
+            "2018) and carries its terms, CC BY-NC-SA 4.0."
+        )
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData():
+    """Offer the sample cine in the module Sample Data."""
+    from CardioDiTModule import SampleDataSources
+
+    SampleDataSources.registerSampleData()
+
+
+class Preset(enum.Enum):
+    """Quality settings; values are the names of a bundle's presets."""
+
+    DRAFT = "draft"
+    STANDARD = "standard"
+    HIGH = "high"
+
+    def label(self):
+        return {Preset.DRAFT: _("Draft"), Preset.STANDARD: _("Standard"), Preset.HIGH: _("High")}[self]
+
+
+class Sampler(enum.Enum):
+    """Samplers; values are the library's names."""
+
+    BY_QUALITY = ""
+    DPMPP_2M = "dpmpp_2m"
+    DDIM = "ddim"
+    DDPM = "ddpm"
+
+    def label(self):
+        return {
+            Sampler.BY_QUALITY: _("by quality"),
+            Sampler.DPMPP_2M: "DPM-Solver++ (2M)",
+            Sampler.DDIM: "DDIM",
+            Sampler.DDPM: "DDPM",
+        }[self]
+
+
+@parameterNodeWrapper
+class CardioDiTParameterNode:
+    """What is saved with the scene.
+
+    bundle - Name of the model.
+    pathology - Its class; empty for any.
+    guidance - Strength of guidance towards the pathology.
+    seed, count - Which hearts, how many.
+    preset, sampler, steps - Quality; 0 steps for those of the preset.
+    device - Where to compute.
+    browser - The cine that is shown.
+    """
+
+    bundle: str = "acdc-mini"
+    pathology: str = ""
+    guidance: Annotated[float, WithinRange(1, 5)] = 1.5
+    seed: Annotated[int, WithinRange(0, 2147483647)] = 7
+    count: Annotated[int, WithinRange(1, 100)] = 1
+    preset: Preset = Preset.STANDARD
+    sampler: Sampler = Sampler.BY_QUALITY
+    steps: Annotated[int, WithinRange(0, 1000)] = 0
+    device: str = "auto"
+    browser: vtkMRMLSequenceBrowserNode
+
+
+class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """Puts the sections together; each is a class of its own in CardioDiTModule."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self.generate = self.play = self.export = self.models = None
+        self._parameterNode = None
+        self._parameterNodeGuiTag = None
+        self._probed = False
+
+    def setup(self):
+        ScriptedLoadableModuleWidget.setup(self)
+        from CardioDiTModule.ExportSection import ExportSection
+        from CardioDiTModule.GenerateSection import GenerateSection
+        from CardioDiTModule.InstallLogic import InstallLogic
+        from CardioDiTModule.ModelsSection import ModelsSection
+        from CardioDiTModule.PlaySection import PlaySection
+        from CardioDiTModule.SharedWorker import later
+
+        self.logic = CardioDiTLogic()
+        self.installLogic = InstallLogic(Path(self.resourcePath("requirements.txt")))
+        top = slicer.util.loadUI(self.resourcePath("UI/CardioDiT.ui"))
+        self.layout.addWidget(top)
+        self.ui = slicer.util.childWidgetVariables(top)
+        for section in ("Generate", "Play", "Export", "Models"):
+            part = slicer.util.loadUI(self.resourcePath(f"UI/{section}Section.ui"))
+            getattr(self.ui, f"{section.lower()}Collapsible").layout().addWidget(part)
+        # once more: now with the widgets of the sections
+        self.ui = slicer.util.childWidgetVariables(top)
+        top.setMRMLScene(slicer.mrmlScene)
+        self.ui.PlaySection.setMRMLScene(slicer.mrmlScene)
+
+        worker, manager = self.logic.worker, self.logic.modelManager
+        self.generate = GenerateSection(self.ui, worker, manager, self.parameterNode, later)
+        self.play = PlaySection(self.ui, self.parameterNode)
+        self.export = ExportSection(self.ui, worker, self.play.browser)
+        self.models = ModelsSection(self.ui, manager, worker, self.resourcePath("UI/PublishedImportDialog.ui"))
+        self.generate.generated.connect(self.onGenerated)
+        for section in (self.generate, self.export, self.models):
+            section.problemOccurred.connect(self.showProblem)
+        worker.logged.connect(self.onLogged)
+        worker.ended.connect(self.onWorkerEnded)
+        self.ui.browserSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onBrowserChosen)
+        self.ui.installButton.connect("clicked(bool)", self.onInstall)
+        self.ui.copyLogButton.connect("clicked(bool)", self.onCopyLog)
+        self.ui.dismissButton.connect("clicked(bool)", self.onDismiss)
+        self.ui.problemFrame.setVisible(False)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.initializeParameterNode()
+
+    def cleanup(self):
+        """The widget goes; a run that is on is given up."""
+        self._giveUpRun()
+        self.removeObservers()
+        if self.play is not None:
+            self.play.cleanup()
+        self.setParameterNode(None)
+        if self.logic is not None:
+            worker, manager = self.logic.worker, self.logic.modelManager
+            worker.logged.disconnect(self.onLogged)
+            worker.ended.disconnect(self.onWorkerEnded)
+            for signal in (manager.modelsChanged, manager.transferChanged, manager.transferProgress):
+                signal.disconnectAll()
+            manager.informed.disconnectAll()
+            manager.problemOccurred.disconnectAll()
+
+    def enter(self):
+        """The user opens the module: see what is installed, and let the worker get warm."""
+        self.initializeParameterNode()
+        self.updateSetup()
+
+    def exit(self):
+        """The user goes to another module; a run goes on."""
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self._parameterNodeGuiTag = None
+
+    def onReload(self):
+        """Developers: load the module and its parts anew; the worker ends first."""
+        from CardioDiTModule.SharedWorker import stopSharedWorker
+
+        self._giveUpRun()
+        stopSharedWorker()
+        for name in [name for name in sys.modules if name.split(".")[0] in ("CardioDiTModule", "CardioDiTLib")]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    def parameterNode(self):
+        """The wrapped parameter node; None while there is none."""
+        return self._parameterNode
+
+    def initializeParameterNode(self):
+        """Take the scene's parameter node, made if need be."""
+        self.setParameterNode(self.logic.getParameterNode())
+
+    def setParameterNode(self, node):
+        """Bind the widgets to a parameter node, or to none."""
+        if self._parameterNode is not None and self._parameterNodeGuiTag is not None:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+        self._parameterNodeGuiTag = None
+        self._parameterNode = node
+        if node is not None:
+            self._parameterNodeGuiTag = node.connectGui(self.ui)
+            self.generate.updateFromParameterNode()
+
+    def updateSetup(self):
+        """Show what is missing; where nothing is, let the worker look at the machine, once."""
+        state = self.installLogic.state()
+        self.ui.setupFrame.setVisible(not state.isComplete)
+        self.ui.setupLabel.text = state.text()
+        reason = "" if state.isComplete else _("Python packages are missing: see the top of this panel")
+        self.models.setNotReady(reason)
+        if not state.isComplete:
+            self.generate.setNotReady(reason)
+        elif not self._probed:
+            self._probed = True
+            self.generate.setNotReady(_("The worker is starting"))
+            self.logic.modelManager.refresh()
+            self.logic.worker.request("probe", onResult=self.onProbed, onProblem=self.onProbeFailed)
+
+    def onProbed(self, values):
+        self.generate.setNotReady("")
+        self.generate.setProbe(values)
+
+    def onProbeFailed(self, problem):
+        self._probed = False
+        self.generate.setNotReady(problem.text())
+        self.showProblem(problem)
+
+    def onInstall(self, _checked=False):
+        """Ask, then install."""
+        from CardioDiTModule.Problem import CardioDiTProblem
+
+        question = _("{text}\n\nThis changes Slicer's Python for all modules. Go on?").format(
+            text=self.installLogic.state().text()
+        )
+        if not slicer.util.confirmOkCancelDisplay(question, _("Install Python packages")):
+            return
+        self.logic.worker.stop(wait=True)
+        try:
+            self.installLogic.install()
+        except CardioDiTProblem as error:
+            self.showProblem(error.problem)
+        self._probed = False
+        self.updateSetup()
+
+    def onGenerated(self, browsers):
+        self.play.show(browsers[0])
+        self.export.updateButtons()
+
+    def onBrowserChosen(self, _node):
+        self.export.updateButtons()
+
+    def onWorkerEnded(self, problem):
+        """Its loaded networks are gone; the next order starts another."""
+        self.generate.forgetEstimates()
+        if problem is not None:
+            logging.warning("CardioDiT: %s", problem.message)
+
+    def showProblem(self, problem):
+        """One sentence and what to do next; the log is a click away."""
+        self.ui.problemLabel.text = problem.text()
+        self.ui.problemFrame.setVisible(True)
+        logging.error("CardioDiT: %s", problem.text())
+
+    def onDismiss(self, _checked=False):
+        self.ui.problemFrame.setVisible(False)
+
+    def onCopyLog(self, _checked=False):
+        text = f"{self.ui.problemLabel.text}\n\n{self.logic.worker.logText()}\n"
+        qt.QApplication.clipboard().setText(text)
+
+    def onLogged(self, line):
+        self.ui.logText.appendPlainText(line)
+
+    def onSceneStartClose(self, _caller, _event):
+        self._giveUpRun()
+        self.play.setBrowser(None)
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, _caller, _event):
+        self.initializeParameterNode()
+
+    def _giveUpRun(self):
+        if self.generate is not None:
+            self.generate.cancel()
+
+
+class CardioDiTLogic(ScriptedLoadableModuleLogic):
+    """For scripts, and for the widgets.
+
+    Example:
+        >>> logic = CardioDiTLogic()  # doctest: +SKIP
+        >>> browser = logic.generate(seed=7, pathology="DCM")  # doctest: +SKIP
+        >>> logic.export(browser, "heart.nii.gz")  # doctest: +SKIP
+    """
+
+    def __init__(self, worker=None):
+        ScriptedLoadableModuleLogic.__init__(self)
+        from CardioDiTModule.ModelManager import ModelManager
+        from CardioDiTModule.SharedWorker import sharedWorker
+
+        self.worker = worker if worker is not None else sharedWorker()
+        self.modelManager = ModelManager(self.worker)
+
+    def getParameterNode(self):
+        return CardioDiTParameterNode(super().getParameterNode())
+
+    def generate(self, show: bool = True, **request: Any):
+        """Make hearts and wait for them; the application stays alive meanwhile.
+
+        Args:
+            show: Put the first into the slice views.
+            **request: Entries of `CardioDiTLib.GenerationRequest`: seed, count, pathology, guidance, preset, steps,
+                sampler, bundle, device.
+
+        Returns:
+            The sequence browser node; a list of them where count is more than 1.
+
+        Raises:
+            CardioDiTProblem: It did not work; the text says why and what to do.
+            GenerationCancelled: Somebody cancelled.
+        """
+        from CardioDiTModule.PlaySection import showCine
+        from CardioDiTModule.Problem import CardioDiTProblem, GenerationCancelled
+
+        ends = []
+        run = self.generateAsync(
+            onDone=lambda browsers: ends.append(browsers),
+            onProblem=lambda problem: ends.append(CardioDiTProblem(problem)),
+            onCancelled=lambda: ends.append(GenerationCancelled()),
+            **request,
+        )
+        self._waitFor(ends, run.cancel)
+        if isinstance(ends[0], Exception):
+            raise ends[0]
+        browsers = ends[0]
+        if show:
+            showCine(browsers[0])
+        return browsers[0] if len(browsers) == 1 else browsers
+
+    def generateAsync(self, onProgress=None, onDone=None, onProblem=None, onCancelled=None, **request: Any):
+        """Make hearts in the background.
+
+        Args:
+            onProgress: (event: dict with stage, step, of, fraction, eta_s).
+            onDone: (browser nodes).
+            onProblem: (problem with message and hint).
+            onCancelled: ().
+            **request: As for `generate`.
+
+        Returns:
+            The run; `run.cancel()` gives it up.
+        """
+        from CardioDiTModule.GenerationRun import GenerationRun
+        from CardioDiTModule.SharedWorker import later
+
+        request.setdefault("seed", random.randrange(1 << 31))
+        run = GenerationRun(
+            self.worker,
+            request,
+            later,
+            onProgress=onProgress,
+            onDone=onDone,
+            onProblem=onProblem,
+            onCancelled=onCancelled,
+        )
+        return run.start()
+
+    def models(self) -> list:
+        """All models: a list of dicts with name, title, version, licence, state, class_names and more."""
+        return self._ask("models")["models"]
+
+    def download(self, name: str, acceptLicence: bool = False) -> str:
+        """Fetch a model and wait for it; returns its folder.
+
+        Args:
+            name: Of the catalogue, or an address.
+            acceptLicence: You have read the model's terms and accept them.
+
+        Raises:
+            CardioDiTProblem: It did not work, or the terms were not accepted; the text holds them then.
+        """
+        from CardioDiTModule.Problem import CardioDiTProblem, Problem
+
+        model = next((model for model in self.models() if model["name"] == name), None)
+        if model is not None and not model.get("accepted", True):
+            if not acceptLicence:
+                raise CardioDiTProblem(
+                    Problem(
+                        f"'{name}' has terms: {model['licence']['name']}. {model['licence']['conditions']}",
+                        "If you accept them: download(name, acceptLicence=True).",
+                    )
+                )
+            self._ask("accept_licence", name=name)
+        return self._ask("download", name=name)["folder"]
+
+    def export(self, browser, path: str) -> str:
+        """Write a cine as .nii.gz or .seq.nrrd and wait for it; returns the path."""
+        from CardioDiTModule.ExportSection import exportCine
+        from CardioDiTModule.Problem import CardioDiTProblem
+
+        ends = []
+        order = exportCine(
+            self.worker, browser, str(path), ends.append, lambda problem: ends.append(CardioDiTProblem(problem))
+        )
+        self._waitFor(ends, lambda: self.worker.cancel(order))
+        if isinstance(ends[0], Exception):
+            raise ends[0]
+        return ends[0]
+
+    def _ask(self, command: str, **arguments: Any) -> dict:
+        """Order and wait."""
+        from CardioDiTModule.Problem import CardioDiTProblem, GenerationCancelled
+
+        ends = []
+        order = self.worker.request(
+            command,
+            arguments,
+            onResult=ends.append,
+            onProblem=lambda problem: ends.append(CardioDiTProblem(problem)),
+            onCancelled=lambda: ends.append(GenerationCancelled()),
+        )
+        self._waitFor(ends, lambda: self.worker.cancel(order))
+        if isinstance(ends[0], Exception):
+            raise ends[0]
+        return ends[0]
+
+    @staticmethod
+    def _waitFor(ends: list, cancel) -> None:
+        from CardioDiTModule.Blocking import blockUntil
+
+        try:
+            blockUntil(lambda: bool(ends))
+        except KeyboardInterrupt:
+            cancel()
+            raise
+
+
+class CardioDiTTest(ScriptedLoadableModuleTest):
+    """Self-test in the application: needs the Python packages."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        self.setUp()
+        self.test_GenerateDraft()
+
+    def test_GenerateDraft(self):
+        """A heart comes into the scene, with time, millimetres and origin."""
+        self.delayDisplay("Generating")
+        browser = CardioDiTLogic().generate(seed=7, preset="draft", show=False)
+        sequence = browser.GetMasterSequenceNode()
+        self.assertEqual(sequence.GetNumberOfDataNodes(), 16)
+        self.assertEqual(sequence.GetIndexUnit(), "s")
+        proxy = browser.GetProxyNode(sequence)
+        self.assertTrue(proxy.GetName().startswith("Synthetic"))
+        self.assertEqual(proxy.GetAttribute("CardioDiT.synthetic"), "1")
+        first = slicer.util.arrayFromVolume(proxy).copy()
+        browser.SetSelectedItemNumber(6)
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+        self.assertGreater(abs(slicer.util.arrayFromVolume(proxy) - first).max(), 0)
+        self.delayDisplay("Test passed")

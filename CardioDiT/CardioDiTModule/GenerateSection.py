@@ -1,0 +1,354 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from .GenerationRun import GenerationRun
+from .ModelManager import ModelManager
+from .PreviewPlayer import PreviewPlayer
+from .Problem import Problem
+from .Signal import Signal
+from .WorkerClient import WorkerClient
+
+PREVIEWS_A_RUN = 8
+
+
+class GenerateSection:
+    """Widgets that order hearts.
+
+    Args:
+        ui: The module's widgets.
+        worker: The worker client.
+        models: The models.
+        parameterNode: () -> the module's parameter node, or None.
+        later: (milliseconds, callback).
+
+    Attributes:
+        generated: (browser nodes).
+        problemOccurred: (problem).
+    """
+
+    def __init__(
+        self,
+        ui: Any,
+        worker: WorkerClient,
+        models: ModelManager,
+        parameterNode: Callable[[], Any],
+        later: Callable[[int, Callable[[], None]], None],
+    ) -> None:
+        self.ui, self._worker, self._models = ui, worker, models
+        self._parameterNode, self._later = parameterNode, later
+        self.generated = Signal("generated")
+        self.problemOccurred = Signal("generation problem")
+        self.run: GenerationRun | None = None
+        self._preview = PreviewPlayer(ui.previewLabel)
+        self._estimates: dict[tuple[str, str], dict[str, Any]] = {}
+        self._probe: dict[str, Any] | None = None
+        self._notReady = _("The worker is starting")
+        self._filling = False
+
+        ui.deviceCombo.addItem(_("automatic"), "auto")
+        ui.bundleCombo.connect("currentIndexChanged(int)", self._onBundle)
+        ui.pathologyCombo.connect("currentIndexChanged(int)", self._onPathology)
+        ui.deviceCombo.connect("currentIndexChanged(int)", self._onDevice)
+        ui.presetCombo.connect("currentIndexChanged(int)", self._onTimingChanged)
+        ui.diceButton.connect("clicked(bool)", self._onDice)
+        ui.generateButton.connect("clicked(bool)", self._onGenerate)
+        models.modelsChanged.connect(self._fillBundles)
+        self._showRunning(False)
+
+    def setNotReady(self, reason: str) -> None:
+        """Why hearts cannot be ordered now; empty where they can."""
+        self._notReady = reason
+        self.updateButton()
+
+    def setProbe(self, probe: dict[str, Any]) -> None:
+        """What the worker found this machine to have."""
+        self._probe = probe
+        combo = self.ui.deviceCombo
+        wanted = self._device()
+        self._filling = True
+        combo.clear()
+        combo.addItem(_("automatic"), "auto")
+        for device in probe["devices"]:
+            memory = device.get("memory_bytes")
+            text = f"{device['title']} ({memory / 1e9:.0f} GB)" if memory else device["title"]
+            combo.addItem(text, device["name"])
+        combo.setCurrentIndex(max(0, combo.findData(wanted)))
+        self._filling = False
+        self._askForEstimate()
+        self._showDeviceNote()
+
+    def updateFromParameterNode(self) -> None:
+        """Show what the parameter node says, where widgets are not bound to it by themselves."""
+        node = self._parameterNode()
+        if node is None:
+            return
+        self._filling = True
+        self.ui.bundleCombo.setCurrentIndex(max(0, self.ui.bundleCombo.findData(node.bundle)))
+        self._fillPathologies()
+        self.ui.deviceCombo.setCurrentIndex(max(0, self.ui.deviceCombo.findData(node.device)))
+        self._filling = False
+        self.updateButton()
+
+    def updateButton(self) -> None:
+        """Generate or Cancel, enabled or not, and why not."""
+        button = self.ui.generateButton
+        if self.run is not None:
+            button.text, button.enabled = _("Cancel"), True
+            button.toolTip = _("Stop; the scene stays as it is")
+            return
+        model = self._model()
+        reason = self._notReady
+        if not reason and model is None:
+            reason = _("There is no model: see the section Models")
+        if not reason and model["state"] != "installed":
+            reason = _("This model is not installed: see the section Models")
+        button.text = _("Generate")
+        button.enabled = not reason
+        button.toolTip = reason or _("Make synthetic hearts with this model")
+
+    def cancel(self) -> None:
+        """Give up a run, if there is one."""
+        if self.run is not None:
+            self.run.cancel()
+            self.ui.generateButton.enabled = False
+            self.ui.progressLabel.text = _("Cancelling ...")
+
+    def request(self) -> dict[str, Any]:
+        """The order that the widgets describe."""
+        node = self._parameterNode()
+        pathology = node.pathology or None
+        steps = node.steps or self._presetSteps(node.preset.value) or 25
+        return {
+            "bundle": node.bundle,
+            "pathology": pathology,
+            "guidance": node.guidance if pathology else None,
+            "seed": node.seed,
+            "count": node.count,
+            "preset": node.preset.value,
+            "sampler": node.sampler.value or None,
+            "steps": node.steps or None,
+            "device": node.device,
+            "preview_every": max(1, round(steps / PREVIEWS_A_RUN)),
+        }
+
+    # -- what the user does
+
+    def _onGenerate(self, _checked: bool = False) -> None:
+        if self.run is not None:
+            self.cancel()
+            return
+        model = self._model()
+        if model is None:
+            return
+        if not model.get("accepted", True):
+            self._askForLicence(model)
+            return
+        self._start()
+
+    def _askForLicence(self, model: dict[str, Any]) -> None:
+        licence = model["licence"]
+        text = _(
+            "The model {title} may be used under these terms ({name}):\n\n{conditions}\n\nDo you accept them?"
+        ).format(title=model["title"], name=licence["name"], conditions=licence["conditions"])
+        if slicer.util.confirmOkCancelDisplay(text, _("Terms of the model")):
+            self._models.acceptLicence(model["name"], self._start)
+
+    def _start(self) -> None:
+        if self.run is not None:
+            return
+        self.run = GenerationRun(
+            self._worker,
+            self.request(),
+            self._later,
+            onProgress=self._onProgress,
+            onDone=self._onDone,
+            onProblem=self._onProblem,
+            onCancelled=self._onCancelled,
+        )
+        self._showRunning(True)
+        self.ui.progressLabel.text = _("Loading the model ...")
+        self.run.start()
+
+    def _onDice(self, _checked: bool = False) -> None:
+        node = self._parameterNode()
+        if node is not None:
+            node.seed = random.randrange(1 << 31)
+
+    def _onBundle(self, _index: int) -> None:
+        node = self._parameterNode()
+        if self._filling or node is None:
+            return
+        node.bundle = str(self.ui.bundleCombo.currentData or "")
+        preset = ((self._model() or {}).get("presets") or {}).get(node.preset.value) or {}
+        if preset.get("guidance"):
+            node.guidance = float(preset["guidance"])
+        self._filling = True
+        self._fillPathologies()
+        self._filling = False
+        self.updateButton()
+        self._askForEstimate()
+        self._showDeviceNote()
+
+    def _onPathology(self, _index: int) -> None:
+        self.ui.guidanceSlider.enabled = bool(self.ui.pathologyCombo.currentData)
+        node = self._parameterNode()
+        if not self._filling and node is not None:
+            node.pathology = str(self.ui.pathologyCombo.currentData or "")
+            self._showDeviceNote()
+
+    def _onDevice(self, _index: int) -> None:
+        node = self._parameterNode()
+        if not self._filling and node is not None:
+            node.device = self._device()
+            self._askForEstimate()
+            self._showDeviceNote()
+
+    def _onTimingChanged(self, _index: int) -> None:
+        # after the parameter node has taken the new value
+        self._later(0, self._showDeviceNote)
+
+    # -- what the worker tells
+
+    def _onProgress(self, event: dict[str, Any]) -> None:
+        self.ui.progressBar.value = round(100 * float(event.get("fraction") or 0.0))
+        stage = event["stage"]
+        if stage == "load":
+            text = _("Loading ...")
+        else:
+            what = _("Denoising") if stage == "denoise" else _("Decoding")
+            text = _("{what}: {step} of {of}").format(what=what, step=event["step"], of=event["of"])
+            if event.get("eta_s") is not None:
+                text += _(", {seconds:.0f} s left").format(seconds=event["eta_s"])
+        if not self._isCancelling():
+            self.ui.progressLabel.text = text
+        if event.get("preview"):
+            self._preview.show(event["preview"], int(event["preview_frames"]))
+
+    def _onDone(self, browsers: list[Any]) -> None:
+        self._endRun(_("Done."))
+        self.generated.emit(browsers)
+
+    def _onProblem(self, problem: Problem) -> None:
+        self._endRun("")
+        self.problemOccurred.emit(problem)
+
+    def _onCancelled(self) -> None:
+        self._endRun(_("Cancelled."))
+
+    def _endRun(self, text: str) -> None:
+        self.run = None
+        self._preview.stop()
+        self._showRunning(False)
+        self.ui.progressLabel.text = text
+
+    def _showRunning(self, running: bool) -> None:
+        self.ui.progressBar.setVisible(running)
+        self.ui.progressBar.value = 0
+        self.ui.previewLabel.setVisible(running)
+        self.updateButton()
+
+    def _isCancelling(self) -> bool:
+        return self.run is not None and not self.ui.generateButton.enabled
+
+    # -- lists
+
+    def _fillBundles(self, models: list[dict[str, Any]]) -> None:
+        node = self._parameterNode()
+        wanted = node.bundle if node is not None else ""
+        combo = self.ui.bundleCombo
+        self._filling = True
+        combo.clear()
+        for model in models:
+            if model["state"] == "installed":
+                combo.addItem(f"{model['title']} ({model['name']})", model["name"])
+        index = combo.findData(wanted)
+        combo.setCurrentIndex(max(0, index))
+        self._fillPathologies()
+        self._filling = False
+        if node is not None and index < 0:
+            node.bundle = str(combo.currentData or "")
+        self.updateButton()
+        self._askForEstimate()
+        self._showDeviceNote()
+
+    def _fillPathologies(self) -> None:
+        node = self._parameterNode()
+        model = self._model() or {}
+        combo = self.ui.pathologyCombo
+        combo.clear()
+        combo.addItem(_("any"), "")
+        names = model.get("class_names", [])
+        for name, title in zip(names, model.get("class_titles") or names):
+            combo.addItem(title if title == name else f"{title} ({name})", name)
+        index = combo.findData(node.pathology) if node is not None else 0
+        combo.setCurrentIndex(max(0, index))
+        if node is not None and index < 0:
+            node.pathology = ""
+        combo.enabled = bool(names)
+        combo.toolTip = _("Kind of heart") if names else _("This model has no pathologies")
+        self.ui.guidanceSlider.enabled = bool(combo.currentData)
+
+    # -- how long it takes
+
+    def _askForEstimate(self) -> None:
+        """Let the worker load and time the model, so that the first heart comes without waiting."""
+        node, model = self._parameterNode(), self._model()
+        if self._probe is None or node is None or model is None or model["state"] != "installed":
+            return
+        key = (node.bundle, self._device())
+        if key in self._estimates or self.run is not None:
+            return
+        self._estimates[key] = {}
+
+        def take(values: dict[str, Any]) -> None:
+            self._estimates[key] = values
+            self._showDeviceNote()
+
+        def fail(problem: Problem) -> None:
+            del self._estimates[key]
+            self.problemOccurred.emit(problem)
+
+        self._worker.request(
+            "estimate",
+            {"bundle": node.bundle, "device": key[1]},
+            onResult=take,
+            onProblem=fail,
+            onCancelled=lambda: self._estimates.pop(key, None),
+        )
+
+    def forgetEstimates(self) -> None:
+        """The worker has ended: what it had loaded is gone."""
+        self._estimates.clear()
+
+    def _showDeviceNote(self) -> None:
+        node = self._parameterNode()
+        if self._probe is None or node is None:
+            return
+        parts = []
+        if not self._probe["has_gpu"]:
+            parts.append(
+                _("No graphics card was found that can be used: computing on the processor ({cores} cores).").format(
+                    cores=self._probe["processors"]
+                )
+            )
+        preset = (self._estimates.get((node.bundle, self._device())) or {}).get("presets", {}).get(node.preset.value)
+        if preset:
+            seconds = preset["guided_seconds" if node.pathology and node.guidance != 1 else "seconds"]
+            parts.append(_("About {seconds:.0f} s a heart.").format(seconds=max(1.0, seconds)))
+        self.ui.deviceLabel.text = " ".join(parts)
+
+    def _presetSteps(self, name: str) -> int | None:
+        preset = ((self._model() or {}).get("presets") or {}).get(name)
+        return None if preset is None else int(preset["steps"])
+
+    def _device(self) -> str:
+        return str(self.ui.deviceCombo.currentData or "auto")
+
+    def _model(self) -> dict[str, Any] | None:
+        return self._models.model(str(self.ui.bundleCombo.currentData or ""))

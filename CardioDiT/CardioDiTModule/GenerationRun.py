@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import slicer
+
+from .Problem import Problem
+from .SequenceBuilder import SequenceBuilder
+from .WorkerClient import WorkerClient
+from .WorkerRequest import WorkerRequest
+
+
+class GenerationRun:
+    """One generation, from the order to the nodes in the scene, without blocking the event loop.
+
+    The scene is touched only once all cines are there; if the run is cancelled or fails, it stays as it was. Exactly
+    one of onDone, onProblem and onCancelled is called, once.
+
+    Args:
+        worker: The worker client.
+        request: As `CardioDiTLib.GenerationRequest.to_dict`.
+        later: (milliseconds, callback).
+        onProgress: (event), see `CardioDiTLib.service.protocol`.
+        onDone: (browser nodes, one a cine).
+        onProblem: (problem).
+        onCancelled: ().
+    """
+
+    def __init__(
+        self,
+        worker: WorkerClient,
+        request: dict[str, Any],
+        later: Callable[[int, Callable[[], None]], None],
+        *,
+        onProgress: Callable[[dict[str, Any]], None] | None = None,
+        onDone: Callable[[list[Any]], None] | None = None,
+        onProblem: Callable[[Problem], None] | None = None,
+        onCancelled: Callable[[], None] | None = None,
+    ) -> None:
+        self._worker, self._later = worker, later
+        self._request = request
+        self._onProgress, self._onDone = onProgress, onDone
+        self._onProblem, self._onCancelled = onProblem, onCancelled
+        self._folder = ""
+        self._order: WorkerRequest | None = None
+        self._cancelled = False
+        self.isRunning = False
+
+    def start(self) -> GenerationRun:
+        """Send the order; returns itself."""
+        self.isRunning = True
+        self._folder = slicer.util.tempDirectory("CardioDiT")
+        self._order = self._worker.request(
+            "generate",
+            {"request": self._request, "folder": self._folder},
+            onProgress=self._onProgress,
+            onResult=self._build,
+            onProblem=self._fail,
+            onCancelled=self._endCancelled,
+        )
+        return self
+
+    def cancel(self) -> None:
+        """Give up; `onCancelled` follows soon."""
+        self._cancelled = True
+        if self._order is not None and not self._order.ended:
+            self._worker.cancel(self._order)
+
+    def _build(self, values: dict[str, Any]) -> None:
+        steps = self._buildAll(values["cines"])
+        if self._onProgress is not None:
+            self._onProgress({"stage": "load", "step": 0, "of": 1, "fraction": 1.0, "eta_s": 0.0})
+
+        def step() -> None:
+            # a frame at a time: each takes a millisecond or so, and the application stays alive in between
+            try:
+                next(steps)
+            except StopIteration as end:
+                self._end()
+                if self._onDone is not None:
+                    self._onDone(end.value)
+            except _Stopped:
+                self._endCancelled()
+            except Exception as error:
+                self._fail(Problem(f"The cine could not be put into the scene: {error}.", "Copy the log.", repr(error)))
+            else:
+                self._later(0, step)
+
+        self._later(0, step)
+
+    def _buildAll(self, cines: list[dict[str, Any]]) -> Iterator[None]:
+        """Returns the browsers; leaves nothing in the scene if it is stopped."""
+        browsers: list[Any] = []
+        try:
+            for cine in cines:
+                building = SequenceBuilder().buildSteps(cine)
+                while True:
+                    if self._cancelled:
+                        building.close()
+                        raise _Stopped
+                    try:
+                        next(building)
+                    except StopIteration as end:
+                        browsers.append(end.value)
+                        break
+                    yield
+            return browsers
+        except BaseException:
+            for browser in browsers:
+                removeCine(browser)
+            raise
+
+    def _fail(self, problem: Problem) -> None:
+        self._end()
+        if self._onProblem is not None:
+            self._onProblem(problem)
+
+    def _endCancelled(self) -> None:
+        self._end()
+        if self._onCancelled is not None:
+            self._onCancelled()
+
+    def _end(self) -> None:
+        self.isRunning = False
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class _Stopped(Exception):
+    """The user cancelled while nodes were being made."""
+
+
+def removeCine(browser: Any) -> None:
+    """Take a cine out of the scene: browser, sequence, proxy with its display, subject."""
+    sequence = browser.GetMasterSequenceNode()
+    proxy = browser.GetProxyNode(sequence)
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    study = 0 if hierarchy is None else hierarchy.GetItemParent(hierarchy.GetItemByDataNode(browser))
+    subject = hierarchy.GetItemParent(study) if study else 0
+    nodes = [browser, proxy, None if proxy is None else proxy.GetDisplayNode(), sequence]
+    items = [0 if hierarchy is None or node is None else hierarchy.GetItemByDataNode(node) for node in nodes]
+    for node in nodes:
+        if node is not None:
+            slicer.mrmlScene.RemoveNode(node)
+    # the application removes the items of nodes that go, and without its main window nobody does
+    for item in (*items, study, subject):
+        if item and item != hierarchy.GetSceneItemID() and hierarchy.GetItemParent(item):
+            hierarchy.RemoveItem(item, False, False)

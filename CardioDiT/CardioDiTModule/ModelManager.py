@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .Problem import Problem
+from .Signal import Signal
+from .WorkerClient import WorkerClient
+from .WorkerRequest import WorkerRequest
+
+
+class ModelManager:
+    """Models on this machine and in the catalogue, through the worker.
+
+    At most one transfer (download or import) runs at a time.
+
+    Args:
+        worker: The worker client.
+
+    Attributes:
+        modelsChanged: (list of models), each as `CardioDiTLib.service.model_jobs` describes it.
+        transferChanged: () when a transfer begins or ends.
+        transferProgress: (event) while one runs.
+        problemOccurred: (problem).
+        informed: (sentence) when something was done that cannot be seen otherwise.
+    """
+
+    def __init__(self, worker: WorkerClient) -> None:
+        self._worker = worker
+        self.modelsChanged = Signal("models")
+        self.transferChanged = Signal("transfer")
+        self.transferProgress = Signal("transfer progress")
+        self.problemOccurred = Signal("model problem")
+        self.informed = Signal("model information")
+        self.models: list[dict[str, Any]] = []
+        self.folder = ""
+        self._transfer: WorkerRequest | None = None
+
+    def model(self, name: str) -> dict[str, Any] | None:
+        """A model by its name; None where it is not known (yet)."""
+        return next((model for model in self.models if model["name"] == name), None)
+
+    def isBusy(self) -> bool:
+        """Whether a transfer runs."""
+        return self._transfer is not None
+
+    def refresh(self, onDone: Callable[[], None] | None = None) -> None:
+        """Ask for the list anew."""
+
+        def take(values: dict[str, Any]) -> None:
+            self.models, self.folder = values["models"], values["folder"]
+            if values.get("problem"):
+                self.problemOccurred.emit(Problem(values["problem"]))
+            self.modelsChanged.emit(self.models)
+            if onDone is not None:
+                onDone()
+
+        self._worker.request("models", onResult=take, onProblem=self.problemOccurred.emit)
+
+    def download(self, name: str) -> None:
+        """Fetch a model of the catalogue."""
+        self._startTransfer("download", {"name": name})
+
+    def importBundle(self, path: str, overwrite: bool = False) -> None:
+        """Install a model from a folder, a zip file, or the address of one."""
+        self._startTransfer("import_bundle", {"path": path, "overwrite": overwrite})
+
+    def importPublished(self, arguments: dict[str, Any]) -> None:
+        """Make a model of published checkpoints."""
+        self._startTransfer("import_published", arguments)
+
+    def addSource(self, source: str) -> None:
+        """Add an address to the catalogue."""
+        self._startTransfer("add_source", {"source": source})
+
+    def cancelTransfer(self) -> None:
+        """Give the transfer up; a download can be taken up again where it was."""
+        if self._transfer is not None:
+            self._worker.cancel(self._transfer)
+
+    def verify(self, name: str) -> None:
+        """Compare a model's files with their fingerprints."""
+
+        def tell(values: dict[str, Any]) -> None:
+            if values["problems"]:
+                self.problemOccurred.emit(
+                    Problem(f"The model '{name}' is damaged: {' '.join(values['problems'])}", "Get it again.")
+                )
+            else:
+                self.informed.emit(f"The model '{name}' is whole and unchanged.")
+
+        self._worker.request("verify", {"name": name}, onResult=tell, onProblem=self.problemOccurred.emit)
+
+    def remove(self, name: str) -> None:
+        """Delete a model that was downloaded or imported."""
+        self._worker.request(
+            "remove", {"name": name}, onResult=lambda _values: self.refresh(), onProblem=self.problemOccurred.emit
+        )
+
+    def acceptLicence(self, name: str, onDone: Callable[[], None]) -> None:
+        """Remember that the user agreed to a model's terms; asked for once."""
+
+        def take(_values: dict[str, Any]) -> None:
+            model = self.model(name)
+            if model is not None:
+                model["accepted"] = True
+            onDone()
+
+        self._worker.request("accept_licence", {"name": name}, onResult=take, onProblem=self.problemOccurred.emit)
+
+    def _startTransfer(self, command: str, arguments: dict[str, Any]) -> None:
+        if self._transfer is not None:
+            self.problemOccurred.emit(Problem("A download or import is running.", "Wait for it, or cancel it."))
+            return
+
+        def end() -> None:
+            self._transfer = None
+            self.transferChanged.emit()
+            self.refresh()
+
+        def fail(problem: Problem) -> None:
+            end()
+            self.problemOccurred.emit(problem)
+
+        def succeed(values: dict[str, Any]) -> None:
+            end()
+            for note in values.get("notes", []):
+                self.informed.emit(note)
+            name = values.get("name") or (values.get("model") or {}).get("name")
+            self.informed.emit(f"Done: {name}.")
+
+        self._transfer = self._worker.request(
+            command,
+            arguments,
+            onProgress=self.transferProgress.emit,
+            onResult=succeed,
+            onProblem=fail,
+            onCancelled=end,
+        )
+        self.transferChanged.emit()

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import qt
+
+from .ProcessTree import killTree
+from .Signal import Signal
+
+
+class QtProcess:
+    """`ProcessProtocol` on QProcess: nothing blocks, signals come through the event loop."""
+
+    def __init__(self) -> None:
+        self.outputReceived = Signal("output")
+        self.errorReceived = Signal("error output")
+        self.ended = Signal("ended")
+        self._hasEnded = False
+        self._process = qt.QProcess()
+        self._process.setProcessChannelMode(qt.QProcess.SeparateChannels)
+        self._process.connect("readyReadStandardOutput()", self._onOutput)
+        self._process.connect("readyReadStandardError()", self._onErrorOutput)
+        self._process.connect("finished(int,QProcess::ExitStatus)", self._onFinished)
+        self._process.connect("errorOccurred(QProcess::ProcessError)", self._onError)
+
+    def start(self, program: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        variables = qt.QProcessEnvironment.systemEnvironment()
+        for name, value in environment.items():
+            variables.insert(name, value)
+        self._process.setProcessEnvironment(variables)
+        self._process.start(program, list(arguments))
+
+    def write(self, data: bytes) -> None:
+        self._process.write(data)
+
+    def closeInput(self) -> None:
+        self._process.closeWriteChannel()
+
+    def isRunning(self) -> bool:
+        return not self._hasEnded and self._process.state() != qt.QProcess.NotRunning
+
+    def processId(self) -> int:
+        return int(self._process.processId()) if self.isRunning() else 0
+
+    def killTree(self) -> None:
+        killTree(self.processId())
+        if self.isRunning():
+            self._process.kill()
+
+    def waitForEnd(self, milliseconds: int) -> bool:
+        return self._hasEnded or bool(self._process.waitForFinished(milliseconds))
+
+    def _onOutput(self) -> None:
+        self.outputReceived.emit(self._process.readAllStandardOutput().data())
+
+    def _onErrorOutput(self) -> None:
+        self.errorReceived.emit(self._process.readAllStandardError().data())
+
+    def _onFinished(self, exitCode: int, exitStatus: int) -> None:
+        # what was written last may not have been announced
+        self._onOutput()
+        self._onErrorOutput()
+        self._end(int(exitCode), exitStatus == qt.QProcess.CrashExit)
+
+    def _onError(self, error: int) -> None:
+        if error == qt.QProcess.FailedToStart:
+            self._end(-1, True)
+
+    def _end(self, exitCode: int, crashed: bool) -> None:
+        if not self._hasEnded:
+            self._hasEnded = True
+            self.ended.emit(exitCode, crashed)

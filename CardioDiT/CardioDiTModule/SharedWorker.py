@@ -1,0 +1,62 @@
+"""The one worker of the application: widgets and console scripts use the same warm networks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import qt
+import slicer
+
+from .LibraryPath import ensureLibrary
+from .QtProcess import QtProcess
+from .WorkerClient import WorkerClient
+
+CACHE_SETTING = "CardioDiT/CacheFolder"
+_shared: list[WorkerClient] = []
+
+
+def sharedWorker() -> WorkerClient:
+    """The worker client of the application; made when first asked for. Its process starts with the first order."""
+    if not _shared:
+        ensureLibrary()
+        _shared.append(WorkerClient(QtProcess, workerCommandLine, later))
+        # without this the process would only end once its pipe breaks
+        slicer.app.connect("aboutToQuit()", stopSharedWorker)
+    return _shared[0]
+
+
+def stopSharedWorker() -> None:
+    """End the worker, waiting for it; before a reload, and when the application ends."""
+    while _shared:
+        _shared.pop().stop(wait=True)
+        slicer.app.disconnect("aboutToQuit()", stopSharedWorker)
+
+
+def later(milliseconds: int, callback) -> None:
+    """Call back after a while, through the event loop."""
+    qt.QTimer.singleShot(milliseconds, callback)
+
+
+def workerCommandLine() -> tuple[str, list[str], dict[str, str]]:
+    """(program, arguments, environment) of the worker."""
+    folder = str(ensureLibrary())
+    earlier = os.environ.get("PYTHONPATH", "")
+    environment = {
+        "PYTHONPATH": folder + (os.pathsep + earlier if earlier else ""),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8",
+    }
+    cache = qt.QSettings().value(CACHE_SETTING)
+    if cache:
+        environment["CARDIODIT_CACHE"] = str(cache)
+    return pythonExecutable(), ["-m", "CardioDiTLib.worker", "--background", "--parent-pid", str(os.getpid())], environment
+
+
+def pythonExecutable() -> str:
+    """Slicer's own Python as a program."""
+    name = "PythonSlicer.exe" if sys.platform == "win32" else "PythonSlicer"
+    besides = Path(slicer.app.slicerHome) / "bin" / name
+    return shutil.which("PythonSlicer") or (str(besides) if besides.is_file() else sys.executable)

@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import json
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .LineReader import LineReader
+from .Problem import Problem
+from .ProcessProtocol import ProcessProtocol
+from .Signal import Signal
+from .WorkerRequest import WorkerRequest
+
+CANCEL_GRACE_MS = 1500
+"""How long a worker has to answer a cancel before its process tree is ended."""
+
+START_GRACE_MS = 60000
+"""How long a worker has to say that it is ready: the first start after an installation compiles Python files."""
+
+STOP_GRACE_MS = 2000
+LOG_LINES = 2000
+
+
+class WorkerClient:
+    """The worker process as the application sees it: orders go in, each ends in exactly one answer, whatever happens to
+    the process. It is started by the first order and again after it has ended.
+
+    Args:
+        makeProcess: Makes a `ProcessProtocol`.
+        commandLine: () -> (program, arguments, environment) of the worker.
+        after: (milliseconds, callback): call later. Tests hand in their own clock.
+
+    Attributes:
+        ready: (event) once the worker takes orders.
+        ended: (problem or None) when the process has ended; None where that was wanted.
+        logged: (line).
+    """
+
+    def __init__(
+        self,
+        makeProcess: Callable[[], ProcessProtocol],
+        commandLine: Callable[[], tuple[str, Sequence[str], dict[str, str]]],
+        after: Callable[[int, Callable[[], None]], None],
+    ) -> None:
+        self._makeProcess, self._commandLine, self._after = makeProcess, commandLine, after
+        self.ready = Signal("worker ready")
+        self.ended = Signal("worker ended")
+        self.logged = Signal("worker log")
+        self.log: deque[str] = deque(maxlen=LOG_LINES)
+        self._process: ProcessProtocol | None = None
+        self._isReady = False
+        self._stopping = False
+        self._requests: dict[str, WorkerRequest] = {}
+        self._number = 0
+        self._output, self._errors = LineReader(), LineReader()
+
+    def isRunning(self) -> bool:
+        """Whether there is a process."""
+        return self._process is not None
+
+    def isReady(self) -> bool:
+        """Whether it takes orders at once."""
+        return self._isReady
+
+    def openRequests(self) -> list[WorkerRequest]:
+        """Orders that have not ended."""
+        return list(self._requests.values())
+
+    def start(self) -> None:
+        """Start the process, if it does not run."""
+        if self._process is not None:
+            return
+        from CardioDiTLib.service.protocol import parse_event
+
+        self._parseEvent = parse_event
+        self._output, self._errors = LineReader(), LineReader()
+        self._isReady = self._stopping = False
+        process = self._process = self._makeProcess()
+        process.outputReceived.connect(self._onOutput)
+        process.errorReceived.connect(self._onErrorOutput)
+        process.ended.connect(self._onEnded)
+        program, arguments, environment = self._commandLine()
+        self._log(f"starting {program} {' '.join(arguments)}")
+        process.start(program, arguments, environment)
+        self._after(START_GRACE_MS, lambda: self._giveUpStarting(process))
+
+    def request(
+        self,
+        command: str,
+        arguments: dict[str, Any] | None = None,
+        *,
+        onProgress: Callable[[dict[str, Any]], None] | None = None,
+        onResult: Callable[[dict[str, Any]], None] | None = None,
+        onProblem: Callable[[Problem], None] | None = None,
+        onCancelled: Callable[[], None] | None = None,
+    ) -> WorkerRequest:
+        """Send an order; the worker is started if need be. Callbacks come later, never before this returns, but for a
+        worker that cannot even be started.
+        """
+        self._number += 1
+        request = WorkerRequest(str(self._number), command, onProgress, onResult, onProblem, onCancelled)
+        self._requests[request.id] = request
+        self.start()
+        self._send(request.id, command, arguments or {})
+        return request
+
+    def cancel(self, request: WorkerRequest) -> None:
+        """Ask for an order to be given up. If the worker does not answer soon, its processes are ended: the order is
+        cancelled in any case.
+        """
+        if request.ended or request.cancelAsked:
+            return
+        request.cancelAsked = True
+        self._number += 1
+        self._send(str(self._number), "cancel", {"target": request.id})
+        process = self._process
+
+        def endIt() -> None:
+            if not request.ended and process is not None and process is self._process:
+                self._log("the worker did not answer the cancel and is ended")
+                self._kill()
+
+        self._after(CANCEL_GRACE_MS, endIt)
+
+    def stop(self, wait: bool = False) -> None:
+        """Let the worker end; open orders are cancelled.
+
+        Args:
+            wait: Block until it has ended: for the application's end, and before a reload.
+        """
+        process = self._process
+        if process is None:
+            return
+        self._stopping = True
+        process.closeInput()
+        if not wait:
+            self._after(STOP_GRACE_MS, lambda: self._kill() if process is self._process else None)
+            return
+        if not process.waitForEnd(STOP_GRACE_MS):
+            self._kill()
+            process.waitForEnd(STOP_GRACE_MS)
+        if process is self._process:  # its last signal has not come through
+            self._onEnded(0, False)
+
+    def logText(self) -> str:
+        """The last lines of the log."""
+        return "\n".join(self.log)
+
+    def _send(self, requestId: str, command: str, arguments: dict[str, Any]) -> None:
+        if self._process is not None:
+            line = json.dumps({"id": requestId, "command": command, "arguments": arguments})
+            self._process.write(line.encode("ascii") + b"\n")
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            self._process.killTree()
+
+    def _giveUpStarting(self, process: ProcessProtocol) -> None:
+        if process is self._process and not self._isReady:
+            self._log("the worker did not become ready and is ended")
+            self._kill()
+
+    def _onOutput(self, data: bytes) -> None:
+        for line in self._output.feed(data):
+            event = self._parseEvent(line)
+            if event is None:
+                self._log(line)
+            else:
+                self._onEvent(event)
+
+    def _onErrorOutput(self, data: bytes) -> None:
+        for line in self._errors.feed(data):
+            self._log(line)
+
+    def _onEvent(self, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "ready":
+            self._isReady = True
+            self.ready.emit(event)
+            return
+        if kind == "log":
+            self._log(str(event.get("text", "")))
+            return
+        request = self._requests.get(str(event.get("id")))
+        if request is None:
+            if kind == "error":
+                self._log(f"worker: {event.get('message')} {event.get('hint')}")
+            return
+        values = {name: value for name, value in event.items() if name not in ("event", "id")}
+        if kind == "progress":
+            request.progress(values)
+            return
+        if kind not in ("result", "cancelled", "error"):
+            self._log(f"unknown event {kind!r}")
+            return
+        del self._requests[request.id]
+        if kind == "result":
+            request.succeed(values)
+        elif kind == "cancelled":
+            request.confirmCancel()
+        else:
+            detail = str(event.get("detail") or "")
+            for line in detail.splitlines():
+                self._log(line)
+            request.fail(Problem(str(event.get("message", "")), str(event.get("hint", "")), detail))
+
+    def _onEnded(self, exitCode: int, crashed: bool) -> None:
+        for line in (self._output.rest(), self._errors.rest()):
+            if line:
+                self._log(line)
+        process, self._process = self._process, None
+        wasReady, self._isReady = self._isReady, False
+        if process is not None:
+            for signal in (process.outputReceived, process.errorReceived, process.ended):
+                signal.disconnectAll()
+        requests, self._requests = self.openRequests(), {}
+        asked = self._stopping or any(request.cancelAsked for request in requests)
+        problem = None if asked else self._problemOfEnd(exitCode, crashed, wasReady)
+        self._log(f"the worker has ended with code {exitCode}")
+        for request in requests:
+            if request.cancelAsked or self._stopping:
+                request.confirmCancel()
+            else:
+                request.fail(
+                    problem or Problem("The computation was stopped together with another.", "Start it again.")
+                )
+        self.ended.emit(problem)
+
+    def _problemOfEnd(self, exitCode: int, crashed: bool, wasReady: bool) -> Problem:
+        last = "\n".join(list(self.log)[-40:])
+        if not wasReady:
+            if exitCode == -1:
+                return Problem("The worker could not be started.", "See Setup: Python packages may be missing.", last)
+            return Problem(
+                f"The worker ended while it was starting (code {exitCode}).",
+                "Packages may be missing or broken: see Setup, and copy the log if it goes on.",
+                last,
+            )
+        # what the system does to a process that takes too much memory looks like this (9, or 137 through a shell)
+        if crashed or exitCode in (9, 137, -9):
+            return Problem(
+                "The worker was ended from outside, perhaps because memory ran out.",
+                "Generate again; if it happens again, make fewer at a time or close other programs.",
+                last,
+            )
+        return Problem(
+            f"The worker ended unexpectedly (code {exitCode}).", "Generate again; copy the log if it goes on.", last
+        )
+
+    def _log(self, line: str) -> None:
+        self.log.append(line)
+        logging.debug("CardioDiT worker: %s", line)
+        self.logged.emit(line)
