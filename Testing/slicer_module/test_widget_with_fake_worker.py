@@ -1,0 +1,506 @@
+"""The whole panel, clicked through with a worker that the test plays: fast, and with every mishap."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import slicer
+from module_under_test import MODULE, FakeProcess, described_cine
+
+MODELS = [
+    {
+        "name": "acdc-mini",
+        "title": "ACDC mini",
+        "description": "Small.",
+        "version": "1.0.0",
+        "state": "installed",
+        "origin": "embedded",
+        "problem": "",
+        "removable": False,
+        "accepted": False,
+        "licence": {"name": "CC BY-NC-SA 4.0", "conditions": "Research only.", "needs_acceptance": True},
+        "size_bytes": 14_000_000,
+        "class_names": ["NOR", "DCM"],
+        "class_titles": ["normal", "dilated cardiomyopathy"],
+        "presets": {"draft": {"steps": 12, "guidance": 1.5}, "standard": {"steps": 30, "guidance": 2.0}},
+        "folder": "/somewhere",
+    },
+    {
+        "name": "large",
+        "title": "A large one",
+        "description": "Larger.",
+        "version": "2.0.0",
+        "state": "available",
+        "origin": "catalogue",
+        "problem": "",
+        "removable": False,
+        "accepted": True,
+        "licence": {"name": "CC0", "conditions": "None.", "needs_acceptance": False},
+        "size_bytes": 1_500_000_000,
+        "class_names": [],
+        "folder": "",
+    },
+    {
+        "name": "mine",
+        "title": "Mine",
+        "description": "",
+        "version": "1.0.0",
+        "state": "installed",
+        "origin": "user",
+        "problem": "",
+        "removable": True,
+        "accepted": True,
+        "licence": {"name": "CC0", "conditions": "", "needs_acceptance": False},
+        "size_bytes": 5_000_000,
+        "class_names": [],
+        "presets": {"standard": {"steps": 10, "guidance": 1.0}},
+        "folder": "/somewhere/mine",
+    },
+]
+PROBE = {
+    "devices": [{"name": "cpu", "title": "Processor", "memory_bytes": 16e9, "bf16": False}],
+    "has_gpu": False,
+    "processors": 2,
+}
+ESTIMATE = {
+    "presets": {
+        "draft": {"steps": 12, "seconds": 2.0, "guided_seconds": 3.0},
+        "standard": {"steps": 30, "seconds": 4.0, "guided_seconds": 7.0},
+    }
+}
+
+
+@pytest.fixture
+def panel(load, monkeypatch, spin):
+    """The module's widget with a fake worker that has answered the first questions."""
+    import copy
+
+    from CardioDiTModule import SharedWorker
+
+    SharedWorker.stopSharedWorker()
+    FakeProcess.made.clear()
+    FakeProcess.obeys_close = True
+    monkeypatch.setattr(SharedWorker, "QtProcess", FakeProcess)
+    widget = load(MODULE).widget
+    process = FakeProcess.made[0]
+    process.ready()
+    assert not widget.ui.generateButton.enabled and widget.ui.generateButton.toolTip
+    process.answer("models", models=copy.deepcopy(MODELS), folder="/somewhere", problem="")
+    process.answer("probe", **PROBE)
+    process.answer("estimate", **ESTIMATE)
+    spin(5)
+    yield widget
+    SharedWorker.stopSharedWorker()
+
+
+@pytest.fixture
+def ui(panel):
+    return panel.ui
+
+
+def process() -> FakeProcess:
+    return FakeProcess.made[-1]
+
+
+def accept(panel):
+    panel.logic.modelManager.model("acdc-mini")["accepted"] = True
+
+
+def nodes() -> list[str]:
+    return sorted(
+        node.GetClassName()
+        for node in slicer.util.getNodes("*", useLists=False).values()
+        if node.IsA("vtkMRMLSequenceNode") or node.IsA("vtkMRMLSequenceBrowserNode") or node.IsA("vtkMRMLVolumeNode")
+    )
+
+
+def row(ui, name: str) -> int:
+    names = [model["name"] for model in MODELS]
+    ui.modelsTable.selectRow(names.index(name))
+    return names.index(name)
+
+
+def finish(tmp_path, waitUntil, panel, count=1, **meta):
+    """Let the fake worker answer a generation with small cines."""
+    cines = []
+    for number in range(count):
+        cine = described_cine(seed=7 + number, **meta)
+        path = tmp_path / f"cine{number}.npy"
+        np.save(path, cine["array"])
+        cines.append({**cine, "array": str(path)})
+    process().answer("generate", cines=cines, licence={}, seconds=1.0)
+    waitUntil(lambda: panel.generate.run is None, 5)
+
+
+def test_all_is_filled_from_what_the_worker_says(ui):
+    assert [ui.bundleCombo.itemData(number) for number in range(ui.bundleCombo.count)] == ["acdc-mini", "mine"]
+    assert [ui.pathologyCombo.itemData(number) for number in range(ui.pathologyCombo.count)] == ["", "NOR", "DCM"]
+    assert "dilated" in ui.pathologyCombo.itemText(2)
+    assert [ui.deviceCombo.itemData(number) for number in range(ui.deviceCombo.count)] == ["auto", "cpu"]
+    assert "No graphics card" in ui.deviceLabel.text and "4 s" in ui.deviceLabel.text
+    assert ui.generateButton.enabled and ui.generateButton.text == "Generate"
+    table = ui.modelsTable
+    texts = [[table.item(r, c).text() for c in range(4)] for r in range(table.rowCount)]
+    assert texts[0] == ["ACDC mini", "CC BY-NC-SA 4.0", "14.0 MB", "built in"]
+    assert texts[1][2:] == ["1.5 GB", "to be downloaded"] and texts[2][3] == "installed"
+    assert not ui.problemFrame.visible
+
+
+def test_the_order_is_what_the_widgets_say(panel, ui, spin):
+    accept(panel)
+    ui.pathologyCombo.setCurrentIndex(2)
+    ui.guidanceSlider.value = 2.5
+    ui.seedSpin.value = 41
+    ui.countSpin.value = 3
+    ui.presetCombo.setCurrentIndex(0)
+    ui.samplerCombo.setCurrentIndex(2)
+    spin(5)
+    ui.generateButton.click()
+    request = process().asked("generate")["arguments"]["request"]
+    assert request == {
+        "bundle": "acdc-mini",
+        "pathology": "DCM",
+        "guidance": 2.5,
+        "seed": 41,
+        "count": 3,
+        "preset": "draft",
+        "sampler": "ddim",
+        "steps": None,
+        "device": "auto",
+        "preview_every": 2,
+    }
+    from CardioDiTLib.generation.request import GenerationRequest
+
+    GenerationRequest.from_dict(request)
+
+
+def test_guidance_needs_a_pathology(panel, ui):
+    accept(panel)
+    ui.pathologyCombo.setCurrentIndex(0)
+    assert not ui.guidanceSlider.enabled
+    assert panel.generate.request()["guidance"] is None
+    ui.pathologyCombo.setCurrentIndex(1)
+    assert ui.guidanceSlider.enabled
+
+
+def test_the_dice_changes_the_seed(ui):
+    seeds = set()
+    for _ in range(4):
+        ui.diceButton.click()
+        seeds.add(ui.seedSpin.value)
+    assert len(seeds) > 1
+
+
+def test_terms_are_asked_for_once(panel, ui, messages):
+    messages.answers.append(False)
+    ui.generateButton.click()
+    assert not process().has_asked("generate") and not process().has_asked("accept_licence")
+    assert "Research only." in str(messages.texts())
+    messages.answers.append(True)
+    ui.generateButton.click()
+    process().answer("accept_licence", name="acdc-mini")
+    assert process().has_asked("generate")
+    process().tell("cancelled", id=process().asked("generate")["id"])
+    count = len(messages.texts())
+    ui.generateButton.click()
+    assert len(messages.texts()) == count
+
+
+def test_a_heart_comes_beats_and_says_what_it_is(panel, ui, tmp_path, waitUntil):
+    accept(panel)
+    ui.generateButton.click()
+    assert ui.generateButton.text == "Cancel" and ui.progressBar.isVisibleTo(panel.parent)
+    number = process().asked("generate")["id"]
+    film = tmp_path / "film.pgm"
+    film.write_bytes(b"P5 8 24 255\n" + bytes(range(192)))
+    process().tell(
+        "progress",
+        id=number,
+        stage="denoise",
+        step=3,
+        of=30,
+        fraction=0.1,
+        eta_s=5.2,
+        preview=str(film),
+        preview_frames=3,
+    )
+    assert ui.progressBar.value == 10 and "3 of 30" in ui.progressLabel.text and "5 s left" in ui.progressLabel.text
+    assert panel.generate._preview.hasFrames() and not ui.previewLabel.pixmap.isNull()
+    # a preview that is gone already is no problem
+    process().tell(
+        "progress",
+        id=number,
+        stage="denoise",
+        step=4,
+        of=30,
+        fraction=0.2,
+        eta_s=5.0,
+        preview="/gone.pgm",
+        preview_frames=3,
+    )
+    finish(tmp_path, waitUntil, panel)
+    browser = ui.browserSelector.currentNode()
+    assert browser is not None and browser is panel._parameterNode.browser and browser.GetPlaybackActive()
+    assert "seed 7" in ui.originLabel.text and "synthetic" in ui.originLabel.text
+    assert ui.generateButton.text == "Generate" and not panel.generate._preview.hasFrames()
+    assert ui.exportNiftiButton.enabled
+
+
+def test_several_hearts_come_with_names_of_their_own(panel, ui, tmp_path, waitUntil):
+    accept(panel)
+    ui.generateButton.click()
+    finish(tmp_path, waitUntil, panel, count=3)
+    browsers = slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode")
+    assert len({browser.GetName() for browser in browsers}) == 3
+
+
+def test_playing_is_bound_to_the_browser_both_ways(panel, ui, tmp_path, waitUntil):
+    accept(panel)
+    ui.generateButton.click()
+    finish(tmp_path, waitUntil, panel)
+    browser = panel._parameterNode.browser
+    assert ui.frameRateSpin.value == pytest.approx(20.0)
+    ui.frameRateSpin.value = 5.0
+    assert browser.GetPlaybackRateFps() == 5.0
+    browser.SetPlaybackRateFps(8.0)
+    assert ui.frameRateSpin.value == 8.0
+    ui.realTimeButton.click()
+    assert browser.GetPlaybackRateFps() == pytest.approx(20.0)
+    ui.loopCheck.click()
+    assert not browser.GetPlaybackLooped()
+    browser.SetPlaybackLooped(True)
+    assert ui.loopCheck.checked
+
+
+def test_cancel_leaves_the_scene_as_it_was(panel, ui):
+    accept(panel)
+    before = nodes()
+    ui.generateButton.click()
+    number = process().asked("generate")["id"]
+    ui.generateButton.click()
+    assert process().asked("cancel")["arguments"] == {"target": number}
+    assert "Cancelling" in ui.progressLabel.text
+    process().tell("cancelled", id=number)
+    assert panel.generate.run is None and nodes() == before and "Cancelled" in ui.progressLabel.text
+    assert ui.generateButton.enabled and ui.generateButton.text == "Generate"
+
+
+def test_cancel_while_nodes_are_made_leaves_the_scene_as_it_was(panel, ui, tmp_path, waitUntil, spin):
+    accept(panel)
+    before = nodes()
+    ui.generateButton.click()
+    run = panel.generate.run
+    cine = described_cine(frames=200)
+    np.save(tmp_path / "long.npy", cine["array"])
+    process().answer("generate", cines=[{**cine, "array": str(tmp_path / "long.npy")}], licence={}, seconds=1)
+    waitUntil(lambda: nodes() != before, 5)
+    ui.generateButton.click()
+    waitUntil(lambda: not run.isRunning, 5)
+    assert nodes() == before and "Cancelled" in ui.progressLabel.text
+
+
+def test_a_worker_that_dies_is_one_sentence_and_the_next_heart_comes(panel, ui, tmp_path, waitUntil):
+    accept(panel)
+    before = nodes()
+    ui.generateButton.click()
+    process().end(9, crashed=True)
+    assert ui.problemFrame.isVisibleTo(panel.parent) and "ended from outside" in ui.problemLabel.text
+    assert nodes() == before and ui.generateButton.enabled
+    ui.generateButton.click()
+    assert len(FakeProcess.made) == 2
+    process().ready()
+    finish(tmp_path, waitUntil, panel)
+    assert panel._parameterNode.browser is not None
+    ui.dismissButton.click()
+    assert not ui.problemFrame.isVisibleTo(panel.parent)
+
+
+def test_a_problem_comes_with_hint_and_log_to_copy(panel, ui):
+    import qt
+
+    accept(panel)
+    ui.generateButton.click()
+    process().errorReceived.emit(b"a line of the log\n")
+    process().tell(
+        "error",
+        id=process().asked("generate")["id"],
+        message="The memory is not enough.",
+        hint="Close programs.",
+        detail="",
+    )
+    assert ui.problemLabel.text == "The memory is not enough. Close programs."
+    assert "a line of the log" in ui.logText.toPlainText()
+    ui.copyLogButton.click()
+    copied = qt.QApplication.clipboard().text()
+    assert "memory" in copied and "a line of the log" in copied
+
+
+def test_a_scene_that_is_closed_gives_the_run_up(panel, ui, spin):
+    accept(panel)
+    ui.generateButton.click()
+    number = process().asked("generate")["id"]
+    slicer.mrmlScene.Clear(0)
+    assert process().has_asked("cancel")
+    process().tell("cancelled", id=number)
+    spin(10)
+    assert panel.generate.run is None and panel._parameterNode is not None
+    assert nodes() == [] and ui.generateButton.enabled and not ui.exportNiftiButton.enabled
+
+
+def test_a_saved_scene_brings_its_settings_back(panel, ui, tmp_path, spin):
+    ui.pathologyCombo.setCurrentIndex(2)
+    ui.seedSpin.value = 99
+    ui.presetCombo.setCurrentIndex(0)
+    spin(5)
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(0)
+    spin(5)
+    assert ui.seedSpin.value == 7 and ui.pathologyCombo.currentIndex == 0
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    panel.initializeParameterNode()
+    assert ui.seedSpin.value == 99 and ui.pathologyCombo.currentData == "DCM" and ui.presetCombo.currentText == "Draft"
+
+
+def test_buttons_of_models_say_why_they_cannot_be_used(panel, ui):
+    ui.modelsTable.clearSelection()
+    ui.modelsTable.setCurrentCell(-1, -1)
+    panel.models.updateButtons()
+    for button in (ui.downloadButton, ui.verifyButton, ui.removeButton, ui.openFolderButton):
+        assert not button.enabled and "table" in button.toolTip
+    row(ui, "acdc-mini")
+    assert ui.verifyButton.enabled and not ui.removeButton.enabled and "came with" in ui.removeButton.toolTip
+    assert not ui.downloadButton.enabled and "already" in ui.downloadButton.toolTip
+    row(ui, "large")
+    assert ui.downloadButton.enabled and not ui.verifyButton.enabled
+    row(ui, "mine")
+    assert ui.removeButton.enabled
+
+
+def test_a_download_shows_bytes_and_can_be_cancelled(panel, ui):
+    row(ui, "large")
+    ui.downloadButton.click()
+    number = process().asked("download")["id"]
+    assert process().asked("download")["arguments"] == {"name": "large"}
+    process().tell("progress", id=number, stage="download", fraction=0.25, done_bytes=5e8, total_bytes=2e9, eta_s=60.0)
+    assert ui.transferBar.value == 25 and "500.0 MB of 2.0 GB" in ui.transferLabel.text
+    assert ui.downloadButton.text == "Cancel" and not ui.importFileButton.enabled
+    ui.downloadButton.click()
+    assert process().asked("cancel")["arguments"] == {"target": number}
+    process().tell("cancelled", id=number)
+    assert ui.downloadButton.text == "Download" and process().requests[-1]["command"] == "models"
+
+
+def test_a_model_is_verified_and_a_damaged_one_is_said(panel, ui):
+    row(ui, "mine")
+    ui.verifyButton.click()
+    process().answer("verify", problems=[])
+    assert "whole" in ui.transferLabel.text
+    ui.verifyButton.click()
+    process().answer("verify", problems=["dit.safetensors has been changed."])
+    assert "damaged" in ui.problemLabel.text
+
+
+def test_a_model_is_removed_only_after_a_question(panel, ui, messages):
+    row(ui, "mine")
+    messages.answers.append(False)
+    ui.removeButton.click()
+    assert not process().has_asked("remove")
+    messages.answers.append(True)
+    ui.removeButton.click()
+    assert process().asked("remove")["arguments"] == {"name": "mine"}
+    process().answer("remove", name="mine")
+    assert process().requests[-1]["command"] == "models"
+
+
+def test_files_and_folders_are_imported(panel, ui, dialogs):
+    dialogs.answers.append("/a/model.zip")
+    ui.importFileButton.click()
+    assert process().asked("import_bundle")["arguments"]["path"] == "/a/model.zip"
+    process().answer("import_bundle", name="model", folder="/x")
+    dialogs.answers.append("/a/folder")
+    ui.importFolderButton.click()
+    assert process().asked("import_bundle")["arguments"]["path"] == "/a/folder"
+    process().tell("error", id=process().asked("import_bundle")["id"], message="No bundle.", hint="Look.", detail="")
+    assert "No bundle." in ui.problemLabel.text and not panel.logic.modelManager.isBusy()
+
+
+def test_an_address_is_added(panel, ui):
+    assert not ui.addSourceButton.enabled and "address" in ui.addSourceButton.toolTip
+    ui.sourceEdit.text = "hf:someone/model@main"
+    assert ui.addSourceButton.enabled
+    ui.addSourceButton.click()
+    assert process().asked("add_source")["arguments"] == {"source": "hf:someone/model@main"}
+
+
+def test_a_model_card_is_shown(panel, ui, messages):
+    row(ui, "acdc-mini")
+    ui.modelCardButton.click()
+    process().answer("model_card", text="# The card", folder="/x")
+    assert "# The card" in str(messages.texts())
+
+
+def test_published_checkpoints_are_asked_for_with_their_files(panel, tmp_path):
+    from CardioDiTModule.PublishedImportDialog import EDITS, FILES, PublishedImportDialog
+
+    dialog = PublishedImportDialog(panel.resourcePath("UI/PublishedImportDialog.ui"))
+    assert "four files" in dialog.problem()
+    for name, edit in zip(FILES, EDITS):
+        (tmp_path / name).write_text("x")
+        getattr(dialog.ui, edit).currentPath = str(tmp_path / name)
+    assert "name" in dialog.problem()
+    dialog.ui.importNameEdit.text = "published"
+    dialog.ui.betweenSpin.value = 8.0
+    assert dialog.problem() == ""
+    assert dialog.arguments()["spacing_mm"] == [1.0, 1.0, 8.0] and dialog.arguments()["name"] == "published"
+
+
+def test_missing_packages_are_named_and_nothing_runs_before_they_are_there(load, monkeypatch, messages):
+    from CardioDiTModule import SharedWorker
+    from CardioDiTModule.InstallLogic import InstallLogic, InstallState
+
+    SharedWorker.stopSharedWorker()
+    FakeProcess.made.clear()
+    monkeypatch.setattr(SharedWorker, "QtProcess", FakeProcess)
+    states = [InstallState("torch is missing", ("monai>=1.4",))]
+    monkeypatch.setattr(InstallLogic, "state", lambda self: states[-1])
+    installed = []
+    monkeypatch.setattr(
+        InstallLogic, "install", lambda self: installed.append(1) or states.append(InstallState("", ()))
+    )
+    widget = load(MODULE).widget
+    ui = widget.ui
+    assert not FakeProcess.made and ui.setupFrame.isVisibleTo(widget.parent)
+    assert "PyTorch" in ui.setupLabel.text and "monai" in ui.setupLabel.text
+    assert not ui.generateButton.enabled and "packages" in ui.generateButton.toolTip
+    messages.answers.append(False)
+    ui.installButton.click()
+    assert not installed
+    messages.answers.append(True)
+    ui.installButton.click()
+    assert installed and not ui.setupFrame.isVisibleTo(widget.parent) and FakeProcess.made
+    SharedWorker.stopSharedWorker()
+
+
+def test_the_module_can_be_reloaded_while_a_run_is_on(panel, load, spin):
+    import sys
+
+    accept(panel)
+    panel.ui.generateButton.click()
+    first = FakeProcess.made[-1]
+    panel.onReload()
+    spin(10)
+    assert not first.running
+    import slicer as application
+
+    again = application.modules.CardioDiTWidget
+    assert again is not panel and again.ui.generateButton is not None
+    sys.modules["CardioDiTModule.SharedWorker"].stopSharedWorker()
+
+
+def test_the_application_can_end_while_a_run_is_on(panel, app, spin):
+    accept(panel)
+    panel.ui.generateButton.click()
+    first = process()
+    app.aboutToQuit.emit()
+    spin(10)
+    assert not first.running and panel.generate.run is None

@@ -1,0 +1,1 @@
+"""What the application does around the MRML libraries: scene, module logics, reading and writing files, layout."""
