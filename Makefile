@@ -13,14 +13,19 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[report,test,lint]"
 	touch $@
 
+# Slicer's MRML libraries and Qt, for the tests of the Slicer module; where there are no wheels, those tests skip.
+$(VENV)/.installed-slicer: $(VENV)/.installed
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[slicer]"
+	touch $@
+
 demo: $(VENV)/.installed
 	$(BIN)/cardiodit generate --seed 7 --out demo --formats nii.gz,seq.nrrd,png,gif,json
 	@echo "Open demo/ : a cine for Slicer (.seq.nrrd), the same as NIfTI, a contact sheet, an animation and a report."
 
-test: $(VENV)/.installed
+test: $(VENV)/.installed-slicer
 	$(BIN)/python -m pytest
 
-test-slow: $(VENV)/.installed
+test-slow: $(VENV)/.installed-slicer
 	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.installed

@@ -12,7 +12,9 @@ import pytest
 
 FOLDER = Path(__file__).parent / "slicer_module"
 FILES = sorted(FOLDER.glob("test_*.py"))
-SECONDS = 900
+SECONDS = 600
+# A test that hangs is shown with all stacks after this time.
+STACKS_AFTER = 120
 
 
 def _skip_without_slicer() -> None:
@@ -21,13 +23,23 @@ def _skip_without_slicer() -> None:
             pytest.skip(f"{wheel} is not installed (pip install 'CardioDiTLib[slicer]')")
 
 
+def _run(file: Path) -> tuple[int | None, str]:
+    """Exit code (None when the time was over) and output of pytest on one file."""
+    options = ["-q", "--color=no", "-o", f"faulthandler_timeout={STACKS_AFTER}"]
+    command = [sys.executable, "-m", "pytest", str(file), *options]
+    environment = os.environ | {"QT_QPA_PLATFORM": "offscreen"}
+    try:
+        result = subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        return None, (error.stdout or b"").decode(errors="replace")
+    return result.returncode, result.stdout.decode(errors="replace")
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_in_own_process(file: Path) -> None:
     _skip_without_slicer()
-    command = [sys.executable, "-m", "pytest", str(file), "-q", "--color=no"]
-    environment = os.environ | {"QT_QPA_PLATFORM": "offscreen"}
-    result = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=SECONDS
-    )
-    print(result.stdout)
-    assert result.returncode == 0, f"{file.name}: exit code {result.returncode}\n{result.stdout[-6000:]}"
+    code, output = _run(file)
+    print(output)
+    assert code == 0, f"{file.name}: exit code {code} (None: not done in {SECONDS} s)\n{output[-6000:]}"

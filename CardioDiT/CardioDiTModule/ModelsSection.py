@@ -34,7 +34,9 @@ class ModelsSection:
         table = ui.modelsTable
         table.setColumnCount(4)
         table.setHorizontalHeaderLabels([_("Model"), _("Licence"), _("Size"), _("State")])
-        table.horizontalHeader().setStretchLastSection(True)
+        header = table.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
         table.verticalHeader().setVisible(False)
         table.connect("itemSelectionChanged()", self.updateButtons)
         for button, slot in (
@@ -171,12 +173,12 @@ class ModelsSection:
         table.setRowCount(len(models))
         for row, model in enumerate(models):
             licence = (model.get("licence") or {}).get("name", "")
-            texts = (model["title"], licence, sizeText(model["size_bytes"]), stateText(model))
+            texts = (model["name"], licence, sizeText(model["size_bytes"]), stateText(model))
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
                 item.setData(qt.Qt.UserRole, model["name"])
+                item.setToolTip(model["title"])
                 table.setItem(row, column, item)
-        table.resizeColumnsToContents()
         names = [model["name"] for model in models]
         if chosen is not None and chosen["name"] in names:
             table.selectRow(names.index(chosen["name"]))
@@ -210,7 +212,7 @@ class ModelsSection:
         if model is None:
             self.ui.modelInfoLabel.text = ""
             return
-        parts = [model.get("description") or "", model.get("intended_use") or "", model["problem"]]
+        parts = [f"{model['title']}.", model.get("description") or "", model.get("intended_use") or "", model["problem"]]
         self.ui.modelInfoLabel.text = " ".join(part for part in parts if part)
 
     @staticmethod

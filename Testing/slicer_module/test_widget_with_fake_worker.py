@@ -141,7 +141,7 @@ def test_all_is_filled_from_what_the_worker_says(ui):
     assert ui.generateButton.enabled and ui.generateButton.text == "Generate"
     table = ui.modelsTable
     texts = [[table.item(r, c).text() for c in range(4)] for r in range(table.rowCount)]
-    assert texts[0] == ["ACDC mini", "CC BY-NC-SA 4.0", "14.0 MB", "built in"]
+    assert texts[0] == ["acdc-mini", "CC BY-NC-SA 4.0", "14.0 MB", "built in"]
     assert texts[1][2:] == ["1.5 GB", "to be downloaded"] and texts[2][3] == "installed"
     assert not ui.problemFrame.visible
 
