@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from .ModelManager import ModelManager
 from .PublishedImportDialog import PublishedImportDialog
+from .SharedWorker import CACHE_SETTING
 from .Signal import Signal
 from .WorkerClient import WorkerClient
 
@@ -49,6 +50,7 @@ class ModelsSection:
             (ui.modelCardButton, self._onModelCard),
             (ui.openFolderButton, self._onOpenFolder),
             (ui.refreshButton, self._onRefresh),
+            (ui.changeFolderButton, self._onChangeFolder),
             (ui.addSourceButton, self._onAddSource),
         ):
             button.connect("clicked(bool)", slot)
@@ -83,6 +85,7 @@ class ModelsSection:
         fixed = here or ("" if model["removable"] else _("This model came with the software and cannot be removed"))
         self._set(self.ui.removeButton, fixed, _("Delete its files"))
         running = self._notReady or (_("A download or import is running") if busy else "")
+        self._set(self.ui.changeFolderButton, running, _("Choose the folder into which models are downloaded"))
         self._set(self.ui.importFileButton, running, _("Install a model from a .zip file, without network"))
         self._set(self.ui.importFolderButton, running, _("Install a model from its folder"))
         self._set(self.ui.importPublishedButton, running, _("Make a model of published CardioDiT checkpoints"))
@@ -154,6 +157,15 @@ class ModelsSection:
     def _onRefresh(self, _checked: bool = False) -> None:
         self._models.refresh()
 
+    def _onChangeFolder(self, _checked: bool = False) -> None:
+        """Models go to another folder from now on; those in the old one stay there."""
+        path = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Keep models in"), self._models.folder)
+        if path:
+            qt.QSettings().setValue(CACHE_SETTING, path)
+            # the folder is told to the worker when it starts
+            self._worker.stop(wait=True)
+            self._models.refresh()
+
     def _onAddSource(self, _checked: bool = False) -> None:
         self._models.addSource(self.ui.sourceEdit.text.strip())
 
@@ -212,7 +224,12 @@ class ModelsSection:
         if model is None:
             self.ui.modelInfoLabel.text = ""
             return
-        parts = [f"{model['title']}.", model.get("description") or "", model.get("intended_use") or "", model["problem"]]
+        parts = [
+            f"{model['title']}.",
+            model.get("description") or "",
+            model.get("intended_use") or "",
+            model["problem"],
+        ]
         self.ui.modelInfoLabel.text = " ".join(part for part in parts if part)
 
     @staticmethod

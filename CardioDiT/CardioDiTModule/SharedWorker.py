@@ -52,7 +52,11 @@ def workerCommandLine() -> tuple[str, list[str], dict[str, str]]:
     cache = qt.QSettings().value(CACHE_SETTING)
     if cache:
         environment["CARDIODIT_CACHE"] = str(cache)
-    return pythonExecutable(), ["-m", "CardioDiTLib.worker", "--background", "--parent-pid", str(os.getpid())], environment
+    return (
+        pythonExecutable(),
+        ["-m", "CardioDiTLib.worker", "--background", "--parent-pid", str(os.getpid())],
+        environment,
+    )
 
 
 def pythonExecutable() -> str:

@@ -24,7 +24,7 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     "generate": Command("CardioDiTLib.commands.generate", "make synthetic cines"),
     "convert": Command("CardioDiTLib.commands.convert", "convert a cine from one file format to another"),
-    "models": Command("CardioDiTLib.commands.models", "list, describe, verify, download, import and remove model bundles"),
+    "models": Command("CardioDiTLib.commands.models", "list, check, get and remove model bundles"),
     "prepare": Command("CardioDiTLib.commands.prepare", "make one training pack of many cines"),
     "train": Command("CardioDiTLib.commands.train", "train a model, in pieces that can be interrupted"),
     "import": Command("CardioDiTLib.commands.import_published", "make a bundle of published checkpoints"),

@@ -1,5 +1,5 @@
-"""Pictures of the module's panel for README and catalogue: the real module with the real worker and the embedded model, on
-the Qt stand-in of the tests (not in the Slicer application).
+"""Pictures of the module's panel for README and catalogue: the real module with the real worker and the embedded
+model, on the Qt stand-in of the tests (not in the Slicer application).
 
     QT_QPA_PLATFORM=offscreen python Resources/Screenshots/make_screenshots.py
 """

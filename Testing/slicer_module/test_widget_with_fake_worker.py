@@ -424,6 +424,16 @@ def test_files_and_folders_are_imported(panel, ui, dialogs):
     assert "No bundle." in ui.problemLabel.text and not panel.logic.modelManager.isBusy()
 
 
+def test_models_can_be_kept_elsewhere(panel, ui, dialogs, tmp_path, waitUntil):
+    import qt
+
+    dialogs.answers.append(str(tmp_path))
+    ui.changeFolderButton.click()
+    assert len(FakeProcess.made) == 2 and process().command[2]["CARDIODIT_CACHE"] == str(tmp_path)
+    assert process().has_asked("models")
+    qt.QSettings().remove("CardioDiT/CacheFolder")
+
+
 def test_an_address_is_added(panel, ui):
     assert not ui.addSourceButton.enabled and "address" in ui.addSourceButton.toolTip
     ui.sourceEdit.text = "hf:someone/model@main"
