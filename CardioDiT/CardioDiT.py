@@ -2,6 +2,7 @@ import enum
 import logging
 import random
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -105,13 +106,14 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """Puts the sections together; each is a class of its own in CardioDiTModule."""
 
     def __init__(self, parent=None):
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
+        # first, because without a parent the base class calls `setup` itself
         self.logic = None
         self.generate = self.play = self.export = self.models = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
         self._probed = False
+        VTKObservationMixin.__init__(self)
+        ScriptedLoadableModuleWidget.__init__(self, parent)
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
@@ -152,34 +154,27 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.problemFrame.setVisible(False)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         self.initializeParameterNode()
 
     def cleanup(self):
         """The widget goes; a run that is on is given up."""
-        self._giveUpRun()
         self.removeObservers()
+        if self.logic is not None:
+            self.logic.worker.logged.disconnect(self.onLogged)
+            self.logic.worker.ended.disconnect(self.onWorkerEnded)
+            self.logic.modelManager.disconnectAll()
         if self.play is not None:
             self.play.cleanup()
-        self.setParameterNode(None)
-        if self.logic is not None:
-            worker, manager = self.logic.worker, self.logic.modelManager
-            worker.logged.disconnect(self.onLogged)
-            worker.ended.disconnect(self.onWorkerEnded)
-            for signal in (manager.modelsChanged, manager.transferChanged, manager.transferProgress):
-                signal.disconnectAll()
-            manager.informed.disconnectAll()
-            manager.problemOccurred.disconnectAll()
+        # when the application ends, the panel's widgets may be gone before this is called
+        with suppress(ValueError, RuntimeError):
+            self._giveUpRun()
+            self.setParameterNode(None)
 
     def enter(self):
         """The user opens the module: see what is installed, and let the worker get warm."""
         self.initializeParameterNode()
         self.updateSetup()
-
-    def exit(self):
-        """The user goes to another module; a run goes on."""
-        if self._parameterNode is not None:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self._parameterNodeGuiTag = None
 
     def onReload(self):
         """Developers: load the module and its parts anew; the worker ends first."""
@@ -190,6 +185,9 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for name in [name for name in sys.modules if name.split(".")[0] in ("CardioDiTModule", "CardioDiTLib")]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
+        again = getattr(slicer.modules, "CardioDiTWidget", None)
+        if again is not None and again is not self:
+            again.enter()  # the panel is open, and nobody else tells the new widget
 
     def parameterNode(self):
         """The wrapped parameter node; None while there is none."""
@@ -201,12 +199,17 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setParameterNode(self, node):
         """Bind the widgets to a parameter node, or to none."""
-        if self._parameterNode is not None and self._parameterNodeGuiTag is not None:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-        self._parameterNodeGuiTag = None
-        self._parameterNode = node
+        before = self._parameterNode
+        same = before is not None and node is not None and before.parameterNode is node.parameterNode
+        if not same:
+            if before is not None:
+                before.disconnectGui(self._parameterNodeGuiTag)
+            self._parameterNode, self._parameterNodeGuiTag = node, None
+            if node is not None:
+                # not connectGui: in some versions of Slicer it keeps the tag to itself, and nothing could be undone
+                named = {widget.property("SlicerParameterName"): widget for widget in vars(self.ui).values()}
+                self._parameterNodeGuiTag = node.connectParametersToGui({k: w for k, w in named.items() if k})
         if node is not None:
-            self._parameterNodeGuiTag = node.connectGui(self.ui)
             self.generate.updateFromParameterNode()
 
     def updateSetup(self):
@@ -285,6 +288,10 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
 
     def onSceneEndClose(self, _caller, _event):
+        self.initializeParameterNode()
+
+    def onSceneEndImport(self, _caller, _event):
+        """A scene was loaded: its settings are shown, also where widgets are not bound by themselves."""
         self.initializeParameterNode()
 
     def _giveUpRun(self):

@@ -23,6 +23,7 @@ import_bundle      path                                                         
 import_published   stage1, stage1_config, dit, dit_config, name, and more               transfer
 accept_licence     name                                                                 transfer
 remove             name                                                                 transfer
+ping               none: says that requests arrive                                      at once
 cancel             target: id of a request                                              at once
 shutdown           none                                                                 at once
 =================  ===================================================================  ==========
@@ -49,6 +50,7 @@ from CardioDiTLib.service.probe import probe
 from CardioDiTLib.service.protocol import PROTOCOL_VERSION, ServiceRequest, parse_request
 from CardioDiTLib.version import __version__
 
+AT_ONCE = ("cancel", "ping", "shutdown")
 GRACE_S = 1.5
 """Seconds that jobs have to clean up after they were cancelled."""
 
@@ -91,7 +93,7 @@ class Worker:
             version=__version__,
             python=platform.python_version(),
             pid=os.getpid(),
-            commands=sorted([*self._handlers, "cancel", "shutdown"]),
+            commands=sorted([*self._handlers, *AT_ONCE]),
         )
 
     def serve(self, lines: Iterable[str]) -> None:
@@ -120,7 +122,9 @@ class Worker:
             if request.command == "shutdown":
                 self._writer.send("result", request.id)
                 return False
-            if request.command == "cancel":
+            if request.command == "ping":
+                self._writer.send("result", request.id)
+            elif request.command == "cancel":
                 self._cancel(request)
             else:
                 self._put(request)
@@ -143,7 +147,7 @@ class Worker:
                 "error",
                 request.id,
                 message=f"The worker has no command {request.command!r}.",
-                hint=f"Its commands are {', '.join(sorted([*self._handlers, 'cancel', 'shutdown']))}.",
+                hint=f"Its commands are {', '.join(sorted([*self._handlers, *AT_ONCE]))}.",
                 kind="problem",
                 detail="",
             )

@@ -15,6 +15,7 @@ from .Signal import Signal
 from .WorkerClient import WorkerClient
 
 PREVIEWS_A_RUN = 8
+GUIDANCE_RANGE = (1.0, 5.0)
 
 
 class GenerateSection:
@@ -70,7 +71,8 @@ class GenerateSection:
         """What the worker found this machine to have."""
         self._probe = probe
         combo = self.ui.deviceCombo
-        wanted = self._device()
+        node = self._parameterNode()
+        wanted = node.device if node is not None else "auto"
         self._filling = True
         combo.clear()
         combo.addItem(_("automatic"), "auto")
@@ -80,6 +82,8 @@ class GenerateSection:
             combo.addItem(text, device["name"])
         combo.setCurrentIndex(max(0, combo.findData(wanted)))
         self._filling = False
+        if node is not None:
+            node.device = self._device()  # a scene of another machine may name a device that is not here
         self._askForEstimate()
         self._showDeviceNote()
 
@@ -187,7 +191,7 @@ class GenerateSection:
         node.bundle = str(self.ui.bundleCombo.currentData or "")
         preset = ((self._model() or {}).get("presets") or {}).get(node.preset.value) or {}
         if preset.get("guidance"):
-            node.guidance = float(preset["guidance"])
+            node.guidance = min(GUIDANCE_RANGE[1], max(GUIDANCE_RANGE[0], float(preset["guidance"])))
         self._filling = True
         self._fillPathologies()
         self._filling = False
@@ -288,7 +292,7 @@ class GenerateSection:
             combo.addItem(title if title == name else f"{title} ({name})", name)
         index = combo.findData(node.pathology) if node is not None else 0
         combo.setCurrentIndex(max(0, index))
-        if node is not None and index < 0:
+        if node is not None and index < 0 and model:  # before the list has come nothing is known to be wrong
             node.pathology = ""
         combo.enabled = bool(names)
         combo.toolTip = _("Kind of heart") if names else _("This model has no pathologies")

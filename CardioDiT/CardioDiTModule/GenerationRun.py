@@ -133,6 +133,8 @@ class _Stopped(Exception):
 
 def removeCine(browser: Any) -> None:
     """Take a cine out of the scene: browser, sequence, proxy with its display, subject."""
+    if browser.GetScene() is None:  # the scene was closed, and took it along
+        return
     sequence = browser.GetMasterSequenceNode()
     proxy = browser.GetProxyNode(sequence)
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
@@ -140,10 +142,12 @@ def removeCine(browser: Any) -> None:
     subject = hierarchy.GetItemParent(study) if study else 0
     nodes = [browser, proxy, None if proxy is None else proxy.GetDisplayNode(), sequence]
     items = [0 if hierarchy is None or node is None else hierarchy.GetItemByDataNode(node) for node in nodes]
+    # items first: the application removes those of nodes that go, and asking for one that is gone is an error
+    for item in filter(None, items):
+        hierarchy.RemoveItem(item, False, False)
     for node in nodes:
         if node is not None:
             slicer.mrmlScene.RemoveNode(node)
-    # the application removes the items of nodes that go, and without its main window nobody does
-    for item in (*items, study, subject):
-        if item and item != hierarchy.GetSceneItemID() and hierarchy.GetItemParent(item):
+    for item in filter(None, (study, subject)):
+        if item != hierarchy.GetSceneItemID():
             hierarchy.RemoveItem(item, False, False)

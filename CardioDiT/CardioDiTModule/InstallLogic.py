@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import platform
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -114,12 +117,19 @@ class InstallLogic:
                     _("Install it in the Extensions Manager, restart Slicer, and try again."),
                 )
             ) from error
+        if sys.platform == "darwin" and platform.machine() == "x86_64":
+            raise CardioDiTProblem(
+                Problem(
+                    _("There is no PyTorch {requirement} for this Slicer.").format(requirement=TORCH_REQUIREMENT),
+                    _("On a Mac, generation needs a Slicer built for Apple silicon; all else works."),
+                )
+            )
         logic = PyTorchUtils.PyTorchUtilsLogic()
         try:
-            try:
-                torch = logic.installTorch(askConfirmation=False, torchVersionRequirement=TORCH_REQUIREMENT)
-            except TypeError:  # keywords differ between versions of the extension
-                torch = logic.installTorch()
+            # keywords differ between versions of the extension
+            known = inspect.signature(logic.installTorch).parameters
+            wanted = {"askConfirmation": False, "torchVersionRequirement": TORCH_REQUIREMENT}
+            torch = logic.installTorch(**{name: value for name, value in wanted.items() if name in known})
         except Exception as error:
             raise CardioDiTProblem(
                 Problem(

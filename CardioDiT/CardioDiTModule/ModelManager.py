@@ -36,6 +36,17 @@ class ModelManager:
         self.folder = ""
         self._transfer: WorkerRequest | None = None
 
+    def disconnectAll(self) -> None:
+        """Tell nobody any more: the widgets go."""
+        for signal in (
+            self.modelsChanged,
+            self.transferChanged,
+            self.transferProgress,
+            self.problemOccurred,
+            self.informed,
+        ):
+            signal.disconnectAll()
+
     def model(self, name: str) -> dict[str, Any] | None:
         """A model by its name; None where it is not known (yet)."""
         return next((model for model in self.models if model["name"] == name), None)

@@ -61,8 +61,9 @@ class PlaySection(VTKObservationMixin):
         browser.SetPlaybackActive(play)
 
     def cleanup(self) -> None:
-        """Observe nothing any more."""
-        self.setBrowser(None)
+        """Observe nothing any more; the widgets may be gone already."""
+        self.removeObservers()
+        self._browser = None
 
     def _onBrowserModified(self, _caller: Any = None, _event: Any = None) -> None:
         if self._browser is None or self._filling:

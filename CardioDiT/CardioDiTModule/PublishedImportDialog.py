@@ -25,7 +25,9 @@ class PublishedImportDialog:
 
     def ask(self) -> dict[str, Any] | None:
         """Show the dialog; arguments for the worker's `import_published`, None where the user thought better of it."""
-        return self.arguments() if self.dialog.exec_() else None
+        arguments = self.arguments() if self.dialog.exec_() else None
+        self.dialog.deleteLater()
+        return arguments
 
     def arguments(self) -> dict[str, Any]:
         """What was entered."""

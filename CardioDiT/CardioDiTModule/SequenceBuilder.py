@@ -77,8 +77,9 @@ class SequenceBuilder:
         """Browser and proxy of a sequence; grey levels are the same in all frames."""
         browser = self._addNode("vtkMRMLSequenceBrowserNode", f"{displayName(cine)} browser", made)
         proxy = self._addNode("vtkMRMLScalarVolumeNode", displayName(cine), made)
+        name = proxy.GetName()
         proxy.Copy(sequence.GetNthDataNode(0))
-        proxy.SetName(displayName(cine))
+        proxy.SetName(name)  # copying took the frame's
         proxy.CreateDefaultDisplayNodes()
         display = proxy.GetDisplayNode()
         made.append(display)

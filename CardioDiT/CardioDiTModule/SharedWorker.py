@@ -60,7 +60,15 @@ def workerCommandLine() -> tuple[str, list[str], dict[str, str]]:
 
 
 def pythonExecutable() -> str:
-    """Slicer's own Python as a program."""
+    """Slicer's own Python as a program: by its launcher, or, where that does not pass on what is written to it, the
+    real one, which the application's environment suits too.
+    """
+    if _shared and _shared[0].isDeaf:
+        real = "python-real.exe" if sys.platform == "win32" else "python-real"
+        folder = Path(slicer.app.slicerHome) / "bin"
+        found = next((folder / one for one in (real, "python-real") if (folder / one).is_file()), None)
+        if found is not None:
+            return str(found)
     name = "PythonSlicer.exe" if sys.platform == "win32" else "PythonSlicer"
     besides = Path(slicer.app.slicerHome) / "bin" / name
     return shutil.which("PythonSlicer") or (str(besides) if besides.is_file() else sys.executable)

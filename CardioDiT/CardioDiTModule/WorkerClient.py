@@ -18,6 +18,9 @@ CANCEL_GRACE_MS = 1500
 START_GRACE_MS = 60000
 """How long a worker has to say that it is ready: the first start after an installation compiles Python files."""
 
+HEARING_GRACE_MS = 20000
+"""How long a worker that is ready has to answer the first order, which costs it nothing."""
+
 STOP_GRACE_MS = 2000
 LOG_LINES = 2000
 
@@ -35,6 +38,8 @@ class WorkerClient:
         ready: (event) once the worker takes orders.
         ended: (problem or None) when the process has ended; None where that was wanted.
         logged: (line).
+        isDeaf: True once a worker was ready and did not hear its orders: the launcher in between did not pass them on.
+            `commandLine` may look at this and go another way; orders are then sent once more.
     """
 
     def __init__(
@@ -49,8 +54,10 @@ class WorkerClient:
         self.logged = Signal("worker log")
         self.log: deque[str] = deque(maxlen=LOG_LINES)
         self._process: ProcessProtocol | None = None
+        self.isDeaf = False
         self._isReady = False
         self._stopping = False
+        self._hears = self._triedOtherWay = False
         self._requests: dict[str, WorkerRequest] = {}
         self._number = 0
         self._output, self._errors = LineReader(), LineReader()
@@ -75,7 +82,7 @@ class WorkerClient:
 
         self._parseEvent = parse_event
         self._output, self._errors = LineReader(), LineReader()
-        self._isReady = self._stopping = False
+        self._isReady = self._stopping = self._hears = False
         process = self._process = self._makeProcess()
         process.outputReceived.connect(self._onOutput)
         process.errorReceived.connect(self._onErrorOutput)
@@ -99,10 +106,12 @@ class WorkerClient:
         worker that cannot even be started.
         """
         self._number += 1
-        request = WorkerRequest(str(self._number), command, onProgress, onResult, onProblem, onCancelled)
+        request = WorkerRequest(
+            str(self._number), command, arguments or {}, onProgress, onResult, onProblem, onCancelled
+        )
         self._requests[request.id] = request
         self.start()
-        self._send(request.id, command, arguments or {})
+        self._send(request.id, command, request.arguments)
         return request
 
     def cancel(self, request: WorkerRequest) -> None:
@@ -161,6 +170,20 @@ class WorkerClient:
             self._log("the worker did not become ready and is ended")
             self._kill()
 
+    def _listenForEcho(self) -> None:
+        """Find out whether orders arrive at all."""
+        process = self._process
+        self._number += 1
+        self._send(str(self._number), "ping", {})
+
+        def look() -> None:
+            if process is not None and process is self._process and not self._hears:
+                self._log("the worker does not hear its orders and is ended")
+                self.isDeaf = True
+                self._kill()
+
+        self._after(HEARING_GRACE_MS, look)
+
     def _onOutput(self, data: bytes) -> None:
         for line in self._output.feed(data):
             event = self._parseEvent(line)
@@ -177,8 +200,10 @@ class WorkerClient:
         kind = event["event"]
         if kind == "ready":
             self._isReady = True
+            self._listenForEcho()
             self.ready.emit(event)
             return
+        self._hears = True  # whatever it says after that, it says because it was asked
         if kind == "log":
             self._log(str(event.get("text", "")))
             return
@@ -214,6 +239,10 @@ class WorkerClient:
         if process is not None:
             for signal in (process.outputReceived, process.errorReceived, process.ended):
                 signal.disconnectAll()
+        if self.isDeaf and not self._hears and not self._stopping and not self._triedOtherWay:
+            self._triedOtherWay = True
+            self._startAgain()
+            return
         requests, self._requests = self.openRequests(), {}
         asked = self._stopping or any(request.cancelAsked for request in requests)
         problem = None if asked else self._problemOfEnd(exitCode, crashed, wasReady)
@@ -227,8 +256,24 @@ class WorkerClient:
                 )
         self.ended.emit(problem)
 
+    def _startAgain(self) -> None:
+        """Start another worker and send it all that is open."""
+        for request in self.openRequests():
+            if request.cancelAsked:
+                del self._requests[request.id]
+                request.confirmCancel()
+        self.start()
+        for request in self.openRequests():
+            self._send(request.id, request.command, request.arguments)
+
     def _problemOfEnd(self, exitCode: int, crashed: bool, wasReady: bool) -> Problem:
         last = "\n".join(list(self.log)[-40:])
+        if self.isDeaf and wasReady and not self._hears:
+            return Problem(
+                "The worker does not hear its orders: Slicer's launcher does not pass them on.",
+                "Copy the log and report it with your system and version of Slicer.",
+                last,
+            )
         if not wasReady:
             if exitCode == -1:
                 return Problem("The worker could not be started.", "See Setup: Python packages may be missing.", last)

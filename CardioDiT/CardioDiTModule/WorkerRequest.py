@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .Problem import Problem
@@ -13,7 +13,7 @@ class WorkerRequest:
 
     Attributes:
         id: Its number.
-        command: What was asked for.
+        command, arguments: What was asked for.
         onProgress: (event: dict), any number of times.
         onResult: (values: dict).
         onProblem: (problem).
@@ -24,6 +24,7 @@ class WorkerRequest:
 
     id: str
     command: str
+    arguments: dict[str, Any] = field(default_factory=dict)
     onProgress: Callable[[dict[str, Any]], None] | None = None
     onResult: Callable[[dict[str, Any]], None] | None = None
     onProblem: Callable[[Problem], None] | None = None

@@ -70,6 +70,7 @@ class FakeProcess:
 
     made: ClassVar[list[FakeProcess]] = []
     obeys_close: ClassVar[bool] = True
+    hears: ClassVar[bool] = True
 
     def __init__(self) -> None:
         from CardioDiTModule.Signal import Signal
@@ -86,7 +87,10 @@ class FakeProcess:
 
     def write(self, data: bytes) -> None:
         assert data.endswith(b"\n") and data.count(b"\n") == 1
-        self.requests.append(json.loads(data))
+        request = json.loads(data)
+        self.requests.append(request)
+        if request["command"] == "ping" and FakeProcess.hears:
+            self.tell("result", id=request["id"])
 
     def closeInput(self) -> None:
         self.closed = True

@@ -119,8 +119,8 @@ def test_pytorch_comes_first_and_is_never_brought_by_another(logic, pip):
 
 def test_an_older_extension_with_other_keywords_is_used(logic, pip, monkeypatch):
     class Older:
-        def installTorch(self, *arguments):
-            pip.append(("older", arguments))
+        def installTorch(self, askConfirmation=True):
+            pip.append(("older", askConfirmation))
             return types.ModuleType("torch")
 
     monkeypatch.setattr(sys.modules["PyTorchUtils"], "PyTorchUtilsLogic", Older)
@@ -128,7 +128,7 @@ def test_an_older_extension_with_other_keywords_is_used(logic, pip, monkeypatch)
 
     with pytest.raises(CardioDiTProblem, match="still missing"):
         logic(monai="2", nibabel="6", safetensors="1").install()
-    assert pip == [("older", ())]
+    assert pip == [("older", False)]
 
 
 def test_without_the_extension_nothing_is_installed(logic, monkeypatch):

@@ -357,8 +357,34 @@ def test_a_saved_scene_brings_its_settings_back(panel, ui, tmp_path, spin):
     spin(5)
     assert ui.seedSpin.value == 7 and ui.pathologyCombo.currentIndex == 0
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
-    panel.initializeParameterNode()
+    spin(5)
     assert ui.seedSpin.value == 99 and ui.pathologyCombo.currentData == "DCM" and ui.presetCombo.currentText == "Draft"
+
+
+def test_a_pathology_that_was_chosen_before_the_list_has_come_is_kept(panel, ui, spin):
+    panel._parameterNode.pathology = "DCM"
+    panel.logic.modelManager.models = []
+    panel.logic.modelManager.modelsChanged.emit([])
+    assert panel._parameterNode.pathology == "DCM"
+
+
+def test_leaving_and_coming_back_changes_nothing(panel, ui, spin):
+    ui.presetCombo.setCurrentIndex(2)
+    ui.samplerCombo.setCurrentIndex(3)
+    spin(5)
+    for _ in range(3):
+        panel.enter()
+        spin(5)
+    assert ui.presetCombo.currentText == "High" and ui.samplerCombo.currentText == "DDPM"
+    ui.presetCombo.setCurrentIndex(0)
+    spin(5)
+    assert panel._parameterNode.preset.value == "draft"
+
+
+def test_a_scene_of_another_machine_names_a_device_that_is_not_here(panel, ui):
+    panel._parameterNode.device = "cuda:3"
+    panel.generate.setProbe(PROBE)
+    assert panel._parameterNode.device == "auto" and ui.deviceCombo.currentData == "auto"
 
 
 def test_buttons_of_models_say_why_they_cannot_be_used(panel, ui):

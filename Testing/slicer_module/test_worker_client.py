@@ -18,7 +18,7 @@ def client(app, clock):
 
     ensureLibrary()
     FakeProcess.made.clear()
-    FakeProcess.obeys_close = True
+    FakeProcess.obeys_close = FakeProcess.hears = True
     return WorkerClient(FakeProcess, lambda: ("python", ["-m", "worker"], {"A": "b"}), clock.later)
 
 
@@ -120,13 +120,48 @@ def test_a_ready_worker_is_not_ended_by_the_clock_of_its_start(client, clock):
     assert not FakeProcess.made[0].killed
 
 
+def test_a_worker_that_does_not_hear_is_started_another_way_and_gets_its_orders(client, clock):
+    """A launcher in between may pass on what the worker says, and not what it is told."""
+    FakeProcess.hears = False
+    answers = Answers(client, "models", a=1)
+    FakeProcess.made[0].ready()
+    assert FakeProcess.made[0].has_asked("ping")
+    clock.pass_ms(20000)
+    assert FakeProcess.made[0].killed and client.isDeaf and not answers.ends
+    assert FakeProcess.made[1].asked("models")["arguments"] == {"a": 1}
+    FakeProcess.made[1].ready()
+    FakeProcess.made[1].tell("result", id=answers.order.id, models=[])
+    assert answers.end[0] == "result"
+    clock.pass_ms(20000)
+    assert not FakeProcess.made[1].killed
+
+
+def test_a_worker_that_hears_neither_way_is_one_sentence(client, clock):
+    FakeProcess.hears = False
+    answers = Answers(client)
+    for number in (0, 1):
+        FakeProcess.made[number].ready()
+        clock.pass_ms(20000)
+    assert len(FakeProcess.made) == 2 and "does not hear" in answers.end[1].message
+
+
+def test_a_worker_that_has_answered_anything_hears(client, clock):
+    Answers(client)
+    FakeProcess.hears = False
+    FakeProcess.made[0].ready()
+    FakeProcess.made[0].answer("ping")
+    clock.pass_ms(20000)
+    assert not FakeProcess.made[0].killed
+
+
 def test_cancel_is_asked_for_first(client, clock):
     answers = Answers(client)
     process = FakeProcess.made[0]
     process.ready()
     client.cancel(answers.order)
     client.cancel(answers.order)
-    assert [request["command"] for request in process.requests] == ["generate", "cancel"]
+    commands = [request["command"] for request in process.requests if request["command"] != "ping"]
+    assert commands == ["generate", "cancel"]
     assert process.asked("cancel")["arguments"] == {"target": answers.order.id}
     process.tell("cancelled", id=answers.order.id)
     assert answers.end == ("cancelled", None)
