@@ -1,0 +1,146 @@
+"""`cardiodit landmarks` and `cardiodit evaluate landmarks`."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from landmark_hearts import changed, heart, moving_track
+
+from CardioDiTLib import cli
+from CardioDiTLib.cine import Segmentation
+from CardioDiTLib.io import save_segmentation
+from CardioDiTLib.landmarks.files import load_landmarks, save_landmarks
+from CardioDiTLib.landmarks.from_segmentation import landmarks_from_segmentation
+from CardioDiTLib.landmarks.scores import LandmarkScores
+
+
+def run(*words: object) -> int:
+    return cli.main([str(word) for word in words])
+
+
+def problem(capsys) -> str:
+    """The one line on stderr."""
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and "Traceback" not in lines[0], lines
+    return lines[0]
+
+
+@pytest.fixture()
+def labels(tmp_path):
+    return save_segmentation(heart(shape=(8, 5, 72, 64)), tmp_path / "labels.nii.gz")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_points_of_a_file(labels, tmp_path, capsys, suffix):
+    assert run("landmarks", labels, tmp_path / f"points.{suffix}") == 0
+    assert "both points in 32 of 8 x 5 slices" in capsys.readouterr().out
+    track = load_landmarks(tmp_path / f"points.{suffix}")
+    expected = landmarks_from_segmentation(heart(shape=(8, 5, 72, 64)))
+    np.testing.assert_allclose(track.points, expected.points, atol=1e-3)
+    assert run("landmarks", labels, tmp_path / "tracked.csv", "--track", "--swap") == 0
+    assert "tracking: 0 outliers" in capsys.readouterr().out
+    tracked = load_landmarks(tmp_path / "tracked.csv")
+    assert np.nanmax(np.abs(tracked.points[:, :, ::-1] - track.points)) <= 1.5
+    assert tracked.meta["tracking"]["kept"] == 64
+
+
+def test_a_file_without_orientation_is_pointed_out(tmp_path, capsys):
+    save_segmentation(heart(np.diag([1.5, 1.5, 10.0, 1.0])), tmp_path / "labels.nii.gz")
+    assert run("landmarks", tmp_path / "labels.nii.gz", tmp_path / "a.csv") == 0
+    assert "no orientation" in capsys.readouterr().out
+
+
+def test_problems_of_landmarks_are_one_line(labels, tmp_path, capsys):
+    assert run("landmarks", labels, tmp_path / "a.txt") == 1
+    assert "'a.txt' is no landmark file" in problem(capsys)
+    (tmp_path / "a.csv").write_text("mine")
+    assert run("landmarks", labels, tmp_path / "a.csv") == 1
+    assert "is there already" in problem(capsys)
+    assert run("landmarks", tmp_path / "none.nii.gz", tmp_path / "b.csv") == 1
+    assert "does not exist" in problem(capsys)
+    empty = Segmentation(np.zeros((2, 3, 8, 8), np.uint8), np.diag([1.0, 1, 1, 1]), [0.0, 0.1])
+    save_segmentation(empty, tmp_path / "empty.nii.gz")
+    assert run("landmarks", tmp_path / "empty.nii.gz", tmp_path / "b.csv") == 1
+    assert "no slice in which the ventricles touch" in problem(capsys)
+    assert not (tmp_path / "b.csv").exists()
+    assert run("landmarks", labels, tmp_path / "a.csv", "--overwrite") == 0
+
+
+@pytest.fixture()
+def folders(tmp_path):
+    """Truth of three patients, ED and ES each, and two methods: one sure and rare, one rough and complete."""
+    rng = np.random.default_rng(0)
+    for patient in range(3):
+        for phase in ("ED", "ES"):
+            name = f"p{patient}_{phase}"
+            truth = moving_track(1, 5)
+            save_landmarks(truth, tmp_path / "truth" / f"{name}.csv")
+            rare = truth.points.copy()
+            rare[:, 2:] = np.nan
+            save_landmarks(changed(truth, rare), tmp_path / "rare" / f"{name}.json")
+            rough = truth.points + rng.normal(scale=2.0, size=truth.points.shape)
+            save_landmarks(changed(truth, rough), tmp_path / "rough" / f"{name}.csv")
+    return tmp_path
+
+
+def test_one_method_is_scored(folders, capsys):
+    words = ("--truth", folders / "truth", "--predicted", folders / "rare", "--json", folders / "out.json")
+    assert run("evaluate", "landmarks", *words, "--resamples", 200, "--cap-mm", 40) == 0
+    out = capsys.readouterr().out
+    assert "rare: 6 volumes of 3 patients" in out and "a miss costs 40 mm" in out and "ranking" not in out
+    content = json.loads((folders / "out.json").read_text())
+    scores = LandmarkScores.from_dict(content["scores"]["rare"])
+    assert content["comparison"] is None and scores.n_groups == 3
+    assert scores["line"].pooled["recall"].value == 0.4
+    assert scores["line"].pooled["capped_distance_mm"].value == pytest.approx(0.6 * 40.0)
+
+
+def test_two_methods_are_ranked(folders, capsys):
+    words = ("--truth", folders / "truth", "--predicted", folders / "rare", f"other={folders / 'rough'}")
+    assert run("evaluate", "landmarks", *words, "--resamples", 0, "--json", folders / "out.json") == 0
+    out = capsys.readouterr().out
+    assert "ranking by metric" in out and "misses are free" in out
+    comparison = json.loads((folders / "out.json").read_text())["comparison"]
+    assert comparison["ranks"]["published slice distance mm (points)"] == {"rare": 1, "other": 2}
+    assert comparison["ranks"]["recall (points)"] == {"rare": 2, "other": 1}
+    assert comparison["disagreements"]
+
+
+def test_single_files_belong_together_and_unlabelled_frames_can_be_left_out(tmp_path, capsys):
+    track = moving_track(6, 4)
+    points = track.points.copy()
+    points[1:] = np.nan
+    save_landmarks(track, tmp_path / "mine.csv")
+    save_landmarks(changed(track, points), tmp_path / "truth.json")
+    words = ("evaluate", "landmarks", "--truth", tmp_path / "truth.json", "--resamples", 0)
+    assert run(*words, "--predicted", tmp_path / "mine.csv") == 0
+    assert "precision           0.167" in capsys.readouterr().out
+    two = ("--predicted", tmp_path / "mine.csv", f"again={tmp_path / 'mine.csv'}", "--labelled-frames-only")
+    assert run(*words, *two) == 0
+    out = capsys.readouterr().out
+    assert "precision           1.000" in out and "published PPV (points)" in out
+
+
+def test_problems_of_evaluate_are_one_line(folders, capsys):
+    truth = ("evaluate", "landmarks", "--truth", folders / "truth", "--predicted")
+    (folders / "rare" / "p1_ES.json").unlink()
+    assert run(*truth, folders / "rare") == 1
+    assert "lacks 1 of 6 files, 'p1_ES' for one" in problem(capsys)
+    save_landmarks(moving_track(1, 5), folders / "rough" / "p9_ED.csv")
+    assert run(*truth, folders / "rough") == 1
+    assert "1 files that have no truth, 'p9_ED'" in problem(capsys)
+    assert run(*truth, folders / "none") == 1
+    assert "There is no file or folder" in problem(capsys)
+    assert run(*truth, folders / "truth", folders / "truth") == 1
+    assert "no name of its own" in problem(capsys)
+    (folders / "empty").mkdir()
+    assert run(*truth, folders / "empty") == 1
+    assert "holds no landmark files" in problem(capsys)
+    save_landmarks(moving_track(1, 5), folders / "truth" / "p0_ED.json")
+    assert run(*truth, folders / "truth") == 1
+    assert "holds 'p0_ED' twice" in problem(capsys)
+    with pytest.raises(SystemExit) as exit_code:
+        run("evaluate", "nothing")
+    assert exit_code.value.code == 2

@@ -1,0 +1,153 @@
+"""Landmark files: what is written comes back, and what is wrong is named."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from landmark_hearts import changed, heart, moving_track
+
+from CardioDiTLib.cine import LandmarkTrack
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.landmarks.files import COLUMNS, load_landmarks, save_landmarks
+from CardioDiTLib.landmarks.from_segmentation import landmarks_from_segmentation
+
+
+def gappy() -> LandmarkTrack:
+    """Awkward numbers, missing points at the ends, uneven times, provenance with odd characters."""
+    track = moving_track(5, 4)
+    points = track.points / 3.0
+    points[4] = points[:, 3] = points[1, 2, 0] = np.nan
+    confidence = np.random.default_rng(0).random(points.shape[:3])
+    confidence[np.isnan(points[..., 0])] = 0.0
+    meta = {"notes": ["50% größer", 'a "quoted", line\nand more'], "n": 3, "nested": {"a": [1.5, None]}}
+    return LandmarkTrack(points, confidence, [0.0, 0.04, 0.09, 0.13, 0.2], meta)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_round_trip_is_exact(tmp_path, suffix):
+    for name, track in (("a", gappy()), ("b", landmarks_from_segmentation(heart()))):
+        path = save_landmarks(track, tmp_path / "new" / f"{name}{suffix}")
+        again = load_landmarks(path)
+        np.testing.assert_array_equal(again.points, track.points)
+        np.testing.assert_array_equal(again.confidence, track.confidence)
+        np.testing.assert_array_equal(again.frame_times, track.frame_times)
+        assert again.meta == track.meta
+        content = path.read_bytes()
+        assert save_landmarks(again, path).read_bytes() == content
+        assert [p.name for p in path.parent.iterdir() if p.name.startswith(".")] == []
+
+
+def test_one_row_a_point_that_is_there(tmp_path):
+    track = gappy()
+    lines = save_landmarks(track, tmp_path / "a.csv").read_text().splitlines()
+    rows = [line for line in lines if not line.startswith("#")]
+    assert rows[0] == ",".join(COLUMNS) and len(rows) == 1 + track.found.sum()
+    frame, level, kind, *values = rows[1].split(",")
+    assert (frame, level, kind) == ("0", "0", "anterior")
+    assert [float(v) for v in values[:3]] == track.points[0, 0, 0].tolist()
+
+
+def test_a_plain_table_in_any_column_order(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("\ufeffpoint,frame,slice,confidence,z_mm,y_mm,x_mm\r\ninferior,1,2,0.5,3,2,1e1\r\n\r\n", "utf-8")
+    track = load_landmarks(path)
+    assert track.points.shape == (2, 3, 2, 3)
+    assert track.points[1, 2, 1].tolist() == [10.0, 2.0, 3.0] and track.confidence[1, 2, 1] == 0.5
+    assert track.found.sum() == 1 and track.meta["frame_times_assumed"] is True
+    assert track.frame_times.tolist() == [0.0, 0.5]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_a_track_without_points(tmp_path, suffix):
+    track = changed(moving_track(3, 2), np.full((3, 2, 2, 3), np.nan))
+    again = load_landmarks(save_landmarks(track, tmp_path / f"a{suffix}"))
+    assert again.points.shape == (3, 2, 2, 3) and not again.found.any()
+
+
+HEAD = ",".join(COLUMNS) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "columns are missing"),
+        ("frame,slice,point\n", "columns are frame, slice, point"),
+        (HEAD + "0,0,anterior,1,2,3,1,9\n", "Line 2 has 8 cells"),
+        (HEAD + "0,0,anterior,1,2\n", "Line 2 has 5 cells"),
+        (HEAD + "0,0,apex,1,2,3,1\n", "Line 2 names a point 'apex'"),
+        (
+            HEAD + "0,0,anterior,1,2,3,1\n0,0,anterior,1,2,3,1\n",
+            "Line 3 gives the anterior point of frame 0, slice 0 once",
+        ),
+        (HEAD + "-1,0,anterior,1,2,3,1\n", "frame '-1'"),
+        (HEAD + "0,1.5,anterior,1,2,3,1\n", "slice '1.5'"),
+        (HEAD + "0,0,anterior,1,,3,1\n", "'' for y_mm"),
+        (HEAD + "0,0,anterior,1,nan,3,1\n", "'nan' for y_mm"),
+        (HEAD + "0,0,anterior,1,2,inf,1\n", "'inf' for z_mm"),
+        (HEAD + "0,0,anterior,1,2,3,1.2\n", "confidence of 1.2"),
+        (HEAD + "999999999,999999999,anterior,1,2,3,1\n", "are no cine"),
+        ("# frames: 2\n" + HEAD + "2,0,anterior,1,2,3,1\n", "2 frames but a point in number 2"),
+        ("# frames: 0\n" + HEAD, "frames: 0"),
+        ("# frames: two\n" + HEAD, "Line 1 cannot be read"),
+        ("# version: 2\n" + HEAD, "version 2"),
+        ('# coordinates: "mm LPS"\n' + HEAD, "mm LPS"),
+        ("# frames: 2\n# frame_times_s: [0.0]\n" + HEAD, "2 frames but frame times"),
+        ('# frame_times_s: ["a"]\n' + HEAD, "frame times are not numbers"),
+    ],
+)
+def test_damaged_tables_are_named(tmp_path, text, sentence):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    with pytest.raises(CardioDiTError, match=r"'a\.csv'") as caught:
+        load_landmarks(path)
+    assert sentence in caught.value.message
+
+
+def test_damaged_json_is_named(tmp_path):
+    path = save_landmarks(gappy(), tmp_path / "a.json")
+    content = json.loads(path.read_text())
+    point = content["points"][0]
+    for broken, sentence in (
+        (path.read_text()[:200], "not JSON"),
+        ("[1]", "no landmark file"),
+        (json.dumps({**content, "format": "other"}), "no landmark file"),
+        (json.dumps({**content, "version": 9}), "version 9"),
+        (json.dumps({**content, "points": 3}), "no list of points"),
+        (json.dumps({**content, "points": [{**point, "more": 1}]}), "Point 0 has the fields"),
+        (json.dumps({**content, "points": [{**point, "frame": True}]}), "frame 'True'"),
+        (json.dumps({**content, "points": [{**point, "x_mm": None}]}), "'None' for x_mm"),
+        (json.dumps({**content, "points": [{**point, "x_mm": True}]}), "'True' for x_mm"),
+        (json.dumps({**content, "frame_times_s": "soon"}), "frame times"),
+        (json.dumps({**content, "frame_times_s": None}), "frame times"),
+    ):
+        path.write_text(broken)
+        with pytest.raises(CardioDiTError, match=r"'a\.json'") as caught:
+            load_landmarks(path)
+        assert sentence in caught.value.message, broken[:80]
+
+
+def test_other_files_are_refused(tmp_path):
+    with pytest.raises(CardioDiTError, match=r"'a.txt' is no landmark file"):
+        save_landmarks(gappy(), tmp_path / "a.txt")
+    with pytest.raises(CardioDiTError, match=r"'a.txt' is no landmark file"):
+        load_landmarks(tmp_path / "a.txt")
+    with pytest.raises(CardioDiTError, match="cannot be read: No such file"):
+        load_landmarks(tmp_path / "a.csv")
+    (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(CardioDiTError, match="not a text file"):
+        load_landmarks(tmp_path / "b.csv")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = save_landmarks(gappy(), tmp_path / "a.csv")
+    before = path.read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    with pytest.raises(CardioDiTError, match="No space left"):
+        save_landmarks(moving_track(), path)
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
