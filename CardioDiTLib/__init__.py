@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 from CardioDiTLib.version import __version__
 
 if TYPE_CHECKING:
-    from CardioDiTLib import bundles, data, diffusion, generation, io, models
+    from CardioDiTLib import bundles, data, diffusion, function, generation, io, landmarks, models
     from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
     from CardioDiTLib.errors import Cancelled, CardioDiTError
+    from CardioDiTLib.function.cardiac_function import cardiac_function
+    from CardioDiTLib.function.function_report import FunctionReport
     from CardioDiTLib.generation.generator import Generator
     from CardioDiTLib.generation.outputs import save_results
     from CardioDiTLib.generation.pictures import animated_gif, contact_sheet
@@ -28,51 +30,83 @@ if TYPE_CHECKING:
     from CardioDiTLib.generation.request import GenerationRequest
     from CardioDiTLib.generation.result import GenerationResult
     from CardioDiTLib.io import load_cine, load_segmentation, save_cine, save_segmentation
+    from CardioDiTLib.landmarks import (
+        LandmarkScores,
+        TrackingSettings,
+        compare_metrics,
+        evaluate_landmarks,
+        landmarks_from_segmentation,
+        load_landmarks,
+        save_landmarks,
+        track_landmarks,
+    )
 
 _HOMES = {
     "Cancelled": "errors",
     "CardioDiTError": "errors",
     "Cine": "cine",
+    "FunctionReport": "function.function_report",
     "GenerationRequest": "generation.request",
     "GenerationResult": "generation.result",
     "Generator": "generation.generator",
+    "LandmarkScores": "landmarks",
     "LandmarkTrack": "cine",
     "ProgressEvent": "generation.progress",
     "Segmentation": "cine",
+    "TrackingSettings": "landmarks",
     "animated_gif": "generation.pictures",
+    "cardiac_function": "function.cardiac_function",
+    "compare_metrics": "landmarks",
     "contact_sheet": "generation.pictures",
+    "evaluate_landmarks": "landmarks",
+    "landmarks_from_segmentation": "landmarks",
     "load_cine": "io",
+    "load_landmarks": "landmarks",
     "load_segmentation": "io",
     "save_cine": "io",
+    "save_landmarks": "landmarks",
     "save_results": "generation.outputs",
     "save_segmentation": "io",
+    "track_landmarks": "landmarks",
 }
-_ROOMS = ("bundles", "data", "diffusion", "generation", "io", "models", "training")
+_ROOMS = ("bundles", "data", "diffusion", "function", "generation", "io", "landmarks", "models", "training")
 
 __all__ = [
     "Cancelled",
     "CardioDiTError",
     "Cine",
+    "FunctionReport",
     "GenerationRequest",
     "GenerationResult",
     "Generator",
+    "LandmarkScores",
     "LandmarkTrack",
     "ProgressEvent",
     "Segmentation",
+    "TrackingSettings",
     "__version__",
     "animated_gif",
     "bundles",
+    "cardiac_function",
+    "compare_metrics",
     "contact_sheet",
     "data",
     "diffusion",
+    "evaluate_landmarks",
+    "function",
     "generation",
     "io",
+    "landmarks",
+    "landmarks_from_segmentation",
     "load_cine",
+    "load_landmarks",
     "load_segmentation",
     "models",
     "save_cine",
+    "save_landmarks",
     "save_results",
     "save_segmentation",
+    "track_landmarks",
 ]
 
 

@@ -25,6 +25,8 @@ FLOORS = {
     "data": 2,
     "bundles": 2,
     "generation": 3,
+    "landmarks": 3,
+    "function": 4,
     "training": 4,
     "commands": 5,
     "service": 5,

@@ -24,6 +24,9 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     "generate": Command("CardioDiTLib.commands.generate", "make synthetic cines"),
     "convert": Command("CardioDiTLib.commands.convert", "convert a cine from one file format to another"),
+    "landmarks": Command("CardioDiTLib.commands.landmarks", "find the insertion points of a segmentation"),
+    "evaluate": Command("CardioDiTLib.commands.evaluate", "compare results with the truth"),
+    "function": Command("CardioDiTLib.commands.function", "measure volumes, EF, mass and wall thickness"),
     "models": Command("CardioDiTLib.commands.models", "list, check, get and remove model bundles"),
     "prepare": Command("CardioDiTLib.commands.prepare", "make one training pack of many cines"),
     "train": Command("CardioDiTLib.commands.train", "train a model, in pieces that can be interrupted"),

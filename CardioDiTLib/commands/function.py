@@ -1,0 +1,91 @@
+"""``cardiodit function``: volumes, ejection fraction, mass, wall thickness and a report, from a segmentation."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from CardioDiTLib.cine import Cine, Segmentation
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.function.cardiac_function import cardiac_function
+from CardioDiTLib.function.outputs import FORMATS, check_formats, save_report
+from CardioDiTLib.function.quantities import summary_lines
+from CardioDiTLib.io import load_cine, load_segmentation
+
+_SUFFIXES = (".seq.nrrd", ".nii.gz", ".nrrd", ".nii")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument(
+        "segmentation", metavar="SEGMENTATION", type=Path, help="labels 1 RV, 2 myocardium, 3 LV: NIfTI or sequence"
+    )
+    parser.add_argument("--cine", type=Path, metavar="CINE", help="the images, for the pictures of the report")
+    parser.add_argument("--landmarks", type=Path, metavar="FILE", help="RV insertion points, .csv or .json")
+    parser.add_argument("--heart-rate", type=float, metavar="BPM", help="beats a minute, where it is known")
+    parser.add_argument(
+        "--stack-covers-heart",
+        action="store_true",
+        help="take ventricles that reach the first or the last slice for complete",
+    )
+    parser.add_argument("--square-axes", action="store_true", help="take the nearest right-angled axes")
+    parser.add_argument("-o", "--out", type=Path, default=Path("out"), metavar="FOLDER", help="default: out")
+    parser.add_argument(
+        "-f", "--formats", default="json,csv,html", metavar="LIST", help=f"with commas, of {', '.join(FORMATS)}"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, write all files at once, and print the numbers."""
+    formats = check_formats(arguments.formats.split(","))
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise CardioDiTError(f"'{arguments.out}' is a file.", "Give a folder.")
+    segmentation = load_segmentation(arguments.segmentation, square_axes=arguments.square_axes)
+    cine = None
+    if arguments.cine is not None:
+        cine = load_cine(arguments.cine, square_axes=arguments.square_axes)
+        segmentation = _with_origin(segmentation, cine)
+    landmarks = None
+    if arguments.landmarks is not None:
+        from CardioDiTLib.landmarks.files import load_landmarks
+
+        landmarks = load_landmarks(arguments.landmarks)
+    report = cardiac_function(
+        segmentation, landmarks, arguments.heart_rate, stack_covers_heart=arguments.stack_covers_heart
+    )
+    name = _stem(arguments.segmentation)
+    paths = save_report(report, arguments.out, name, segmentation, cine=cine, landmarks=landmarks, formats=formats)
+    for line in summary_lines(report):
+        print(line)
+    for note in report.notes:
+        print(f"note: {note}")
+    for path in paths:
+        print(path)
+    return 0
+
+
+def _stem(path: Path) -> str:
+    for suffix in _SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.stem
+
+
+def _with_origin(segmentation: Segmentation, cine: Cine) -> Segmentation:
+    """The segmentation with what the cine knows better: where it comes from, and its frame times."""
+    if cine.shape != segmentation.shape or not np.allclose(cine.affine, segmentation.affine, atol=1e-2):
+        raise CardioDiTError(
+            f"The cine {cine.shape} and the segmentation {segmentation.shape} are not on the same grid.",
+            "Give the cine that was segmented.",
+        )
+    meta = {**cine.meta, **segmentation.meta}
+    if cine.meta.get("synthetic"):
+        meta["synthetic"] = True
+    times = segmentation.frame_times
+    if segmentation.meta.get("frame_times_assumed"):
+        times = cine.frame_times
+        if not cine.meta.get("frame_times_assumed"):
+            del meta["frame_times_assumed"]
+    return Segmentation(segmentation.array, segmentation.affine, times, meta)

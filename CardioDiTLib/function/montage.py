@@ -1,0 +1,247 @@
+"""Pictures of slices with contours: the beating montage, and the insertion points at end-diastole and end-systole."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
+from CardioDiTLib.data.time import cycle_seconds
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.function.style import ANTERIOR_COLOUR, INFERIOR_COLOUR, LV_COLOUR, RV_COLOUR, WALL_COLOUR
+from CardioDiTLib.function.volumes import LEFT_VENTRICLE, MYOCARDIUM, RIGHT_VENTRICLE
+
+_TILE = 150  # pixels of the longer side of a tile
+_MARGIN_MM = 18.0
+_GAP = 3
+_COLUMNS = 6
+_BLACK, _WHITE = 0, 245  # grey levels of the palette; the ones above are colours
+_CONTOURS = ((RIGHT_VENTRICLE, 250), (MYOCARDIUM, 251), (LEFT_VENTRICLE, 252))
+_TEXT = 253
+_FLAT_GREY = {0: 30, RIGHT_VENTRICLE: 120, MYOCARDIUM: 75, LEFT_VENTRICLE: 150}
+# Lighter than in charts: thin lines on dark pictures.
+_COLOURS = {250: "#FF8A33", 251: "#19C99A", 252: "#4DB2F0", 253: "#FFFFFF"}
+CONTOUR_NAMES = (
+    ("LV cavity", LV_COLOUR, _COLOURS[252]),
+    ("epicardium", WALL_COLOUR, _COLOURS[251]),
+    ("RV", RV_COLOUR, _COLOURS[250]),
+)
+"""What the contours are: name, colour in charts, colour in pictures."""
+
+
+class SlicePictures:
+    """Slices cut to the heart, at one brightness, with contours.
+
+    Args:
+        segmentation: Labels.
+        cine: Images of the same grid; shades of grey made of the labels where it is None.
+
+    Raises:
+        CardioDiTError: The cine has another shape or lies elsewhere, or Pillow is not installed.
+    """
+
+    def __init__(self, segmentation: Segmentation, cine: Cine | None = None) -> None:
+        _require_pillow()
+        if cine is not None:
+            same = cine.shape == segmentation.shape and np.allclose(cine.affine, segmentation.affine, atol=1e-2)
+            if not same:
+                raise CardioDiTError(
+                    f"The cine {cine.shape} and the segmentation {segmentation.shape} are not on the same grid.",
+                    "Give the cine that was segmented.",
+                )
+        self._segmentation = segmentation
+        sx, sy, _ = segmentation.spacing
+        any_label = np.asarray((segmentation.array > 0).any(axis=0))
+        self.slices = [int(z) for z in np.flatnonzero(any_label.any(axis=(1, 2)))]
+        rows, columns = np.nonzero(any_label.any(axis=0))
+        if len(rows) == 0:
+            rows, columns = np.array([0, any_label.shape[1] - 1]), np.array([0, any_label.shape[2] - 1])
+            self.slices = list(range(segmentation.n_slices))
+        pad_y, pad_x = int(np.ceil(_MARGIN_MM / sy)), int(np.ceil(_MARGIN_MM / sx))
+        self._top, self._left = max(int(rows.min()) - pad_y, 0), max(int(columns.min()) - pad_x, 0)
+        bottom = min(int(rows.max()) + pad_y + 1, segmentation.shape[2])
+        right = min(int(columns.max()) + pad_x + 1, segmentation.shape[3])
+        self._cut = slice(self._top, bottom), slice(self._left, right)
+        height, width = (bottom - self._top) * sy, (right - self._left) * sx
+        self._scale = _TILE / max(height, width)  # pixels a mm
+        self._shape = max(8, round(height * self._scale)), max(8, round(width * self._scale))
+        # Where the middle of each pixel of a tile lies in the cut, in its rows and columns.
+        self._grid = np.meshgrid(
+            (np.arange(self._shape[0]) + 0.5) / self._scale / sy - 0.5,
+            (np.arange(self._shape[1]) + 0.5) / self._scale / sx - 0.5,
+            indexing="ij",
+        )
+        self._images = None if cine is None else cine.array[(slice(None), slice(None), *self._cut)]
+        if self._images is not None:
+            shown = self._images[:, self.slices]
+            self._low, self._high = (float(level) for level in np.percentile(shown, (0.5, 99.5)))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns) of a tile, pixels."""
+        return self._shape
+
+    def tile(self, frame: int, index: int, *, contours: bool = True) -> NDArray[np.uint8]:
+        """One slice at one frame as palette indices, rows down and columns to the right as stored."""
+        labels = self._segmentation.array[(frame, index, *self._cut)]
+        if self._images is None:
+            grey = np.vectorize(_FLAT_GREY.get, otypes=[np.float64])(labels)
+            picture = ndimage.map_coordinates(grey, self._grid, order=0, mode="nearest")
+        else:
+            image = np.asarray(self._images[frame, index], dtype=np.float64)
+            level = (image - self._low) / max(self._high - self._low, 1e-9)
+            picture = ndimage.map_coordinates(np.clip(level, 0, 1) * _WHITE, self._grid, order=1, mode="nearest")
+        result = np.clip(picture, _BLACK, _WHITE).astype(np.uint8)
+        if contours:
+            for label, colour in _CONTOURS:
+                # The outer outline of the muscle is that of muscle and cavity together.
+                mask = labels >= MYOCARDIUM if label == MYOCARDIUM else labels == label
+                if mask.any():
+                    result[self._outline(mask)] = colour
+        return result
+
+    def position(self, index: NDArray[np.float64]) -> tuple[float, float]:
+        """Where a voxel index (x, y, z) lies in its tile: column and row, pixels."""
+        sx, sy, _ = self._segmentation.spacing
+        column = (index[0] - self._left + 0.5) * sx * self._scale
+        row = (index[1] - self._top + 0.5) * sy * self._scale
+        return float(column), float(row)
+
+    def _outline(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        soft = ndimage.gaussian_filter(mask.astype(np.float64), 0.6, mode="nearest")
+        fine = ndimage.map_coordinates(soft, self._grid, order=1, mode="nearest") > 0.5
+        return np.asarray(fine & ~ndimage.binary_erosion(fine, border_value=1), dtype=np.bool_)
+
+
+def montage_gif(pictures: SlicePictures, segmentation: Segmentation) -> bytes:
+    """All slices with contours, beating, as a GIF that repeats for ever at the speed of the heart.
+
+    Args:
+        pictures: Slices.
+        segmentation: What they show; gives frames and times.
+
+    Returns:
+        A GIF; one still picture for one frame. Its time steps are multiples of 10 ms, 20 ms at least; one or two frames
+        are no film and stand for 0.7 s each.
+    """
+    frames = [_sheet(pictures, frame) for frame in range(segmentation.n_frames)]
+    if segmentation.n_frames < 3:
+        durations = [700] * segmentation.n_frames  # end-diastole and end-systole in turn
+    else:
+        # Rounded sums, not rounded steps, so that the beat as a whole lasts as long as it should.
+        ends = np.append(segmentation.frame_times[1:], cycle_seconds(segmentation.frame_times))
+        durations = [max(20, int(step)) for step in np.diff(np.rint(ends * 100) * 10, prepend=0)]
+    stream = io.BytesIO()
+    frames[0].save(
+        stream, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False
+    )
+    return stream.getvalue()
+
+
+def landmarks_png(
+    pictures: SlicePictures,
+    segmentation: Segmentation,
+    landmarks: LandmarkTrack,
+    phases: Sequence[tuple[str, int]],
+) -> bytes:
+    """The insertion points on the slices that hold any, one block of rows a phase (end-diastole, end-systole).
+
+    Args:
+        pictures: Slices.
+        segmentation: Geometry.
+        landmarks: Points of the same frames and slices.
+        phases: Name and frame of each phase.
+
+    Returns:
+        A PNG. The anterior point is a triangle, the inferior one a disc.
+    """
+    from PIL import Image, ImageDraw
+
+    height, width = pictures.shape
+    enlarge = 2  # drawn at twice the size, so that marks are round
+    shown = [
+        z for z in pictures.slices if any(landmarks.found[frame, z].any() for _, frame in phases)
+    ] or pictures.slices
+    rows, columns = _grid_of(len(shown))
+    size = (width + _GAP) * columns * enlarge, (height + _GAP) * rows * len(phases) * enlarge
+    sheet = Image.new("RGB", size, "#000000")
+    pen = ImageDraw.Draw(sheet)
+    for block, (name, frame) in enumerate(phases):
+        for position, z in enumerate(shown):
+            row, column = divmod(position, columns)
+            corner = column * (width + _GAP) * enlarge, (block * rows + row) * (height + _GAP) * enlarge
+            tile = _image(pictures.tile(frame, z, contours=False)).convert("RGB")
+            sheet.paste(tile.resize((width * enlarge, height * enlarge), Image.Resampling.BICUBIC), corner)
+            pen.text((corner[0] + 6, corner[1] + 4), f"{name} {z + 1}", fill="#FFFFFF", font_size=18)
+            for side in (0, 1):
+                if not landmarks.found[frame, z, side]:
+                    continue
+                across, down = pictures.position(segmentation.ras_to_index(landmarks.points[frame, z, side]))
+                _mark(pen, corner[0] + across * enlarge, corner[1] + down * enlarge, side)
+    stream = io.BytesIO()
+    sheet.save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def _grid_of(count: int) -> tuple[int, int]:
+    """Rows and columns for so many tiles, the rows as equally full as can be."""
+    rows = -(-count // _COLUMNS)
+    return rows, -(-count // rows)
+
+
+def _mark(pen: Any, x: float, y: float, side: int) -> None:
+    r = 8.0
+    if side == 0:
+        corners = [(x, y - r), (x - 0.95 * r, y + 0.75 * r), (x + 0.95 * r, y + 0.75 * r)]
+        pen.polygon(corners, fill=ANTERIOR_COLOUR, outline="#000000", width=2)
+    else:
+        pen.ellipse(
+            (x - 0.85 * r, y - 0.85 * r, x + 0.85 * r, y + 0.85 * r), fill=INFERIOR_COLOUR, outline="#000000", width=2
+        )
+
+
+def _sheet(pictures: SlicePictures, frame: int) -> Any:
+    """All slices of a frame, numbered from 1, as an image with a palette."""
+    from PIL import ImageDraw
+
+    height, width = pictures.shape
+    rows, columns = _grid_of(len(pictures.slices))
+    sheet = np.zeros((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP), np.uint8)
+    places = []
+    for position, z in enumerate(pictures.slices):
+        row, column = divmod(position, columns)
+        y, x = row * (height + _GAP), column * (width + _GAP)
+        sheet[y : y + height, x : x + width] = pictures.tile(frame, z)
+        places.append((x + 3, y + 2, z + 1))
+    image = _image(sheet)
+    pen = ImageDraw.Draw(image)
+    for x, y, number in places:
+        pen.text((x, y), str(number), fill=_TEXT)
+    return image
+
+
+def _image(indices: NDArray[np.uint8]) -> Any:
+    """An image with a palette: greys below, colours above."""
+    from PIL import Image
+
+    image = Image.frombytes("P", indices.shape[::-1], indices.tobytes())
+    palette = [min(level, 255) for level in range(256) for _ in range(3)]
+    for level, colour in _COLOURS.items():
+        palette[3 * level : 3 * level + 3] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    image.putpalette(palette)
+    return image
+
+
+def _require_pillow() -> None:
+    try:
+        import PIL.Image  # noqa: F401
+    except ImportError as error:
+        raise CardioDiTError(
+            "The report needs the package Pillow, which is not installed.",
+            "Install it with 'pip install matplotlib pillow', or ask for json and csv only.",
+        ) from error
