@@ -5,6 +5,7 @@ from typing import Any
 
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from .Problem import CardioDiTProblem, Problem
 from .SequenceBuilder import PROVENANCE_ATTRIBUTE
@@ -28,16 +29,21 @@ def cineOfBrowser(browser: Any) -> dict[str, Any]:
     count = 0 if sequence is None else sequence.GetNumberOfDataNodes()
     frames = [sequence.GetNthDataNode(number) for number in range(count)]
     if count < 2 or not all(frame is not None and frame.IsA("vtkMRMLScalarVolumeNode") for frame in frames):
-        raise CardioDiTProblem(Problem("This is not a cine: a sequence of at least two volumes.", "Choose another."))
+        raise CardioDiTProblem(
+            Problem(_("This is not a cine: a sequence of at least two volumes."), _("Choose another."))
+        )
     affine = _affineOf(frames[0])
     for number, frame in enumerate(frames):
         if frame.GetImageData() is None or not np.allclose(_affineOf(frame), affine, atol=1e-4):
             raise CardioDiTProblem(
-                Problem(f"Frame {number} lies elsewhere than frame 0, or is empty.", "Resample the frames to one grid.")
+                Problem(
+                    _("Frame {number} lies elsewhere than frame 0, or is empty.").format(number=number),
+                    _("Resample the frames to one grid."),
+                )
             )
     arrays = [slicer.util.arrayFromVolume(frame) for frame in frames]
     if len({array.shape for array in arrays}) > 1:
-        raise CardioDiTProblem(Problem("The frames differ in size.", "Resample the frames to one grid."))
+        raise CardioDiTProblem(Problem(_("The frames differ in size."), _("Resample the frames to one grid.")))
     return {
         "array": np.stack(arrays),
         "affine": affine.tolist(),
@@ -62,8 +68,8 @@ def frameTimesOf(sequence: Any) -> list[float]:
     if unit is None:
         raise CardioDiTProblem(
             Problem(
-                f"The index of '{sequence.GetName()}' is not a time in s or ms.",
-                "Set the index unit in the module Sequences.",
+                _("The index of '{name}' is not a time in s or ms.").format(name=sequence.GetName()),
+                _("Set the index unit in the module Sequences."),
             )
         )
     # rounded to what an index value can hold, so that 0.3 - 0.1 stays 0.2

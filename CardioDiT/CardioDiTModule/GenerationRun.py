@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
 from .Problem import Problem
 from .SequenceBuilder import SequenceBuilder
@@ -84,7 +85,13 @@ class GenerationRun:
             except _Stopped:
                 self._endCancelled()
             except Exception as error:
-                self._fail(Problem(f"The cine could not be put into the scene: {error}.", "Copy the log.", repr(error)))
+                self._fail(
+                    Problem(
+                        _("The cine could not be put into the scene: {error}.").format(error=error),
+                        _("Copy the log and report it."),
+                        repr(error),
+                    )
+                )
             else:
                 self._later(0, step)
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from slicer.i18n import tr as _
+
 from .Problem import Problem
 from .Signal import Signal
 from .WorkerClient import WorkerClient
@@ -95,10 +97,15 @@ class ModelManager:
         def tell(values: dict[str, Any]) -> None:
             if values["problems"]:
                 self.problemOccurred.emit(
-                    Problem(f"The model '{name}' is damaged: {' '.join(values['problems'])}", "Get it again.")
+                    Problem(
+                        _("The model '{name}' is damaged: {problems}").format(
+                            name=name, problems=" ".join(values["problems"])
+                        ),
+                        _("Get it again."),
+                    )
                 )
             else:
-                self.informed.emit(f"The model '{name}' is whole and unchanged.")
+                self.informed.emit(_("The model '{name}' is whole and unchanged.").format(name=name))
 
         self._worker.request("verify", {"name": name}, onResult=tell, onProblem=self.problemOccurred.emit)
 
@@ -121,7 +128,7 @@ class ModelManager:
 
     def _startTransfer(self, command: str, arguments: dict[str, Any]) -> None:
         if self._transfer is not None:
-            self.problemOccurred.emit(Problem("A download or import is running.", "Wait for it, or cancel it."))
+            self.problemOccurred.emit(Problem(_("A download or import is running."), _("Wait for it, or cancel it.")))
             return
 
         def end() -> None:
@@ -138,7 +145,7 @@ class ModelManager:
             for note in values.get("notes", []):
                 self.informed.emit(note)
             name = values.get("name") or (values.get("model") or {}).get("name")
-            self.informed.emit(f"Done: {name}.")
+            self.informed.emit(_("Done: {name}.").format(name=name))
 
         self._transfer = self._worker.request(
             command,

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from slicer.i18n import tr as _
+
 from .LineReader import LineReader
 from .Problem import Problem
 from .ProcessProtocol import ProcessProtocol
@@ -252,7 +254,7 @@ class WorkerClient:
                 request.confirmCancel()
             else:
                 request.fail(
-                    problem or Problem("The computation was stopped together with another.", "Start it again.")
+                    problem or Problem(_("The computation was stopped together with another."), _("Start it again."))
                 )
         self.ended.emit(problem)
 
@@ -270,27 +272,33 @@ class WorkerClient:
         last = "\n".join(list(self.log)[-40:])
         if self.isDeaf and wasReady and not self._hears:
             return Problem(
-                "The worker does not hear its orders: Slicer's launcher does not pass them on.",
-                "Copy the log and report it with your system and version of Slicer.",
+                _("The worker does not hear its orders: Slicer's launcher does not pass them on."),
+                _("Copy the log and report it with your system and version of Slicer."),
                 last,
             )
         if not wasReady:
             if exitCode == -1:
-                return Problem("The worker could not be started.", "See Setup: Python packages may be missing.", last)
+                return Problem(
+                    _("The worker could not be started."),
+                    _("Python packages may be missing: see the top of the panel."),
+                    last,
+                )
             return Problem(
-                f"The worker ended while it was starting (code {exitCode}).",
-                "Packages may be missing or broken: see Setup, and copy the log if it goes on.",
+                _("The worker ended while it was starting (code {code}).").format(code=exitCode),
+                _("Packages may be missing or broken: see the top of the panel, and copy the log if it goes on."),
                 last,
             )
         # what the system does to a process that takes too much memory looks like this (9, or 137 through a shell)
         if crashed or exitCode in (9, 137, -9):
             return Problem(
-                "The worker was ended from outside, perhaps because memory ran out.",
-                "Generate again; if it happens again, make fewer at a time or close other programs.",
+                _("The worker was ended from outside, perhaps because memory ran out."),
+                _("Generate again; if it happens again, make fewer at a time or close other programs."),
                 last,
             )
         return Problem(
-            f"The worker ended unexpectedly (code {exitCode}).", "Generate again; copy the log if it goes on.", last
+            _("The worker ended unexpectedly (code {code}).").format(code=exitCode),
+            _("Generate again; copy the log if it goes on."),
+            last,
         )
 
     def _log(self, line: str) -> None:

@@ -246,6 +246,21 @@ def test_a_heart_comes_beats_and_says_what_it_is(panel, ui, tmp_path, waitUntil)
     assert ui.exportNiftiButton.enabled
 
 
+def test_slice_views_are_turned_to_the_short_axis(panel, ui, tmp_path, waitUntil):
+    from module_under_test import OBLIQUE
+
+    accept(panel)
+    ui.generateButton.click()
+    finish(tmp_path, waitUntil, panel)
+    volume = panel._parameterNode.browser.GetProxyNode(panel._parameterNode.browser.GetMasterSequenceNode())
+    normal = np.asarray(OBLIQUE)[:3, 2] / np.linalg.norm(np.asarray(OBLIQUE)[:3, 2])
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    assert composites and all(node.GetBackgroundVolumeID() == volume.GetID() for node in composites)
+    red = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
+    across = [red.GetSliceToRAS().GetElement(row, 2) for row in range(3)]
+    assert abs(np.dot(across, normal)) == pytest.approx(1.0, abs=1e-3)
+
+
 def test_several_hearts_come_with_names_of_their_own(panel, ui, tmp_path, waitUntil):
     accept(panel)
     ui.generateButton.click()
