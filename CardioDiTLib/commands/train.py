@@ -1,17 +1,21 @@
-"""`cardiodit train`: the codec, latents, the transformer, or all of them, in pieces of any length."""
+"""`cardiodit train`: the codec, latents, the transformer, or all of them, or the segmentation network, in pieces of any
+length.
+"""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-STAGES = ("vqgan", "decoder", "latents", "dit", "all", "bundle")
+STAGES = ("vqgan", "decoder", "latents", "dit", "all", "bundle", "segmentation", "segmentation-bundle")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
     parser.add_argument(
-        "stage", choices=STAGES, help="'all' goes on with whatever is not done; 'bundle' writes the model"
+        "stage",
+        choices=STAGES,
+        help="'all' goes on with what is not done of the generator; 'bundle' and 'segmentation-bundle' write models",
     )
     parser.add_argument(
         "--config", required=True, type=Path, help="YAML settings, such as Resources/Training/acdc-mini.yaml"
@@ -26,12 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start-from", help="name or folder of a bundle whose codec is kept and whose transformer goes on"
     )
-    parser.add_argument("--bundle", type=Path, help="folder to write the bundle to (stage 'bundle')")
-    parser.add_argument("--describe", type=Path, help="JSON with the bundle's texts (stage 'bundle')")
+    parser.add_argument("--bundle", type=Path, help="folder to write the model to (stages '...bundle')")
+    parser.add_argument("--describe", type=Path, help="JSON with the model's texts (stages '...bundle')")
     parser.add_argument("--card", type=Path, help="the model card, Markdown (stage 'bundle')")
-    parser.add_argument("--overwrite", action="store_true", help="replace a bundle that lies there (stage 'bundle')")
+    parser.add_argument("--overwrite", action="store_true", help="replace a model that lies there (stages '...bundle')")
     parser.add_argument(
-        "--storage", default="int8", choices=("fp32", "fp16", "int8"), help="weights at rest (stage 'bundle')"
+        "--storage", default="int8", choices=("fp32", "fp16", "int8"), help="weights at rest (stages '...bundle')"
     )
 
 
@@ -41,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..training.config import read_config
     from ..training.run import TrainingRun
 
+    if arguments.stage.startswith("segmentation"):
+        return _run_segmentation(arguments)
     config = read_config(arguments.config)
     if arguments.stage == "bundle":
         from ..training.export import export_bundle
@@ -60,16 +66,50 @@ def run(arguments: argparse.Namespace) -> int:
             )
         )
         return 0
-    if arguments.stage != "dit" and (arguments.data is None or not arguments.data.is_file()):
-        raise CardioDiTError(
-            f"There is no training pack at '{arguments.data}'.",
-            "Make one with 'cardiodit prepare' and give it with --data.",
-        )
+    if arguments.stage != "dit":
+        _check_pack(arguments)
     training = TrainingRun(config, arguments.data or Path(), arguments.out, arguments.start_from)
     done = (
         training.train_all(arguments.minutes)
         if arguments.stage == "all"
         else training.train(arguments.stage, arguments.minutes)
     )
+    return _say(done)
+
+
+def _run_segmentation(arguments: argparse.Namespace) -> int:
+    from ..errors import CardioDiTError
+    from ..training.segmentation_run import export_segmentation, read_segmentation_config, train_segmentation
+
+    config = read_segmentation_config(arguments.config)
+    if arguments.stage == "segmentation":
+        _check_pack(arguments)
+        return _say(train_segmentation(config, arguments.data, arguments.out, arguments.minutes))
+    if arguments.bundle is None:
+        raise CardioDiTError("There is no folder to write the model to.", "Add --bundle FOLDER.")
+    print(
+        export_segmentation(
+            config,
+            arguments.out,
+            arguments.bundle,
+            describe=arguments.describe,
+            storage=arguments.storage,
+            overwrite=arguments.overwrite,
+        )
+    )
+    return 0
+
+
+def _check_pack(arguments: argparse.Namespace) -> None:
+    from ..errors import CardioDiTError
+
+    if arguments.data is None or not arguments.data.is_file():
+        raise CardioDiTError(
+            f"There is no training pack at '{arguments.data}'.",
+            "Make one with 'cardiodit prepare' and give it with --data.",
+        )
+
+
+def _say(done: bool) -> int:
     print("Finished." if done else "Not finished yet: the same command goes on from here.")
     return 0

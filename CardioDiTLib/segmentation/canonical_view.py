@@ -1,0 +1,71 @@
+"""One way to look at a stack, however its file stores it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from CardioDiTLib.data.orientation import APEX_DIRECTION, short_axis_affine
+
+
+@dataclass(frozen=True)
+class CanonicalView:
+    """Which axes of a stack to exchange and flip so that the patient is seen as a short axis is usually shown.
+
+    A cine that is stored mirrored, transposed or upside down shows the network the very same picture: its labels are
+    then the same in the patient, to the voxel.
+
+    Args:
+        swap: Rows and columns are exchanged first.
+        flip_x: Then columns are reversed,
+        flip_y: rows are reversed,
+        flip_z: slices are reversed.
+    """
+
+    swap: bool
+    flip_x: bool
+    flip_y: bool
+    flip_z: bool
+
+    @classmethod
+    def of(cls, affine: ArrayLike) -> CanonicalView:
+        """The view of a stack: columns to the patient's left and rows backward as far as may be, base first.
+
+        Args:
+            affine: (4, 4) index (x, y, z) to mm in RAS.
+        """
+        axes = np.asarray(affine, dtype=np.float64)[:3, :3]
+        axes = axes / np.linalg.norm(axes, axis=0)
+        wanted = short_axis_affine((1, 1, 1), (1.0, 1.0, 1.0))[:3, :2]
+
+        def agreement(choice: tuple[bool, ...]) -> float:
+            swap, flip_x, flip_y = choice
+            x, y = (axes[:, 1], axes[:, 0]) if swap else (axes[:, 0], axes[:, 1])
+            return float((-x if flip_x else x) @ wanted[:, 0] + (-y if flip_y else y) @ wanted[:, 1])
+
+        swap, flip_x, flip_y = max(product((False, True), repeat=3), key=agreement)
+        return cls(swap, flip_x, flip_y, bool(axes[:, 2] @ APEX_DIRECTION < 0))
+
+    def apply(self, array: NDArray[Any]) -> NDArray[Any]:
+        """(..., Z, Y, X) as stored -> (..., Z, Y', X') as looked at; no copy."""
+        if self.swap:
+            array = array.swapaxes(-1, -2)
+        return self._flipped(array)
+
+    def undo(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Inverse of `apply`."""
+        array = self._flipped(array)
+        return array.swapaxes(-1, -2) if self.swap else array
+
+    def spacing(self, spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:
+        """(x, y, z) mm as stored -> as looked at."""
+        x, y, z = spacing_mm
+        return (y, x, z) if self.swap else (x, y, z)
+
+    def _flipped(self, array: NDArray[Any]) -> NDArray[Any]:
+        step = {True: slice(None, None, -1), False: slice(None)}
+        return array[..., step[self.flip_z], step[self.flip_y], step[self.flip_x]]

@@ -1,0 +1,148 @@
+"""A cine in, its labels out, on the same grid."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from CardioDiTLib.bundles.stopping import CancelSource, Stop
+from CardioDiTLib.cine import Cine, Segmentation
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.segmentation.canonical_view import CanonicalView
+from CardioDiTLib.segmentation.device import segmentation_device
+from CardioDiTLib.segmentation.flip_repair import FlipRepair
+from CardioDiTLib.segmentation.manifest import WEIGHTS_NAME
+from CardioDiTLib.segmentation.model import SegmentationModel, load_model
+from CardioDiTLib.segmentation.plane_sampler import PlaneSampler
+from CardioDiTLib.segmentation.postprocess import clean_labels
+from CardioDiTLib.segmentation.predict import slice_probabilities
+from CardioDiTLib.segmentation.window import Window, brightness, heart_window
+
+Weights = SegmentationModel | str | os.PathLike[str] | None
+Progress = Callable[[int, int], None]
+
+
+def segment(
+    cine: Cine,
+    *,
+    weights: Weights = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+    cancel: CancelSource = None,
+    mirrored: bool = False,
+    batch: int = 8,
+    plausible: bool = True,
+) -> Segmentation:
+    """Finds the ventricles in every frame of a short-axis cine.
+
+    Each slice is resampled in plane to the network's spacing; its probabilities, not its labels, are put back on the
+    input's grid, where the most likely label wins, so that nothing is rounded twice. Memory is needed for a few frames,
+    however long the cine is.
+
+    Args:
+        cine: Any spacing, size and orientation of the axes.
+        weights: A model from `load_model`, the folder of one, or None for the embedded model.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        progress: Called with (frames done, frames in all); begins anew where no cavity was found about what beats and
+            the whole picture is searched.
+        cancel: A function that says whether to stop, an event, or None; asked before every batch.
+        mirrored: Take the mean over four mirror images: four times the work for slightly steadier rims.
+        batch: Slices at once.
+        plausible: Undo jumps of a single frame and remove what a heart cannot be; False gives the network's own labels.
+
+    Returns:
+        Labels (T, Z, Y, X) on the grid and at the times of the cine; the model's name and hash in ``meta``.
+
+    Raises:
+        CardioDiTError: No weights, damaged weights, no such device, blank images, or not enough memory.
+        Cancelled: `cancel` said so.
+
+    Examples:
+        >>> labels = segment(cine, weights="Resources/Models/segmentation")  # doctest: +SKIP
+        >>> labels.shape == cine.shape  # doctest: +SKIP
+        True
+    """
+    if batch < 1:
+        raise CardioDiTError(f"A batch of {batch} slices is not possible.", "Give 1 or more.")
+    model = weights if isinstance(weights, SegmentationModel) else load_model(weights)
+    where = segmentation_device(device)
+    stop = Stop(cancel)
+    view = CanonicalView.of(cine.affine)
+    array, spacing = view.apply(cine.array), view.spacing(cine.spacing)
+    home = next(model.network.parameters()).device
+    model.network.to(where)
+    whole: Window = (slice(0, array.shape[2]), slice(0, array.shape[3]))
+    window = heart_window(array, spacing, model.manifest.field_mm)
+    try:
+        labels = np.zeros(array.shape, np.uint8)
+        # What beats most need not be the heart: where no cavity is found, the whole picture is looked at.
+        for part in [window] if window == whole else [window, whole]:
+            labels[:] = 0
+            seen = (slice(None), slice(None), *part)
+            labels[seen] = _labels(model, array[seen], spacing, where, batch, mirrored, plausible, stop, progress)
+            if (labels == 3).any():
+                break
+    except (MemoryError, RuntimeError) as error:
+        # the CPU allocator has no class of its own
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not known and "allocate memory" not in str(error) and "not enough memory" not in str(error):
+            raise
+        raise CardioDiTError("The memory is not enough.", "Give a smaller batch, or the device cpu.") from error
+    finally:
+        # A model that a caller handed in is given back where it was.
+        model.network.to(home)
+    record = model.manifest.files.get(WEIGHTS_NAME)
+    about = {
+        "name": model.manifest.name,
+        "version": model.manifest.version,
+        "sha256": record.sha256 if record else "",
+        "mirrored": mirrored,
+        "plausible": plausible,
+    }
+    return Segmentation(
+        np.ascontiguousarray(view.undo(labels)),
+        cine.affine,
+        cine.frame_times,
+        {**cine.meta, "segmentation": about},
+    )
+
+
+def _labels(
+    model: SegmentationModel,
+    array: NDArray[np.generic],
+    spacing: tuple[float, float, float],
+    device: torch.device,
+    batch: int,
+    mirrored: bool,
+    plausible: bool,
+    stop: Stop,
+    progress: Progress | None,
+) -> NDArray[np.uint8]:
+    """Labels (T, Z, Y, X) of what is looked at, frame by frame."""
+    config, rule = model.network.config, model.manifest.intensity
+    scale = brightness(array, rule.low_percentile, rule.high_percentile)
+    sampler = PlaneSampler((array.shape[2], array.shape[3]), (spacing[0], spacing[1]), config.spacing_mm)
+    labels = np.empty(array.shape, np.uint8)
+    repair = FlipRepair(len(array))
+    for t, frame in enumerate(array):
+        stop.check()
+        found = slice_probabilities(
+            model.network,
+            scale.scale(sampler.to_network(frame)),
+            step=config.neighbour_step(spacing[2]),
+            device=device,
+            batch=batch,
+            mirrored=mirrored,
+            stop=stop,
+        )
+        shares = sampler.to_source(found)
+        labels[t] = shares.argmax(axis=1)
+        if plausible:
+            repair.add(labels[t], shares)
+        if progress is not None:
+            progress(t + 1, len(array))
+    return clean_labels(repair.apply(labels), spacing) if plausible else labels

@@ -1,0 +1,186 @@
+"""Training the segmentation network in a folder, and making a model's folder of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from ..bundles.manifest_parts import Licence, TrainingData
+from ..data.packing import read_pack
+from ..errors import CardioDiTError
+from ..segmentation.manifest import IntensityRule, SegmentationManifest
+from ..segmentation.model import write_model
+from ..segmentation.network import SegmentationNetwork
+from . import distributed
+from .config import StageSettings, _build, _check_keys, _stage
+from .loop import Trainer
+from .run import averaged_weights, finished_steps
+from .segmentation_stage import SegmentationStage, SegmentationStageConfig
+
+_EXAMPLE = "Give a YAML file as Resources/Training/segmentation.yaml."
+
+
+@dataclass(frozen=True)
+class SegmentationTraining:
+    """All settings of a file.
+
+    Attributes:
+        name: Name of the model.
+        frames: Frames made of each ED/ES pair of a pack.
+        field_mm: Side of the square about the heart that the pack shows; later the network looks at as much.
+        intensity: How grey values are scaled.
+        segmentation: The loop's settings and `SegmentationStageConfig`.
+    """
+
+    name: str
+    frames: int
+    field_mm: float
+    intensity: IntensityRule
+    segmentation: StageSettings
+
+
+def read_segmentation_config(path: str | Path) -> SegmentationTraining:
+    """Reads a YAML file.
+
+    Raises:
+        CardioDiTError: The file cannot be read, or holds an unknown key or a value that is not possible.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CardioDiTError(f"The settings '{path.name}' cannot be read.", _EXAMPLE) from error
+    if not isinstance(raw, Mapping) or "segmentation" not in raw:
+        raise CardioDiTError(f"'{path.name}' has no section 'segmentation'.", _EXAMPLE)
+    _check_keys(raw, {"name", "frames", "field_mm", "intensity", "segmentation"}, path.name)
+    numbers = {"frames": raw.get("frames", 16), "field_mm": raw.get("field_mm", 228.0)}
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise CardioDiTError(f"{name} is '{value}', not a positive number.", "Correct the settings.")
+    return SegmentationTraining(
+        name=str(raw.get("name", path.stem)),
+        frames=int(numbers["frames"]),
+        field_mm=float(numbers["field_mm"]),
+        intensity=_build(IntensityRule, raw.get("intensity") or {}, "intensity"),
+        segmentation=_stage(raw["segmentation"], SegmentationStageConfig, "segmentation"),
+    )
+
+
+def train_segmentation(
+    config: SegmentationTraining, data: str | Path, folder: str | Path, minutes: float | None = None
+) -> bool:
+    """Trains in `folder/segmentation`, going on from an earlier piece; True where all steps are done.
+
+    Args:
+        config: All settings.
+        data: A pack with labels.
+        folder: Folder of the run.
+        minutes: Stop, with a checkpoint, after this long; opening the pack counts.
+
+    Raises:
+        CardioDiTError: The pack cannot be read or has no labels.
+    """
+    place, settings = Path(folder) / "segmentation", config.segmentation
+    if finished_steps(place) >= settings.loop.steps:
+        return True
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    distributed.start()
+    pack = read_pack(data, config.frames)
+    # The first weights are drawn here; from the first step on every draw has its own seed.
+    torch.manual_seed(settings.loop.seed)
+    Trainer(SegmentationStage(settings.stage, pack, config.intensity), settings.loop, place).run(deadline)
+    return finished_steps(place) >= settings.loop.steps
+
+
+def export_segmentation(
+    config: SegmentationTraining,
+    folder: str | Path,
+    destination: str | Path,
+    *,
+    describe: str | Path | None = None,
+    storage: str = "int8",
+    overwrite: bool = False,
+) -> Path:
+    """Writes the averaged network of a run as a model's folder.
+
+    Args:
+        config: The run's settings.
+        folder: The run's folder.
+        destination: Folder of the model.
+        describe: JSON with the texts that only a person knows: version, licence, training_data, and quality and
+            provenance, which are added to what the run measured.
+        storage: Weights at rest: fp32, fp16 or int8.
+        overwrite: Replace a model that lies there.
+
+    Returns:
+        The model's folder.
+
+    Raises:
+        CardioDiTError: Nothing was trained yet, a text is unknown, or the folder cannot be written.
+    """
+    place = Path(folder) / "segmentation"
+    network = SegmentationNetwork(config.segmentation.stage.network)
+    try:
+        network.load_state_dict(averaged_weights(place))
+    except RuntimeError as error:
+        raise CardioDiTError(
+            f"The weights in '{place.name}' were trained with another network than '{config.name}' describes.",
+            "Use the settings of the run.",
+        ) from error
+    texts = _texts(describe)
+    step = finished_steps(place)
+    manifest = SegmentationManifest(
+        name=config.name,
+        version=str(texts.get("version", "0.1.0")),
+        network=network.config,
+        licence=Licence.from_dict(texts.get("licence", {"name": "unknown", "conditions": "Ask who trained it."})),
+        training_data=TrainingData.from_dict(texts.get("training_data", {"data_source": "unknown"})),
+        intensity=config.intensity,
+        field_mm=config.field_mm,
+        quality={**_measured(place, step), **texts.get("quality", {})},
+        provenance={"steps": step, **texts.get("provenance", {})},
+    )
+    return write_model(destination, manifest, network, storage=storage, overwrite=overwrite)
+
+
+def _measured(place: Path, step: int) -> dict[str, Any]:
+    """The last validation up to a step, of full-precision weights and without anything made plausible."""
+    found: dict[str, Any] = {}
+    try:
+        lines = (place / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return found
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:  # a line that a kill cut short
+            continue
+        scores = {key.removeprefix("val_"): value for key, value in entry.items() if key.startswith("val_")}
+        if scores and entry["step"] <= step:
+            found = {"validation": scores, "validation_step": entry["step"]}
+    return found
+
+
+def _texts(path: str | Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    known = ("version", "licence", "training_data", "quality", "provenance")
+    hint = f"Give a JSON object with any of {', '.join(known)}."
+    try:
+        texts = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CardioDiTError(f"'{path}' cannot be read as JSON.", hint) from error
+    if not isinstance(texts, dict):
+        raise CardioDiTError(f"'{path}' is no JSON object.", hint)
+    wrong = sorted(set(texts) - set(known))
+    wrong += [name for name in ("quality", "provenance") if not isinstance(texts.get(name, {}), dict)]
+    if wrong:
+        raise CardioDiTError(f"'{path}' has an entry '{wrong[0]}' that cannot be used.", hint)
+    return texts

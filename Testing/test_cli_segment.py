@@ -1,0 +1,77 @@
+"""`cardiodit segment`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tiny_segmentation import tiny_model_folder
+
+from CardioDiTLib import cli
+from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
+from CardioDiTLib.io import load_cine, load_segmentation, save_cine
+from CardioDiTLib.segmentation import model as model_module
+from CardioDiTLib.segmentation.manifest import WEIGHTS_NAME
+from CardioDiTLib.segmentation.model import load_model
+from CardioDiTLib.segmentation.segment import segment
+
+
+def run(*words: object) -> int:
+    return cli.main([str(word) for word in words])
+
+
+def problem(capsys) -> str:
+    """The one line on stderr."""
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and "Traceback" not in lines[0], lines
+    return lines[0]
+
+
+@pytest.fixture()
+def cine(tmp_path):
+    spec = PhantomSpec(frames=3, slices=2, height=30, width=36, spacing_mm=(4.0, 4.5, 20.0))
+    return save_cine(make_phantom(spec).cine, tmp_path / "heart.nii.gz")
+
+
+@pytest.fixture()
+def weights(tmp_path):
+    return tiny_model_folder(tmp_path / "model")
+
+
+@pytest.mark.parametrize("name", ["labels.nii.gz", "labels.seq.nrrd"])
+@pytest.mark.parametrize("raw", [False, True])
+def test_labels_of_a_cine(cine, weights, tmp_path, capsys, name, raw):
+    extra = ["--raw"] if raw else []
+    assert run("segment", cine, tmp_path / name, "--weights", weights, "--device", "cpu", *extra) == 0
+    assert name in capsys.readouterr().out
+    written, source = load_segmentation(tmp_path / name), load_cine(cine)
+    expected = segment(source, weights=load_model(weights), plausible=not raw)
+    np.testing.assert_array_equal(written.array, expected.array)
+    np.testing.assert_allclose(written.affine, source.affine, atol=1e-4)
+    np.testing.assert_allclose(written.frame_times, source.frame_times, atol=1e-6)
+
+
+def test_problems_are_one_line(cine, weights, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(model_module, "embedded_model_folder", lambda: tmp_path / "nothing")
+    out = tmp_path / "labels.nii.gz"
+    assert run("segment", cine, out) == 1
+    assert "no weights of the segmentation network" in problem(capsys)
+    assert run("segment", cine, tmp_path / "labels.png", "--weights", weights) == 1
+    assert "'labels.png' is no file for labels" in problem(capsys)
+    assert run("segment", tmp_path / "absent.nii.gz", out, "--weights", weights) == 1
+    assert "does not exist" in problem(capsys)
+    assert run("segment", cine, out, "--weights", weights, "--device", "abacus") == 1
+    assert "abacus" in problem(capsys)
+    with open(weights / WEIGHTS_NAME, "ab") as stream:
+        stream.write(b"x")
+    assert run("segment", cine, out, "--weights", weights) == 1
+    assert "bytes instead of" in problem(capsys)
+    assert not out.exists()
+
+
+def test_nothing_is_replaced_unasked(cine, weights, tmp_path, capsys):
+    out = tmp_path / "labels.nii.gz"
+    out.write_text("mine")
+    assert run("segment", cine, out, "--weights", weights) == 1
+    assert "is there already" in problem(capsys) and out.read_text() == "mine"
+    assert run("segment", cine, out, "--weights", weights, "--overwrite", "--mirrored") == 0
+    assert load_segmentation(out).shape == (3, 2, 30, 36)
