@@ -18,9 +18,21 @@ from typing import TYPE_CHECKING, Any
 from CardioDiTLib.version import __version__
 
 if TYPE_CHECKING:
-    from CardioDiTLib import bundles, data, diffusion, function, generation, io, landmarks, models
+    from CardioDiTLib import (
+        bundles,
+        data,
+        diffusion,
+        evaluation,
+        function,
+        generation,
+        io,
+        landmarks,
+        models,
+        segmentation,
+    )
     from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
     from CardioDiTLib.errors import Cancelled, CardioDiTError
+    from CardioDiTLib.evaluation import SynthesisReport, cohort_from_folder, cohort_from_pack, evaluate_synthesis
     from CardioDiTLib.function.cardiac_function import cardiac_function
     from CardioDiTLib.function.function_report import FunctionReport
     from CardioDiTLib.generation.generator import Generator
@@ -40,6 +52,7 @@ if TYPE_CHECKING:
         save_landmarks,
         track_landmarks,
     )
+    from CardioDiTLib.segmentation.segment import segment
 
 _HOMES = {
     "Cancelled": "errors",
@@ -53,12 +66,16 @@ _HOMES = {
     "LandmarkTrack": "cine",
     "ProgressEvent": "generation.progress",
     "Segmentation": "cine",
+    "SynthesisReport": "evaluation",
     "TrackingSettings": "landmarks",
     "animated_gif": "generation.pictures",
     "cardiac_function": "function.cardiac_function",
+    "cohort_from_folder": "evaluation",
+    "cohort_from_pack": "evaluation",
     "compare_metrics": "landmarks",
     "contact_sheet": "generation.pictures",
     "evaluate_landmarks": "landmarks",
+    "evaluate_synthesis": "evaluation",
     "landmarks_from_segmentation": "landmarks",
     "load_cine": "io",
     "load_landmarks": "landmarks",
@@ -67,9 +84,22 @@ _HOMES = {
     "save_landmarks": "landmarks",
     "save_results": "generation.outputs",
     "save_segmentation": "io",
+    "segment": "segmentation.segment",
     "track_landmarks": "landmarks",
 }
-_ROOMS = ("bundles", "data", "diffusion", "function", "generation", "io", "landmarks", "models", "training")
+_ROOMS = (
+    "bundles",
+    "data",
+    "diffusion",
+    "evaluation",
+    "function",
+    "generation",
+    "io",
+    "landmarks",
+    "models",
+    "segmentation",
+    "training",
+)
 
 __all__ = [
     "Cancelled",
@@ -83,16 +113,21 @@ __all__ = [
     "LandmarkTrack",
     "ProgressEvent",
     "Segmentation",
+    "SynthesisReport",
     "TrackingSettings",
     "__version__",
     "animated_gif",
     "bundles",
     "cardiac_function",
+    "cohort_from_folder",
+    "cohort_from_pack",
     "compare_metrics",
     "contact_sheet",
     "data",
     "diffusion",
     "evaluate_landmarks",
+    "evaluate_synthesis",
+    "evaluation",
     "function",
     "generation",
     "io",
@@ -106,6 +141,8 @@ __all__ = [
     "save_landmarks",
     "save_results",
     "save_segmentation",
+    "segment",
+    "segmentation",
     "track_landmarks",
 ]
 

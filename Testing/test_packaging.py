@@ -26,14 +26,16 @@ FLOORS = {
     "bundles": 2,
     "generation": 3,
     "landmarks": 3,
+    "segmentation": 3,
     "function": 4,
     "training": 4,
-    "commands": 5,
-    "service": 5,
-    "cli": 6,
-    "__init__": 5,
-    "__main__": 7,
-    "worker": 7,
+    "evaluation": 5,
+    "commands": 6,
+    "service": 6,
+    "cli": 7,
+    "__init__": 6,
+    "__main__": 8,
+    "worker": 8,
 }
 
 

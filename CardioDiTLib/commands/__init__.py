@@ -24,6 +24,7 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     "generate": Command("CardioDiTLib.commands.generate", "make synthetic cines"),
     "convert": Command("CardioDiTLib.commands.convert", "convert a cine from one file format to another"),
+    "segment": Command("CardioDiTLib.commands.segment", "find both ventricles and the myocardium in a cine"),
     "landmarks": Command("CardioDiTLib.commands.landmarks", "find the insertion points of a segmentation"),
     "evaluate": Command("CardioDiTLib.commands.evaluate", "compare results with the truth"),
     "function": Command("CardioDiTLib.commands.function", "measure volumes, EF, mass and wall thickness"),

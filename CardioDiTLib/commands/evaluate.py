@@ -12,6 +12,7 @@ from CardioDiTLib.commands import Command
 
 ACTIONS: dict[str, Command] = {
     "landmarks": Command("CardioDiTLib.commands.evaluate_landmarks", "compare insertion points with labelled ones"),
+    "synthesis": Command("CardioDiTLib.commands.evaluate_synthesis", "compare synthetic cines with real ones"),
 }
 """Actions by name, in the order of the help."""
 

@@ -1,0 +1,78 @@
+"""``cardiodit evaluate synthesis``: a synthetic cohort beside a real one, and beside what chance alone would make."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+
+from CardioDiTLib.errors import CardioDiTError
+
+_CENTRES = ("picture", "heart")
+_PARTS = ("all", "training", "validation")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the action."""
+    parser.add_argument(
+        "--real", required=True, type=Path, metavar="PATH", help="folder of cines, or training pack (.npz)"
+    )
+    parser.add_argument("--synthetic", required=True, type=Path, metavar="FOLDER", help="folder of cines")
+    parser.add_argument(
+        "--real-labels",
+        type=Path,
+        metavar="FOLDER",
+        help="labels, named like the cines; without it NAME_seg or NAME_labels beside them, or those of the pack",
+    )
+    parser.add_argument("--synthetic-labels", type=Path, metavar="FOLDER", help="the same of the synthetic cines")
+    parser.add_argument("--real-part", choices=_PARTS, default="all", help="of a pack (all)")
+    parser.add_argument("--centre", choices=_CENTRES, default="picture", help="where the heart box lies (picture)")
+    parser.add_argument(
+        "--stack-covers-heart",
+        action="store_true",
+        help="take ventricles that reach the first or the last slice for complete, in both cohorts",
+    )
+    parser.add_argument("--neighbours", type=int, default=5, metavar="K", help="of precision and recall (5)")
+    parser.add_argument("--resamples", type=int, default=500, metavar="N", help="random halves for the floors (500)")
+    parser.add_argument("--seed", type=int, default=0, help="of the resampling (0)")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write everything there, as JSON")
+    parser.add_argument("--markdown", type=Path, metavar="OUT", help="write tables there, for a model card")
+    parser.add_argument("--csv", type=Path, metavar="OUT", help="write one row a number there")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, compare, print, write."""
+    from CardioDiTLib.evaluation.cohort import cohort_from_folder, cohort_from_pack
+    from CardioDiTLib.evaluation.synthesis import evaluate_synthesis
+    from CardioDiTLib.evaluation.tables import save_csv, save_text, to_json, to_markdown, to_text
+
+    if arguments.real.suffix.lower() == ".npz":
+        if arguments.real_labels is not None:
+            raise CardioDiTError("A training pack brings its own labels.", "Leave --real-labels out.")
+        real = cohort_from_pack(arguments.real, arguments.real_part)
+    else:
+        if arguments.real_part != "all":
+            raise CardioDiTError("Only a training pack has parts.", "Leave --real-part out.")
+        real = cohort_from_folder(arguments.real, arguments.real_labels)
+    synthetic = cohort_from_folder(arguments.synthetic, arguments.synthetic_labels)
+    total = len(real.items) + len(synthetic.items)
+    with tqdm(total=total, unit="cine", disable=None, leave=False) as bar:
+        report = evaluate_synthesis(
+            real,
+            synthetic,
+            neighbours=arguments.neighbours,
+            resamples=arguments.resamples,
+            seed=arguments.seed,
+            centre=arguments.centre,
+            stack_covers_heart=arguments.stack_covers_heart,
+            progress=lambda name, done, of: bar.update(),
+        )
+    if arguments.json is not None:
+        save_text(to_json(report), arguments.json)
+    if arguments.markdown is not None:
+        save_text(to_markdown(report), arguments.markdown)
+    if arguments.csv is not None:
+        save_csv(report, arguments.csv)
+    print(to_text(report), end="")
+    return 0

@@ -1,0 +1,250 @@
+"""Synthesis reports as text, Markdown, JSON and comma-separated values."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.evaluation.quantity_comparison import QuantityComparison, Spread
+from CardioDiTLib.evaluation.set_number import SetNumber
+from CardioDiTLib.evaluation.synthesis_report import SynthesisReport
+from CardioDiTLib.function.quantities import printed
+from CardioDiTLib.io.atomic import atomic_path
+
+_TITLES = {
+    "frechet_distance": "Frechet distance of the standardised vector",
+    "kernel_distance": "Kernel distance (MMD^2, cubic)",
+    "precision": "Precision",
+    "recall": "Recall",
+    "density": "Density",
+    "coverage": "Coverage",
+    "mean_distance": "Mean distance within the set",
+    "nearest_distance": "Median distance to the nearest in the set",
+}
+_SIGNS = {"lower": "lower is better", "higher": "higher is better", "real": "as real is best"}
+_WORDS = {True: "within", False: "OUTSIDE", None: "–"}
+
+
+class Table(NamedTuple):
+    """A table in words.
+
+    Attributes:
+        title: Above it.
+        header: Names of the columns.
+        rows: Cells.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def tables(report: SynthesisReport) -> list[Table]:
+    """All numbers of a report, as tables of words."""
+    made = []
+    groups = list(dict.fromkeys(one.group for one in report.quantities))
+    for group in groups:
+        for kind in ("physiology", "coherence"):
+            rows = [_quantity_row(q) for q in report.quantities if q.group == group and q.kind == kind]
+            if rows:
+                header = ("", "real: median (5..95 %) n", "synthetic: median (5..95 %) n", *_DISTANCE)
+                made.append(Table(f"{kind.capitalize()}{f' of {group}' if group else ''}", header, rows))
+    for feature, numbers in report.sets.items():
+        title = "Physiology as a whole" if feature == "physiology" else f"Features '{feature}'"
+        made.append(Table(title, ("", "", "value", *_FLOOR), [_set_row(n, v) for n, v in numbers.items()]))
+    return made
+
+
+_FLOOR = ("same size", "real halves (5..95 %)", "of", "floor")
+_DISTANCE = ("Wasserstein", *_FLOOR)
+
+
+def _quantity_row(one: QuantityComparison) -> tuple[str, ...]:
+    def spread(part: Spread) -> str:
+        numbers = [printed(v, one.digits) for v in (part.median, part.p05, part.p95)]
+        missing = f" (-{part.missing})" if part.missing else ""
+        if not part.n:
+            return f"– 0{missing}"
+        return f"{numbers[0]} ({numbers[1]}..{numbers[2]}) {part.n}{missing}"
+
+    title = f"{one.title}, {one.unit}" if one.unit else one.title
+    return (title, spread(one.real), spread(one.synthetic), *_number_cells(one.distance))
+
+
+def _set_row(name: str, number: SetNumber) -> tuple[str, ...]:
+    return (_TITLES.get(name, name), _SIGNS[number.better], *_number_cells(number))
+
+
+def _number_cells(number: SetNumber) -> tuple[str, ...]:
+    value = _short(number.value)
+    if math.isfinite(number.low):
+        value += f" [{_short(number.low)}, {_short(number.high)}]"
+    floor = "–"
+    if math.isfinite(number.floor_median):
+        floor = f"{_short(number.floor_median)} ({_short(number.floor_low)}..{_short(number.floor_high)})"
+    return value, _short(number.matched), floor, str(number.n_matched), _WORDS[number.within_floor]
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}" if math.isfinite(value) else "–"
+
+
+def _opening(report: SynthesisReport) -> list[str]:
+    return [
+        f"{report.n_synthetic} synthetic cines ({report.synthetic_name}, {report.n_synthetic_labelled} with labels) "
+        f"against {report.n_real} real ones ({report.real_name}, {report.n_real_labelled} with labels).",
+        f"{report.resamples} random halves, seed {report.seed}, {report.neighbours} neighbours, heart box on the "
+        f"{report.centre}, CardioDiT {report.version}.",
+    ]
+
+
+def _closing(report: SynthesisReport) -> list[str]:
+    """Duplicates, what could not be measured, and notes; one sentence each."""
+    if report.duplicates:
+        pairs = ", ".join(f"{one} = {other}" for one, other in report.duplicates[:5])
+        more = " and more" if len(report.duplicates) > 5 else ""
+        lines = [
+            f"{len(report.duplicates)} pairs of synthetic cines are copies of each other, or nearly: {pairs}{more}."
+        ]
+    elif report.n_synthetic > 1:
+        exact = "" if math.isfinite(report.duplicate_limit) else " exact"
+        lines = [f"No{exact} duplicates among the synthetic cines."]
+    else:
+        lines = []
+    for one in report.quantities:
+        if one.group:
+            continue
+        for what, part in (("real", one.real), ("synthetic", one.synthetic)):
+            for reason, count in part.reasons.items():
+                lines.append(f"{one.title}: missing on {count} of {part.n + part.missing} {what} cines. {reason}")
+    reasons = [number.reason for part in report.sets.values() for number in part.values() if number.reason]
+    reasons += [one.distance.reason for one in report.quantities if one.distance.reason and not one.group]
+    return [*_grouped(lines), *dict.fromkeys(reasons), *report.notes]
+
+
+def _grouped(lines: list[str]) -> list[str]:
+    """Lines that say the same about several quantities become one."""
+    titles: dict[str, list[str]] = {}
+    for line in lines:
+        title, colon, rest = line.partition(": missing on ")
+        titles.setdefault(f"missing on {rest}" if colon else "", []).append(title if colon else line)
+    merged = list(titles.pop("", []))
+    for rest, names in titles.items():
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        merged.append(f"{shown}: {rest}")
+    return merged
+
+
+def to_text(report: SynthesisReport) -> str:
+    """The report for a terminal."""
+    lines = _opening(report)
+    for table in tables(report):
+        widths = [max(len(row[i]) for row in (table.header, *table.rows)) for i in range(len(table.header))]
+        lines += ["", table.title]
+        for row in (table.header, *table.rows):
+            lines.append("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+    return "\n".join([*lines, "", *_closing(report)]) + "\n"
+
+
+def to_markdown(report: SynthesisReport) -> str:
+    """The report as a part of a model card."""
+    lines = ["## Synthetic cines beside real ones", "", *_opening(report)]
+    for table in tables(report):
+        lines += ["", f"### {table.title}", ""]
+        lines.append("| " + " | ".join(_cell(name) for name in table.header) + " |")
+        lines.append("|" + " --- |" * len(table.header))
+        lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in table.rows]
+    lines += ["", *(f"- {line}" for line in _closing(report))]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def to_json(report: SynthesisReport) -> str:
+    """The report as JSON, NaN as null."""
+    return json.dumps(report.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def from_json(path: str | os.PathLike[str]) -> SynthesisReport:
+    """Read a report from a JSON file.
+
+    Raises:
+        CardioDiTError: The file is not there, not JSON, or no synthesis report.
+    """
+    hint = "Give the JSON that 'cardiodit evaluate synthesis' wrote."
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CardioDiTError(f"'{path}' cannot be read: {error.strerror or error}.", "Check the path.") from error
+    except ValueError as error:
+        raise CardioDiTError(f"'{path}' is not JSON.", hint) from error
+    if not isinstance(values, dict):
+        raise CardioDiTError(f"'{path}' is no synthesis report.", hint)
+    return SynthesisReport.from_dict(values)
+
+
+CSV_HEADER = (
+    *("set", "group", "number", "unit", "value", "low", "high", "matched"),
+    *("floor_low", "floor_median", "floor_high", "within_floor", "better", "n_real", "n_synthetic", "n_matched"),
+    *("real_p05", "real_median", "real_p95", "real_missing"),
+    *("synthetic_p05", "synthetic_median", "synthetic_p95", "synthetic_missing", "reason"),
+)
+"""Columns of the table of comma-separated values; a row of a quantity holds its Wasserstein distance."""
+
+
+def save_csv(report: SynthesisReport, path: str | os.PathLike[str]) -> Path:
+    """Write every number of a report as a row of a long table; missing numbers are empty cells.
+
+    Raises:
+        CardioDiTError: The file cannot be written.
+    """
+    rows: list[list[str]] = []
+    for one in report.quantities:
+        spreads = [
+            cell
+            for part in (one.real, one.synthetic)
+            for cell in (*map(_plain, (part.p05, part.median, part.p95)), str(part.missing))
+        ]
+        rows.append(_csv_row(one.kind, one.group, one.field, one.unit, one.distance, spreads))
+    for feature, numbers in report.sets.items():
+        rows += [_csv_row(feature, "", name, "", number, [""] * 8) for name, number in numbers.items()]
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(CSV_HEADER)
+        writer.writerows(rows)
+    return Path(path)
+
+
+def _csv_row(where: str, group: str, name: str, unit: str, number: SetNumber, spreads: list[str]) -> list[str]:
+    numbers = (number.value, number.low, number.high, number.matched)
+    floor = (number.floor_low, number.floor_median, number.floor_high)
+    within = {True: "yes", False: "no", None: ""}[number.within_floor]
+    counts = (number.n_real, number.n_synthetic, number.n_matched)
+    # A group that begins like a formula must not become one in a spreadsheet.
+    safe = f"'{group}" if group[:1] in ("=", "+", "-", "@", "\t", "\r") else group
+    return [
+        *(where, safe, name, unit, *map(_plain, numbers), *map(_plain, floor)),
+        *(within, number.better, *map(str, counts), *spreads, number.reason),
+    ]
+
+
+def _plain(value: float) -> str:
+    return f"{value:.6g}" if math.isfinite(value) else ""
+
+
+def save_text(text: str, path: str | os.PathLike[str]) -> Path:
+    """Write text (JSON, Markdown) whole or not at all.
+
+    Raises:
+        CardioDiTError: The file cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)
