@@ -108,7 +108,8 @@ def exportCine(
             onProblem(problem)
 
     cine.pop("name")
-    order = {"cine": {**cine, "array": array}, "path": path}
+    # the worker's current folder need not be the application's
+    order = {"cine": {**cine, "array": array}, "path": str(Path(path).expanduser().absolute())}
     return worker.request("save_cine", order, onResult=done, onProblem=fail, onCancelled=tidy)
 
 
