@@ -18,6 +18,7 @@ LIBRARY = REPOSITORY / "CardioDiTLib"
 FLOORS = {
     "errors": -1,
     "cine": 0,
+    "device": 0,
     "version": -1,
     "io": 1,
     "models": 1,

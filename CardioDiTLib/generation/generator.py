@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from CardioDiTLib.bundles.bundle import Bundle, load_bundle
 from CardioDiTLib.bundles.registry import find_bundle
 from CardioDiTLib.cine import Cine
+from CardioDiTLib.device import choose_device, told_when_out_of_memory
 from CardioDiTLib.diffusion.denoiser import Denoiser
 from CardioDiTLib.diffusion.levels import NoiseLevels
 from CardioDiTLib.diffusion.noise import draw_noise, sample_generators
@@ -22,7 +23,6 @@ from CardioDiTLib.diffusion.spacing import noise_levels
 from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.generation.affine import cine_affine, cine_frame_times
 from CardioDiTLib.generation.decode import SliceDecoder
-from CardioDiTLib.generation.device import choose_device, told_when_out_of_memory
 from CardioDiTLib.generation.memory import batch_sizes, bytes_a_sample
 from CardioDiTLib.generation.plan import SamplingPlan, make_plan
 from CardioDiTLib.generation.precision import choose_precision, precision_name

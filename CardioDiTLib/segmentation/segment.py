@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from CardioDiTLib.bundles.stopping import CancelSource, Stop
 from CardioDiTLib.cine import Cine, Segmentation
+from CardioDiTLib.device import choose_device, told_when_out_of_memory
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.segmentation.canonical_view import CanonicalView
-from CardioDiTLib.segmentation.device import segmentation_device
 from CardioDiTLib.segmentation.flip_repair import FlipRepair
 from CardioDiTLib.segmentation.manifest import WEIGHTS_NAME
 from CardioDiTLib.segmentation.model import SegmentationModel, load_model
@@ -69,7 +69,7 @@ def segment(
     if batch < 1:
         raise CardioDiTError(f"A batch of {batch} slices is not possible.", "Give 1 or more.")
     model = weights if isinstance(weights, SegmentationModel) else load_model(weights)
-    where = segmentation_device(device)
+    where = choose_device(device)
     stop = Stop(cancel)
     view = CanonicalView.of(cine.affine)
     array, spacing = view.apply(cine.array), view.spacing(cine.spacing)
@@ -78,20 +78,15 @@ def segment(
     whole: Window = (slice(0, array.shape[2]), slice(0, array.shape[3]))
     window = heart_window(array, spacing, model.manifest.field_mm)
     try:
-        labels = np.zeros(array.shape, np.uint8)
-        # What beats most need not be the heart: where no cavity is found, the whole picture is looked at.
-        for part in [window] if window == whole else [window, whole]:
-            labels[:] = 0
-            seen = (slice(None), slice(None), *part)
-            labels[seen] = _labels(model, array[seen], spacing, where, batch, mirrored, plausible, stop, progress)
-            if (labels == 3).any():
-                break
-    except (MemoryError, RuntimeError) as error:
-        # the CPU allocator has no class of its own
-        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not known and "allocate memory" not in str(error) and "not enough memory" not in str(error):
-            raise
-        raise CardioDiTError("The memory is not enough.", "Give a smaller batch, or the device cpu.") from error
+        with told_when_out_of_memory("Give a smaller batch, or the device cpu."):
+            labels = np.zeros(array.shape, np.uint8)
+            # What beats most need not be the heart: where no cavity is found, the whole picture is looked at.
+            for part in [window] if window == whole else [window, whole]:
+                labels[:] = 0
+                seen = (slice(None), slice(None), *part)
+                labels[seen] = _labels(model, array[seen], spacing, where, batch, mirrored, plausible, stop, progress)
+                if (labels == 3).any():
+                    break
     finally:
         # A model that a caller handed in is given back where it was.
         model.network.to(home)

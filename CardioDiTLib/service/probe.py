@@ -41,7 +41,7 @@ def probe(job: Job) -> dict[str, Any]:
             )
     others = []
     if torch.backends.mps.is_available():
-        # "auto" leaves it aside (see `generation.device`), but it can be asked for
+        # "auto" leaves it aside (see `device`), but it can be asked for
         others.append({"name": "mps", "title": "Apple GPU", "memory_bytes": memory_bytes(), "bf16": False})
     return {
         "devices": [*gpus, cpu, *others],

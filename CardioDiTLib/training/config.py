@@ -92,29 +92,31 @@ def read_config(path: str | Path) -> TrainingConfig:
     if not isinstance(raw, Mapping):
         raise CardioDiTError(f"'{path.name}' holds no settings.", "Give a YAML file as in Resources/Training.")
     known = {"name", "grid", "vqgan", "decoder", "latents", "dit"}
-    _check_keys(raw, known, path.name)
+    check_keys(raw, known, path.name)
     for needed in ("vqgan", "dit"):
         if needed not in raw:
             raise CardioDiTError(f"'{path.name}' has no section '{needed}'.", "Add it as in Resources/Training.")
     return TrainingConfig(
         name=str(raw.get("name", path.stem)),
-        grid=_build(GridConfig, raw.get("grid") or {}, "grid"),
-        vqgan=_stage(raw["vqgan"], VqganStageConfig, "vqgan"),
-        decoder=_stage(raw["decoder"], VqganStageConfig, "decoder") if raw.get("decoder") else None,
-        latents=_build(LatentConfig, raw.get("latents") or {}, "latents"),
-        dit=_stage(raw["dit"], DitStageConfig, "dit"),
+        grid=build_settings(GridConfig, raw.get("grid") or {}, "grid"),
+        vqgan=stage_settings(raw["vqgan"], VqganStageConfig, "vqgan"),
+        decoder=stage_settings(raw["decoder"], VqganStageConfig, "decoder") if raw.get("decoder") else None,
+        latents=build_settings(LatentConfig, raw.get("latents") or {}, "latents"),
+        dit=stage_settings(raw["dit"], DitStageConfig, "dit"),
     )
 
 
-def _stage(raw: Mapping[str, Any], kind: type, where: str) -> StageSettings:
-    _check_keys(raw, {"loop", "stage"}, where)
+def stage_settings(raw: Mapping[str, Any], kind: type, where: str) -> StageSettings:
+    """A section with `loop` and `stage`; `where` names it in errors."""
+    check_keys(raw, {"loop", "stage"}, where)
     return StageSettings(
-        loop=_build(LoopConfig, raw.get("loop") or {}, f"{where}.loop"),
-        stage=_build(kind, raw.get("stage") or {}, f"{where}.stage"),
+        loop=build_settings(LoopConfig, raw.get("loop") or {}, f"{where}.loop"),
+        stage=build_settings(kind, raw.get("stage") or {}, f"{where}.stage"),
     )
 
 
-def _check_keys(raw: Mapping[str, Any], known: set[str], where: str) -> None:
+def check_keys(raw: Mapping[str, Any], known: set[str], where: str) -> None:
+    """Refuse a section that is none, or that has an unknown key."""
     if not isinstance(raw, Mapping):
         raise CardioDiTError(f"The section {where} is '{raw}', not a list of settings.", "Correct the settings.")
     unknown = sorted(set(raw) - known)
@@ -122,15 +124,16 @@ def _check_keys(raw: Mapping[str, Any], known: set[str], where: str) -> None:
         raise CardioDiTError(f"Unknown setting '{unknown[0]}' in {where}.", f"Known are {', '.join(sorted(known))}.")
 
 
-def _build(kind: type[Settings], raw: Mapping[str, Any], where: str) -> Settings:
+def build_settings(kind: type[Settings], raw: Mapping[str, Any], where: str) -> Settings:
+    """The dataclass of a section; `where` names it in errors."""
     hints = get_type_hints(kind)
-    _check_keys(raw, set(hints), where)
+    check_keys(raw, set(hints), where)
     return kind(**{name: _value(value, hints[name], f"{where}.{name}") for name, value in raw.items()})
 
 
 def _value(value: Any, hint: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _build(hint, value, where)
+        return build_settings(hint, value, where)
     text = str(hint)
     if hint is float or text.startswith("float |"):
         # YAML reads 1e-3 as text.

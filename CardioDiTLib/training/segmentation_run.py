@@ -19,7 +19,7 @@ from ..segmentation.manifest import IntensityRule, SegmentationManifest
 from ..segmentation.model import write_model
 from ..segmentation.network import SegmentationNetwork
 from . import distributed
-from .config import StageSettings, _build, _check_keys, _stage
+from .config import StageSettings, build_settings, check_keys, stage_settings
 from .loop import Trainer
 from .run import averaged_weights, finished_steps
 from .segmentation_stage import SegmentationStage, SegmentationStageConfig
@@ -59,7 +59,7 @@ def read_segmentation_config(path: str | Path) -> SegmentationTraining:
         raise CardioDiTError(f"The settings '{path.name}' cannot be read.", _EXAMPLE) from error
     if not isinstance(raw, Mapping) or "segmentation" not in raw:
         raise CardioDiTError(f"'{path.name}' has no section 'segmentation'.", _EXAMPLE)
-    _check_keys(raw, {"name", "frames", "field_mm", "intensity", "segmentation"}, path.name)
+    check_keys(raw, {"name", "frames", "field_mm", "intensity", "segmentation"}, path.name)
     numbers = {"frames": raw.get("frames", 16), "field_mm": raw.get("field_mm", 228.0)}
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
@@ -68,8 +68,8 @@ def read_segmentation_config(path: str | Path) -> SegmentationTraining:
         name=str(raw.get("name", path.stem)),
         frames=int(numbers["frames"]),
         field_mm=float(numbers["field_mm"]),
-        intensity=_build(IntensityRule, raw.get("intensity") or {}, "intensity"),
-        segmentation=_stage(raw["segmentation"], SegmentationStageConfig, "segmentation"),
+        intensity=build_settings(IntensityRule, raw.get("intensity") or {}, "intensity"),
+        segmentation=stage_settings(raw["segmentation"], SegmentationStageConfig, "segmentation"),
     )
 
 

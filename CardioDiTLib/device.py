@@ -27,7 +27,9 @@ def choose_device(name: str = "auto") -> torch.device:
         raise CardioDiTError(f"{name!r} is not the name of a device.", "Use auto, cpu, cuda, cuda:1 or mps.") from error
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise CardioDiTError("This machine has no CUDA device that torch can use.", "Use the device auto or cpu.")
+            raise CardioDiTError(
+                f"This machine has no CUDA device that torch can use, such as {name!r}.", "Use the device auto or cpu."
+            )
         index = torch.cuda.current_device() if device.index is None else device.index
         if index >= torch.cuda.device_count():
             raise CardioDiTError(
