@@ -30,8 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--centre", choices=_CENTRES, default="picture", help="where the heart box lies (picture)")
     parser.add_argument(
         "--stack-covers-heart",
-        action="store_true",
-        help="take ventricles that reach the first or the last slice for complete, in both cohorts",
+        action=argparse.BooleanOptionalAction,
+        help="whether to take ventricles that reach the first or the last slice for complete; default: only at the base, "
+        "with 55 mm labelled, in both cohorts",
     )
     parser.add_argument("--neighbours", type=int, default=5, metavar="K", help="of precision and recall (5)")
     parser.add_argument("--resamples", type=int, default=500, metavar="N", help="random halves for the floors (500)")

@@ -27,8 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--heart-rate", type=float, metavar="BPM", help="beats a minute, where it is known")
     parser.add_argument(
         "--stack-covers-heart",
-        action="store_true",
-        help="take ventricles that reach the first or the last slice for complete",
+        action=argparse.BooleanOptionalAction,
+        help="whether to take ventricles that reach the first or the last slice for complete; default: only at the base, "
+        "with 55 mm labelled",
     )
     parser.add_argument("--square-axes", action="store_true", help="take the nearest right-angled axes")
     parser.add_argument("-o", "--out", type=Path, default=Path("out"), metavar="FOLDER", help="default: out")

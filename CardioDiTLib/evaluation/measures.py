@@ -75,7 +75,7 @@ def measure_cine(
     name: str = "cine",
     group: str = "",
     centre: Centre = "picture",
-    stack_covers_heart: bool = False,
+    stack_covers_heart: bool | None = None,
 ) -> CineMeasures:
     """Measure one cine.
 
@@ -118,7 +118,7 @@ def measure_cohort(
     cohort: Cohort,
     *,
     centre: Centre = "picture",
-    stack_covers_heart: bool = False,
+    stack_covers_heart: bool | None = None,
     progress: Progress | None = None,
 ) -> MeasuredCohort:
     """Measure all cines of a cohort; only one is in memory at a time where they come from files.

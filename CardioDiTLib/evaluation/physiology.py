@@ -45,7 +45,7 @@ class Physiology(NamedTuple):
     reasons: dict[str, str]
 
 
-def physiology(segmentation: Segmentation | None, stack_covers_heart: bool = False) -> Physiology:
+def physiology(segmentation: Segmentation | None, stack_covers_heart: bool | None = None) -> Physiology:
     """Quantities of one cine from its labels.
 
     Args:

@@ -67,7 +67,7 @@ def evaluate_synthesis(
     resamples: int = 500,
     seed: int = 0,
     centre: Centre = "picture",
-    stack_covers_heart: bool = False,
+    stack_covers_heart: bool | None = None,
     progress: Callable[[str, int, int], object] | None = None,
 ) -> SynthesisReport:
     """Compare a synthetic cohort with a real one: physiology, coherence, kernel distance, overlap, diversity.
@@ -142,7 +142,7 @@ def _measured(
     cohort: Cohort | MeasuredCohort | Sequence[Cine],
     name: str,
     centre: Centre,
-    covers: bool,
+    covers: bool | None,
     progress: Callable[[str, int, int], object] | None,
 ) -> MeasuredCohort:
     if isinstance(cohort, MeasuredCohort):

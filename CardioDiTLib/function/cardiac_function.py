@@ -11,7 +11,7 @@ from CardioDiTLib.cine import LandmarkTrack, Segmentation
 from CardioDiTLib.data.orientation import End, base_end
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.function.aha import CAP_REASON, segment_labels, segment_layout, segment_mass_g, segment_thickness_mm
-from CardioDiTLib.function.coverage import open_end
+from CardioDiTLib.function.coverage import USUAL_LENGTH_MM, labelled_length_mm, only_base_open, open_end
 from CardioDiTLib.function.function_report import FunctionReport
 from CardioDiTLib.function.rates import peak_rates
 from CardioDiTLib.function.septum import septal_curves, turning_axis
@@ -39,7 +39,7 @@ def cardiac_function(
     landmarks: LandmarkTrack | None = None,
     heart_rate_bpm: float | None = None,
     *,
-    stack_covers_heart: bool = False,
+    stack_covers_heart: bool | None = None,
 ) -> FunctionReport:
     """Measure volumes, ejection fraction, mass, output, rates, wall thickness by AHA segments, and the septum.
 
@@ -48,14 +48,17 @@ def cardiac_function(
     slices belong to the ventricle at the base is decided by the labels alone. ED is the frame of the largest and ES
     that of the smallest volume, for each ventricle on its own; frames without a label of the ventricle count as not
     labelled. A ventricle that the stack does not cover (see :func:`CardioDiTLib.function.coverage.open_end`) keeps its
-    curve, but has no EDV, ESV, EF, output or rates.
+    curve, but has no EDV, ESV, EF, output or rates. Stacks are planned from the valve plane on, so a ventricle that
+    only goes on at the base counts as covered, with a note, where at least
+    :data:`CardioDiTLib.function.coverage.USUAL_LENGTH_MM` of it are labelled.
 
     Args:
         segmentation: (T, Z, Y, X) labels of one cycle, or of single phases of it.
         landmarks: Insertion points of the same frames and slices, mm RAS; without them there are no segments.
         heart_rate_bpm: Beats a minute, where known.
-        stack_covers_heart: The caller vouches that the first and the last slice with a label are the ends of the
-            ventricles, as in a stack that was planned from the valve plane to the apex and holds no slice beyond.
+        stack_covers_heart: True: the caller vouches that the first and the last slice with a label are the ends of the
+            ventricles. False: whatever goes on beyond the stack is not covered, at the base too, however much of it is
+            labelled. None: as said above.
 
     Returns:
         The report. What could not be measured is NaN, with a reason.
@@ -122,7 +125,7 @@ def _ventricle(
     prefix: str,
     time: CycleTime,
     base: End | None,
-    covers: bool,
+    covers: bool | None,
     values: dict[str, Any],
     reasons: dict[str, str],
     notes: list[str],
@@ -151,16 +154,15 @@ def _ventricle(
     not_covered = ["", ""]
     for index, (frame, name) in enumerate(zip(found, single)):
         where = open_end(areas, frame, base)
-        if where and covers:
-            notes.append(f"The {what} reaches the {where}; the caller vouched that nothing of it lies beyond.")
-        elif where:
+        taken = _taken_as_covered(where, areas, segmentation, base, covers)
+        if taken:
+            notes.append(f"The {what} reaches the {where}; {taken}")
+        if where and not taken:
             not_covered[index] = (
                 f"the slices may not cover the {what}, which reaches the {where}; "
                 f"{volume[frame]:.1f} mL are labelled at {_PHASES[index]}"
             )
         else:
-            values[name] = float(volume[frame])
-        if where and covers:
             values[name] = float(volume[frame])
         reasons[name] = not_covered[index]
     missing = not_covered[0] or not_covered[1]
@@ -180,8 +182,25 @@ def _ventricle(
         values[rates[0]], values[rates[1]] = peak_rates(volume, time.phases, time.cycle_s)
 
 
+def _taken_as_covered(
+    where: str | None, areas: NDArray[np.float64], segmentation: Segmentation, base: End | None, covers: bool | None
+) -> str:
+    """Why a ventricle that goes on beyond the stack counts as covered all the same; empty where it does not."""
+    if not where:
+        return ""
+    if covers:
+        return "the caller vouched that nothing of it lies beyond."
+    length = labelled_length_mm(areas, segmentation.spacing[2])
+    if covers is None and only_base_open(where, base) and length >= USUAL_LENGTH_MM:
+        return (
+            f"with {length:.0f} mm of it labelled, the stack is taken to begin at the valve plane, "
+            "and the volume is that of the labelled slices."
+        )
+    return ""
+
+
 def _mass(
-    segmentation: Segmentation, base: End | None, covers: bool, values: dict[str, Any], reasons: dict[str, str]
+    segmentation: Segmentation, base: End | None, covers: bool | None, values: dict[str, Any], reasons: dict[str, str]
 ) -> None:
     """Muscle over time, and at ED."""
     mass = volume_curve_ml(segmentation, MYOCARDIUM) * MYOCARDIUM_G_PER_ML
@@ -196,8 +215,9 @@ def _mass(
         reasons["lv_mass_g"] = "the myocardium is not labelled at end-diastole"
     else:
         # The outer outline, cavity and wall together, tells whether muscle goes on beyond the stack.
-        where = open_end(pixel_counts(segmentation, MYOCARDIUM, LEFT_VENTRICLE).astype(np.float64), frame, base)
-        if where is None or covers:
+        areas = pixel_counts(segmentation, MYOCARDIUM, LEFT_VENTRICLE).astype(np.float64)
+        where = open_end(areas, frame, base)
+        if where is None or _taken_as_covered(where, areas, segmentation, base, covers):
             values["lv_mass_g"] = float(mass[frame])
         else:
             reasons["lv_mass_g"] = (

@@ -13,6 +13,24 @@ OPEN_SHARE = 1.0 / 3.0
 A half-ellipsoid of 85 mm that ends in a 10-mm slice of that area has lost less than 2 % of its volume.
 """
 
+USUAL_LENGTH_MM = 55.0
+"""A ventricle labelled over at least this length is taken to begin at the valve plane, where its stack begins.
+
+Stacks are planned from the valve plane, so that the first slice often lies inside the ventricle already (in two thirds
+of ACDC, whose volumes are nevertheless those of the whole ventricle). A shorter one is part of a ventricle: the left
+ventricles of ACDC are labelled over 50 to 110 mm, 95 % of them over 58 mm or more.
+"""
+
+
+def only_base_open(where: str, base: End | None) -> bool:
+    """Whether what `open_end` found is the base and nothing else."""
+    return base is not None and where == f"{base} slice (base)"
+
+
+def labelled_length_mm(areas: NDArray[np.float64], slice_distance_mm: float) -> float:
+    """Largest number of labelled slices of any frame times their distance; (T, Z) areas."""
+    return float((areas > 0).sum(axis=1).max() * slice_distance_mm)
+
 
 def open_end(areas: NDArray[np.float64], frame: int, base: End | None) -> str | None:
     """Say at which end of the stack a ventricle goes on beyond it.
