@@ -249,6 +249,29 @@ def test_a_bundle_can_be_trained_on(place, finished, tmp_path):
     assert max(close) < 1.0, "a few steps do not lead far from where training began"
 
 
+def test_the_decoder_of_a_bundle_can_be_trained_on_alone(place, finished, tmp_path):
+    from CardioDiTLib.bundles.bundle import load_bundle
+    from CardioDiTLib.training.export import export_bundle
+
+    first = export_bundle(finished.config, finished.folder, tmp_path / "tiny", storage="fp32")
+    folder, pack = place
+    run = TrainingRun(read_config(folder / "settings.yaml"), pack, tmp_path / "more", start_from=first)
+    assert run.train("decoder")
+    (tmp_path / "texts.json").write_text('{"version": "9.1.0"}')
+    second = export_bundle(
+        run.config, run.folder, tmp_path / "better", storage="fp32", describe=tmp_path / "texts.json", start_from=first
+    )
+    before, after = load_bundle(first), load_bundle(second)
+    old, new = before.vqgan.state_dict(), after.vqgan.state_dict()
+    changed = {name.split(".")[0] for name in old if not torch.equal(old[name], new[name])}
+    assert changed == {"decoder"}
+    assert all(torch.equal(value, after.dit.state_dict()[name]) for name, value in before.dit.state_dict().items())
+    assert torch.equal(before.latent_scale.std, after.latent_scale.std)
+    assert after.manifest.version == "9.1.0" and after.manifest.class_names == before.manifest.class_names
+    steps = run.config.decoder.loop.steps
+    assert after.manifest.provenance == {**before.manifest.provenance, "decoder_steps_more": steps}
+
+
 def test_a_bundle_of_other_settings_is_refused(place, finished, tmp_path):
     from CardioDiTLib.training.export import export_bundle
 

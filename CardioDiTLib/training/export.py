@@ -44,7 +44,8 @@ def export_bundle(
         card: Markdown of the model card; `{duration}` and the like are not filled in.
         storage: Weights at rest: fp32, fp16 or int8 (a scale for each output channel).
         overwrite: Replace a bundle that lies there.
-        start_from: The bundle that the run started from, if it did.
+        start_from: The bundle that the run started from, if it did. Where only its decoder went on, everything else
+            of it, what it is described by included, is taken over.
 
     Returns:
         The bundle's folder.
@@ -52,6 +53,8 @@ def export_bundle(
     folder = Path(folder)
     run = TrainingRun(config, folder / "none", folder, start_from)
     texts = _read_texts(describe)
+    if run.start is not None and finished_steps(folder / "decoder") and not finished_steps(folder / "dit"):
+        return _with_new_decoder(run.start, run, texts, card, Path(destination), storage, overwrite)
     latents = read_latents(folder / "latents")
     settings = config.dit.stage
     dit = DiT4D(**settings.model)
@@ -106,6 +109,36 @@ def export_bundle(
     text = Path(card).read_text(encoding="utf-8") if card else f"# {manifest.title}\n\n{manifest.description}\n"
     bundle: Bundle = write_bundle(
         destination, manifest, run.codec(), dit, scale, model_card=text, storage=storage, overwrite=overwrite
+    )
+    return bundle.folder
+
+
+def _with_new_decoder(
+    start: Bundle,
+    run: TrainingRun,
+    texts: dict[str, Any],
+    card: str | Path | None,
+    destination: Path,
+    storage: str,
+    overwrite: bool,
+) -> Path:
+    """The bundle that a run started from, with the decoder that the run trained on."""
+    about = start.manifest.to_dict()
+    steps = {"decoder_steps_more": finished_steps(run.folder / "decoder")}
+    about["provenance"] = {**about["provenance"], **steps, **texts.pop("provenance", {})}
+    for name in ("spacing_mm", "cycle_s"):
+        _agreed(texts, name, about["grid"][name])
+    about |= texts
+    text = Path(card).read_text(encoding="utf-8") if card else start.model_card
+    bundle = write_bundle(
+        destination,
+        BundleManifest.from_dict(about),
+        run.codec(),
+        start.dit,
+        start.latent_scale,
+        model_card=text,
+        storage=storage,
+        overwrite=overwrite,
     )
     return bundle.folder
 

@@ -56,7 +56,8 @@ class TrainingRun:
         data: The pack.
         folder: Where everything goes; an earlier piece is continued.
         start_from: Name or folder of a bundle to go on from: its codec is taken as it is (stage 1 is left out), its
-            transformer and latent scale are where stage 2 begins. For more hours of training, or for other data.
+            transformer and latent scale are where stage 2 begins. For more hours of training, or for other data. Its
+            decoder goes on only where stage `decoder` is asked for by name: no latent changes by it.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class TrainingRun:
         return model.eval()
 
     def _codec_weights(self) -> dict[str, torch.Tensor]:
-        if self.start is not None:
+        if self.start is not None and not finished_steps(self.folder / "decoder"):
             return self.start.vqgan.state_dict()
         return averaged_weights(self.codec_folder())
 
@@ -114,7 +115,8 @@ class TrainingRun:
                 )
 
     def is_done(self, stage: str) -> bool:
-        if stage in ("vqgan", "decoder") and self.start is not None:
+        untouched = ("vqgan",) if finished_steps(self.folder / "decoder") else ("vqgan", "decoder")
+        if self.start is not None and stage in untouched:
             return True
         if stage == "latents":
             return latents_are_whole(self.folder / "latents")
