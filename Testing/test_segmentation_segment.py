@@ -114,10 +114,10 @@ def test_batches_bound_the_memory_and_do_not_change_the_labels(small):
     model = tiny_model()
     largest = []
     hook = model.network.unet.register_forward_pre_hook(lambda _, given: largest.append(len(given[0])))
-    one = segment(small.cine, weights=model, batch=1)
+    one = segment(small.cine, weights=model, batch=1, posed=False, mirrored=False)
     assert max(largest) == 1 and len(largest) == 6 * 4
     largest.clear()
-    three = segment(small.cine, weights=model, batch=3)
+    three = segment(small.cine, weights=model, batch=3, posed=False, mirrored=False)
     assert max(largest) == 3
     hook.remove()
     assert (one.array != three.array).mean() < 1e-3
@@ -188,7 +188,7 @@ def test_the_whole_picture_is_searched_where_the_window_holds_no_cavity():
 
     model.network.unet = Never(1, 1)
     cine = phantom(frames=2, slices=1, height=120, width=120, spacing_mm=(3.0, 3.0, 12.0)).cine
-    assert not segment(cine, weights=model).array.any()
+    assert not segment(cine, weights=model, mirrored=False).array.any()
     assert sizes == [(76, 76)] * 2 + [(120, 120)] * 2
 
 

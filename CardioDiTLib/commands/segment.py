@@ -21,7 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", type=Path, metavar="FOLDER", help="model's folder in place of the embedded one")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 or mps")
-    parser.add_argument("--mirrored", action="store_true", help="mean over four mirror images: slower, steadier")
+    parser.add_argument(
+        "--mirrored",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="mean over mirror images (twice the work)",
+    )
     parser.add_argument("--raw", action="store_true", help="the network's own labels, nothing made plausible")
     parser.add_argument("--square-axes", action="store_true", help="take the nearest right-angled axes")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")

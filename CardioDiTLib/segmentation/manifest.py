@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from CardioDiTLib.bundles.manifest_parts import FileRecord, Licence, TrainingData, check_file_name, is_number, plain
+from CardioDiTLib.bundles.model_folder import ModelFolder
 from CardioDiTLib.cine import LABEL_NAMES
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.segmentation.network import NetworkConfig
 
 MANIFEST_NAME = "segmentation.json"
 WEIGHTS_NAME = "network.safetensors"
+KIND = ModelFolder("segmentation", MANIFEST_NAME, "segmentation model", "segmentation network")
 SCHEMA_VERSION = 1
 _HINT = "Get the model's folder again."
 
@@ -133,12 +135,4 @@ def read_manifest(folder: Path) -> SegmentationManifest:
     Raises:
         CardioDiTError: There is none, or it is damaged.
     """
-    try:
-        values = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CardioDiTError(
-            f"'{folder}' holds no {MANIFEST_NAME}.", "Give the folder of a segmentation model."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CardioDiTError(f"'{MANIFEST_NAME}' in '{folder}' cannot be read.", _HINT) from error
-    return SegmentationManifest.from_dict(values)
+    return SegmentationManifest.from_dict(KIND.read_json(folder))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,7 @@ _HINT = "Correct the settings, or get the model's folder again."
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Settings of a `SegmentationNetwork`.
+    """Settings of a `SliceNetwork`.
 
     Args:
         channels: Feature channels, level by level; each level has half the resolution of the one above.
@@ -48,17 +48,20 @@ class NetworkConfig:
     neighbour_mm: float = 10.0
     spacing_mm: float = 1.5
 
+    noun: ClassVar[str] = "segmentation network"
+    """What errors call it."""
+
     def __post_init__(self) -> None:
         channels = tuple(self.channels) if isinstance(self.channels, list | tuple) else ()
         whole = [*channels, self.res_units, self.neighbours]
         if len(channels) < 2 or any(isinstance(v, bool) or not isinstance(v, int) for v in whole):
-            raise CardioDiTError(f"A segmentation network cannot have the channels {self.channels!r}.", _HINT)
+            raise CardioDiTError(f"A {self.noun} cannot have the channels {self.channels!r}.", _HINT)
         if min(channels) < 1 or self.res_units < 0 or self.neighbours < 0:
-            raise CardioDiTError("A segmentation network needs positive numbers of channels and units.", _HINT)
+            raise CardioDiTError(f"A {self.noun} needs positive numbers of channels and units.", _HINT)
         for name in ("neighbour_mm", "spacing_mm"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0.1 <= value <= 100:
-                raise CardioDiTError(f"'{name}' of a segmentation network is {value!r}, not 0.1 to 100 mm.", _HINT)
+                raise CardioDiTError(f"'{name}' of a {self.noun} is {value!r}, not 0.1 to 100 mm.", _HINT)
         object.__setattr__(self, "channels", channels)
 
     @property
@@ -88,27 +91,28 @@ class NetworkConfig:
         """
         names = {item.name for item in fields(cls)}
         if not isinstance(values, Mapping) or set(values) != names:
-            raise CardioDiTError("The settings of the segmentation network have missing or unknown entries.", _HINT)
+            raise CardioDiTError(f"The settings of the {cls.noun} have missing or unknown entries.", _HINT)
         return cls(**values)
 
 
-class SegmentationNetwork(nn.Module):
-    """Logits of the four labels for one slice.
+class SliceNetwork(nn.Module):
+    """A residual U-Net that takes a slice of any size.
 
     Args:
         config: What it is like.
+        out_channels: Numbers for each pixel.
     """
 
-    def __init__(self, config: NetworkConfig | None = None) -> None:
+    def __init__(self, config: NetworkConfig, out_channels: int) -> None:
         super().__init__()
-        self.config = config or NetworkConfig()
+        self.config = config
         self.unet = UNet(
             spatial_dims=2,
-            in_channels=self.config.in_channels,
-            out_channels=len(LABEL_NAMES),
-            channels=self.config.channels,
-            strides=(2,) * (len(self.config.channels) - 1),
-            num_res_units=self.config.res_units,
+            in_channels=config.in_channels,
+            out_channels=out_channels,
+            channels=config.channels,
+            strides=(2,) * (len(config.channels) - 1),
+            num_res_units=config.res_units,
         )
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
@@ -118,7 +122,7 @@ class SegmentationNetwork(nn.Module):
             pictures: (N, 2 * neighbours + 1, H, W) within [-1, 1]; the slice itself is the channel in the middle.
 
         Returns:
-            (N, 4, H, W) logits.
+            (N, out_channels, H, W), as the last convolution gives them.
         """
         height, width = pictures.shape[-2:]
         # Twice the multiple at least: a single pixel at the lowest level has no spread to normalise with.
@@ -126,5 +130,16 @@ class SegmentationNetwork(nn.Module):
         for size in (width, height):
             missing = max(2 * self.config.multiple, -(-size // self.config.multiple) * self.config.multiple) - size
             padding += [missing // 2, missing - missing // 2]
-        logits: torch.Tensor = self.unet(F.pad(pictures, padding, mode="replicate"))
-        return logits[..., padding[2] : padding[2] + height, padding[0] : padding[0] + width]
+        numbers: torch.Tensor = self.unet(F.pad(pictures, padding, mode="replicate"))
+        return numbers[..., padding[2] : padding[2] + height, padding[0] : padding[0] + width]
+
+
+class SegmentationNetwork(SliceNetwork):
+    """Logits (N, 4, H, W) of the four labels for one slice.
+
+    Args:
+        config: What it is like.
+    """
+
+    def __init__(self, config: NetworkConfig | None = None) -> None:
+        super().__init__(config or NetworkConfig(), len(LABEL_NAMES))

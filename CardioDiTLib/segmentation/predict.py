@@ -38,6 +38,7 @@ def slice_probabilities(
     device: torch.device | None = None,
     batch: int = 8,
     mirrored: bool = False,
+    posed: bool = False,
     stop: Stop | None = None,
 ) -> NDArray[np.float32]:
     """Labels one frame, some slices at a time.
@@ -49,6 +50,7 @@ def slice_probabilities(
         device: Where the network is; None is the CPU.
         batch: Slices at once.
         mirrored: Take the mean over the picture and its three mirror images.
+        posed: The right ventricle lies on the left; only the mirror image that leaves it there is taken.
         stop: Asked before every batch.
 
     Returns:
@@ -68,7 +70,7 @@ def slice_probabilities(
         ]
         pictures = torch.from_numpy(stack[np.asarray(seen)]).to(where)
         total = torch.zeros(())
-        views = _MIRRORS if mirrored else _MIRRORS[:1]
+        views = ((), (-2,)) if mirrored and posed else _MIRRORS if mirrored else _MIRRORS[:1]
         for axes in views:
             share = network(pictures.flip(axes) if axes else pictures).float().softmax(1)
             share = share.flip(axes) if axes else share

@@ -22,6 +22,9 @@ class SegmentationAugmentation:
     Args:
         turn_deg: Largest turn, either way.
         mirror: Share of mirrored pictures.
+        posed_share: Share of pictures that are turned by `posed_turn_deg` at most, and mirrored top to bottom only: a
+            right ventricle that lies on the left stays there.
+        posed_turn_deg: Largest turn of those, either way.
         scale: Standard deviation of the logarithm of the magnification.
         stretch: The same for one axis against the other.
         shift_mm: Largest shift each way.
@@ -45,6 +48,8 @@ class SegmentationAugmentation:
 
     turn_deg: float = 180.0
     mirror: float = 0.5
+    posed_share: float = 0.0
+    posed_turn_deg: float = 25.0
     scale: float = 0.15
     stretch: float = 0.05
     shift_mm: float = 25.0
@@ -97,6 +102,17 @@ class PictureAugmenter:
         Returns:
             (N, C, size, size) within [-1, 1] and (N, size, size) int64.
         """
+        return self.with_places(pictures, labels, generator)[:2]
+
+    def with_places(
+        self, pictures: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The same, and where each pixel was taken from.
+
+        Returns:
+            Pictures, labels, and (N, 2, size, size): the place (x, y) of every pixel in the picture that went in, in mm
+            from its middle.
+        """
         draw = _Draw(generator, len(pictures))
         place = self._places(draw)
         # Black is 0 from here on, which is also what comes in from beyond the rim.
@@ -107,7 +123,7 @@ class PictureAugmenter:
             own = place if channel == unit.shape[1] // 2 else place + shift
             channels.append(F.grid_sample(picture, self._grid(own, unit), "bilinear", "zeros", align_corners=False))
         truth = F.grid_sample(labels[:, None].float(), self._grid(place, unit), "nearest", "zeros", align_corners=False)
-        return self._brightness(torch.cat(channels, 1), draw), truth[:, 0].round().long()
+        return self._brightness(torch.cat(channels, 1), draw), truth[:, 0].round().long(), place
 
     def _places(self, draw: _Draw) -> torch.Tensor:
         """(N, 2, size, size): the place (x, y) in mm from the middle that each pixel is taken from."""
@@ -116,6 +132,10 @@ class PictureAugmenter:
         scale = torch.exp(draw.normal(ranges.scale))
         stretch = torch.exp(draw.normal(ranges.stretch))
         mirror = torch.where(draw.share() < ranges.mirror, -1.0, 1.0)
+        if ranges.posed_share > 0:
+            # Mirrored left to right and then turned by half a turn is mirrored top to bottom.
+            little = draw.uniform(ranges.posed_turn_deg) * (math.pi / 180) + math.pi * (mirror < 0)
+            turn = torch.where(draw.share() < ranges.posed_share, little, turn)
         axis = (torch.arange(self.size) - (self.size - 1) / 2) * self.spacing_mm
         y, x = torch.meshgrid(axis, axis, indexing="ij")
         x, y = x[None] * (mirror * scale * stretch)[:, :, None], y[None] * (scale / stretch)[:, :, None]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
@@ -21,6 +19,7 @@ from ..segmentation.network import SegmentationNetwork
 from . import distributed
 from .config import StageSettings, build_settings, check_keys, stage_settings
 from .loop import Trainer
+from .model_texts import last_validation, read_texts
 from .run import averaged_weights, finished_steps
 from .segmentation_stage import SegmentationStage, SegmentationStageConfig
 
@@ -134,7 +133,7 @@ def export_segmentation(
             f"The weights in '{place.name}' were trained with another network than '{config.name}' describes.",
             "Use the settings of the run.",
         ) from error
-    texts = _texts(describe)
+    texts = read_texts(describe)
     step = finished_steps(place)
     manifest = SegmentationManifest(
         name=config.name,
@@ -144,43 +143,7 @@ def export_segmentation(
         training_data=TrainingData.from_dict(texts.get("training_data", {"data_source": "unknown"})),
         intensity=config.intensity,
         field_mm=config.field_mm,
-        quality={**_measured(place, step), **texts.get("quality", {})},
+        quality={**last_validation(place, step), **texts.get("quality", {})},
         provenance={"steps": step, **texts.get("provenance", {})},
     )
     return write_model(destination, manifest, network, storage=storage, overwrite=overwrite)
-
-
-def _measured(place: Path, step: int) -> dict[str, Any]:
-    """The last validation up to a step, of full-precision weights and without anything made plausible."""
-    found: dict[str, Any] = {}
-    try:
-        lines = (place / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return found
-    for line in lines:
-        try:
-            entry = json.loads(line)
-        except ValueError:  # a line that a kill cut short
-            continue
-        scores = {key.removeprefix("val_"): value for key, value in entry.items() if key.startswith("val_")}
-        if scores and entry["step"] <= step:
-            found = {"validation": scores, "validation_step": entry["step"]}
-    return found
-
-
-def _texts(path: str | Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    known = ("version", "licence", "training_data", "quality", "provenance")
-    hint = f"Give a JSON object with any of {', '.join(known)}."
-    try:
-        texts = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CardioDiTError(f"'{path}' cannot be read as JSON.", hint) from error
-    if not isinstance(texts, dict):
-        raise CardioDiTError(f"'{path}' is no JSON object.", hint)
-    wrong = sorted(set(texts) - set(known))
-    wrong += [name for name in ("quality", "provenance") if not isinstance(texts.get(name, {}), dict)]
-    if wrong:
-        raise CardioDiTError(f"'{path}' has an entry '{wrong[0]}' that cannot be used.", hint)
-    return texts

@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=16, help="frames a cycle that the pack was opened with")
     parser.add_argument("--folder", type=Path, action="append", default=[], help="folder with labels; may be repeated")
     parser.add_argument("--everyone", action="store_true", help="patients too that training may have seen")
-    parser.add_argument("--mirrored", action="store_true")
+    parser.add_argument("--mirrored", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--raw", action="store_true", help="nothing made plausible")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=0)
