@@ -28,11 +28,12 @@ class CardioDiT(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("CardioDiT")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Cardiac")]
-        self.parent.dependencies = ["Sequences"]
+        self.parent.dependencies = ["Sequences", "Markups", "Segmentations", "Tables", "Plots"]
         self.parent.contributors = ["CardioDiT contributors"]
         self.parent.helpText = _(
             "Makes synthetic beating short-axis heart MRI (3D+t cine) on this computer. Choose a pathology and a seed, "
-            "click Generate, and watch the heart beat. Synthetic images are for research only, not for diagnosis. "
+            "click Generate, and watch the heart beat; find landmarks and measure its function. Synthetic images are "
+            "for research only, not for diagnosis. "
             'See the <a href="https://github.com/Cardio-AI/SlicerCardioDiT">documentation</a>.'
         )
         self.parent.acknowledgementText = _(
@@ -108,7 +109,7 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent=None):
         # first, because without a parent the base class calls `setup` itself
         self.logic = None
-        self.generate = self.play = self.export = self.models = None
+        self.generate = self.play = self.landmarks = self.function = self.privacy = self.export = self.models = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
         self._probed = False
@@ -118,10 +119,13 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
         from CardioDiTModule.ExportSection import ExportSection
+        from CardioDiTModule.FunctionSection import FunctionSection
         from CardioDiTModule.GenerateSection import GenerateSection
         from CardioDiTModule.InstallLogic import InstallLogic
+        from CardioDiTModule.LandmarksSection import LandmarksSection
         from CardioDiTModule.ModelsSection import ModelsSection
         from CardioDiTModule.PlaySection import PlaySection
+        from CardioDiTModule.PrivacySection import PrivacySection
         from CardioDiTModule.SharedWorker import later
 
         self.logic = CardioDiTLogic()
@@ -129,31 +133,42 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         top = slicer.util.loadUI(self.resourcePath("UI/CardioDiT.ui"))
         self.layout.addWidget(top)
         self.ui = slicer.util.childWidgetVariables(top)
-        for section in ("Generate", "Play", "Export", "Models"):
+        for section in ("Generate", "Play", "Landmarks", "Function", "Privacy", "Export", "Models"):
             part = slicer.util.loadUI(self.resourcePath(f"UI/{section}Section.ui"))
             getattr(self.ui, f"{section.lower()}Collapsible").layout().addWidget(part)
         # once more: now with the widgets of the sections
         self.ui = slicer.util.childWidgetVariables(top)
         top.setMRMLScene(slicer.mrmlScene)
         self.ui.PlaySection.setMRMLScene(slicer.mrmlScene)
+        self.ui.FunctionSection.setMRMLScene(slicer.mrmlScene)
+        self.ui.PrivacySection.setMRMLScene(slicer.mrmlScene)
 
         worker, manager = self.logic.worker, self.logic.modelManager
-        self.generate = GenerateSection(self.ui, worker, manager, self.parameterNode, later)
+        self.privacy = PrivacySection(self.ui, worker, manager.hasPrivacy, later)
+        self.generate = GenerateSection(
+            self.ui, worker, manager, self.parameterNode, later, lambda: self.privacy.falseAlarm
+        )
         self.play = PlaySection(self.ui, self.parameterNode)
+        self.landmarks = LandmarksSection(self.ui, worker, self.parameterNode, later)
+        self.function = FunctionSection(self.ui, worker, self.parameterNode, later)
         self.export = ExportSection(self.ui, worker, self.play.browser)
         self.models = ModelsSection(self.ui, manager, worker, self.resourcePath("UI/PublishedImportDialog.ui"))
         self.generate.generated.connect(self.onGenerated)
-        for section in (self.generate, self.export, self.models):
+        self.privacy.audited.connect(self.export.updateButtons)
+        manager.modelsChanged.connect(self.privacy.update)
+        for section in (self.generate, self.landmarks, self.function, self.privacy, self.export, self.models):
             section.problemOccurred.connect(self.showProblem)
         worker.logged.connect(self.onLogged)
         worker.ended.connect(self.onWorkerEnded)
         self.ui.browserSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onBrowserChosen)
         self.ui.installButton.connect("clicked(bool)", self.onInstall)
+        self.ui.picturesButton.connect("clicked(bool)", self.onInstallForPictures)
         self.ui.copyLogButton.connect("clicked(bool)", self.onCopyLog)
         self.ui.dismissButton.connect("clicked(bool)", self.onDismiss)
         self.ui.problemFrame.setVisible(False)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         self.initializeParameterNode()
 
@@ -166,6 +181,9 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.modelManager.disconnectAll()
         if self.play is not None:
             self.play.cleanup()
+        if self.function is not None:
+            with suppress(ValueError, RuntimeError):
+                self.function.cleanup()
         # when the application ends, the panel's widgets may be gone before this is called
         with suppress(ValueError, RuntimeError):
             self._giveUpRun()
@@ -175,6 +193,7 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The user opens the module: see what is installed, and let the worker get warm."""
         self.initializeParameterNode()
         self.updateSetup()
+        self.onBrowserChosen(None)
 
     def onReload(self):
         """Developers: load the module and its parts anew; the worker ends first."""
@@ -219,21 +238,26 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.setupLabel.text = state.text()
         reason = "" if state.isComplete else _("Python packages are missing: see the top of this panel")
         self.models.setNotReady(reason)
+        self.ui.picturesButton.setVisible(state.isComplete and bool(self.installLogic.missingForPictures()))
         if not state.isComplete:
-            self.generate.setNotReady(reason)
+            self._setNotReady(reason)
         elif not self._probed:
             self._probed = True
-            self.generate.setNotReady(_("The worker is starting"))
+            self._setNotReady(_("The worker is starting"))
             self.logic.modelManager.refresh()
             self.logic.worker.request("probe", onResult=self.onProbed, onProblem=self.onProbeFailed)
 
+    def _setNotReady(self, reason):
+        for section in (self.generate, self.landmarks, self.function, self.privacy):
+            section.setNotReady(reason)
+
     def onProbed(self, values):
-        self.generate.setNotReady("")
+        self._setNotReady("")
         self.generate.setProbe(values)
 
     def onProbeFailed(self, problem):
         self._probed = False
-        self.generate.setNotReady(problem.text())
+        self._setNotReady(problem.text())
         self.showProblem(problem)
 
     def onInstall(self, _checked=False):
@@ -253,11 +277,33 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._probed = False
         self.updateSetup()
 
+    def onInstallForPictures(self, _checked=False):
+        """Ask, then install what the bullseye and the pages with pictures need."""
+        from CardioDiTModule.InstallLogic import PICTURES_SIZE_TEXT
+        from CardioDiTModule.Problem import CardioDiTProblem
+
+        question = _(
+            "To be installed into Slicer's Python: {packages} (about {size}).\n\n"
+            "This changes Slicer's Python for all modules. Go on?"
+        ).format(packages=", ".join(self.installLogic.missingForPictures()), size=PICTURES_SIZE_TEXT)
+        if not slicer.util.confirmOkCancelDisplay(question, _("Install Python packages")):
+            return
+        self.logic.worker.stop(wait=True)
+        try:
+            self.installLogic.installForPictures()
+        except CardioDiTProblem as error:
+            self.showProblem(error.problem)
+        self.updateSetup()
+
     def onGenerated(self, browsers):
         self.play.show(browsers[0])
-        self.export.updateButtons()
+        self.onBrowserChosen(None)
 
     def onBrowserChosen(self, _node):
+        """The sections show what belongs to the cine that is chosen."""
+        self.landmarks.setBrowser(self.play.browser())
+        self.function.setBrowser(self.play.browser())
+        self.privacy.setBrowser(self.play.browser())
         self.export.updateButtons()
 
     def onWorkerEnded(self, problem):
@@ -285,18 +331,27 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneStartClose(self, _caller, _event):
         self._giveUpRun()
         self.play.setBrowser(None)
+        self.landmarks.setBrowser(None)
+        self.function.forgetScene()
+        self.privacy.forgetScene()
         self.setParameterNode(None)
 
     def onSceneEndClose(self, _caller, _event):
         self.initializeParameterNode()
 
+    def onSceneStartImport(self, _caller, _event):
+        """Widgets that do not know the new nodes yet must not write into the settings that are being read."""
+        self.setParameterNode(None)
+
     def onSceneEndImport(self, _caller, _event):
         """A scene was loaded: its settings are shown, also where widgets are not bound by themselves."""
         self.initializeParameterNode()
+        self.onBrowserChosen(None)
 
     def _giveUpRun(self):
-        if self.generate is not None:
-            self.generate.cancel()
+        for section in (self.generate, self.landmarks, self.function, self.privacy):
+            if section is not None:
+                section.cancel()
 
 
 class CardioDiTLogic(ScriptedLoadableModuleLogic):
@@ -306,6 +361,10 @@ class CardioDiTLogic(ScriptedLoadableModuleLogic):
         >>> logic = CardioDiTLogic()  # doctest: +SKIP
         >>> browser = logic.generate(seed=7, pathology="DCM")  # doctest: +SKIP
         >>> logic.export(browser, "heart.nii.gz")  # doctest: +SKIP
+        >>> landmarks = logic.detectLandmarks(browser)  # doctest: +SKIP
+        >>> logic.measureFunction(browser)["ef_percent"]  # doctest: +SKIP
+        >>> logic.functionReport(browser, "heart.html")  # doctest: +SKIP
+        >>> logic.audit([browser])[0]["verdict"]  # doctest: +SKIP
     """
 
     def __init__(self, worker=None):
@@ -319,11 +378,13 @@ class CardioDiTLogic(ScriptedLoadableModuleLogic):
     def getParameterNode(self):
         return CardioDiTParameterNode(super().getParameterNode())
 
-    def generate(self, show: bool = True, **request: Any):
+    def generate(self, show: bool = True, gate: bool = False, falseAlarm: float = 0.05, **request: Any):
         """Make hearts and wait for them; the application stays alive meanwhile.
 
         Args:
             show: Put the first into the slice views.
+            gate: Draw again what lies too near to a training patient; the model has to carry training embeddings.
+            falseAlarm: Of the gate: share of novel patients who are refused.
             **request: Entries of `CardioDiTLib.GenerationRequest`: seed, count, pathology, guidance, preset, steps,
                 sampler, bundle, device.
 
@@ -342,6 +403,8 @@ class CardioDiTLogic(ScriptedLoadableModuleLogic):
             onDone=lambda browsers: ends.append(browsers),
             onProblem=lambda problem: ends.append(CardioDiTProblem(problem)),
             onCancelled=lambda: ends.append(GenerationCancelled()),
+            gate=gate,
+            falseAlarm=falseAlarm,
             **request,
         )
         self._waitFor(ends, run.cancel)
@@ -352,7 +415,16 @@ class CardioDiTLogic(ScriptedLoadableModuleLogic):
             showCine(browsers[0])
         return browsers[0] if len(browsers) == 1 else browsers
 
-    def generateAsync(self, onProgress=None, onDone=None, onProblem=None, onCancelled=None, **request: Any):
+    def generateAsync(
+        self,
+        onProgress=None,
+        onDone=None,
+        onProblem=None,
+        onCancelled=None,
+        gate: bool = False,
+        falseAlarm: float = 0.05,
+        **request: Any,
+    ):
         """Make hearts in the background.
 
         Args:
@@ -360,7 +432,7 @@ class CardioDiTLogic(ScriptedLoadableModuleLogic):
             onDone: (browser nodes).
             onProblem: (problem with message and hint).
             onCancelled: ().
-            **request: As for `generate`.
+            gate, falseAlarm, **request: As for `generate`.
 
         Returns:
             The run; `run.cancel()` gives it up.
@@ -377,6 +449,8 @@ class CardioDiTLogic(ScriptedLoadableModuleLogic):
             onDone=onDone,
             onProblem=onProblem,
             onCancelled=onCancelled,
+            gate=gate,
+            falseAlarm=falseAlarm,
         )
         return run.start()
 
@@ -418,6 +492,122 @@ class CardioDiTLogic(ScriptedLoadableModuleLogic):
             self.worker, browser, str(path), ends.append, lambda problem: ends.append(CardioDiTProblem(problem))
         )
         self._waitFor(ends, lambda: self.worker.cancel(order))
+        if isinstance(ends[0], Exception):
+            raise ends[0]
+        return ends[0]
+
+    def segment(self, browser, device: str = "auto"):
+        """Label both ventricles and the myocardium of a cine and wait for it; what was there is replaced.
+
+        Args:
+            browser: The sequence browser node of the cine.
+            device: Where to compute.
+
+        Returns:
+            The segmentation sequence node; `browser.GetProxyNode` of it is the segmentation that is shown.
+
+        Raises:
+            CardioDiTProblem: It did not work; the text says why and what to do.
+            GenerationCancelled: Somebody cancelled.
+        """
+        from CardioDiTModule.MeasurementRuns import segmentationRun
+
+        return self._runAndWait(segmentationRun, browser, device=device)
+
+    def detectLandmarks(self, browser, device: str = "auto", swap: bool = False):
+        """Find the right-ventricular insertion points of a cine and wait for it; what was there is replaced. A
+        segmentation that is there is taken into account. Errors as for `segment`.
+
+        Args:
+            browser: The sequence browser node of the cine.
+            device: Where to compute.
+            swap: Exchange anterior and inferior, for pictures that were mirrored and do not say so.
+
+        Returns:
+            The sequence node of point lists; `browser.GetProxyNode` of it is the list that is shown.
+        """
+        from CardioDiTModule.MeasurementRuns import landmarkRun
+
+        return self._runAndWait(landmarkRun, browser, device=device, swap=swap)
+
+    def measureFunction(self, browser, heartRateBpm: float | None = None) -> dict:
+        """Measure the function of a cine and wait for it: from its segmentation and landmarks as they are now. Where
+        there is no segmentation, one is made. Errors as for `segment`.
+
+        Args:
+            browser: The sequence browser node of the cine.
+            heartRateBpm: Beats a minute, where known.
+
+        Returns:
+            As `CardioDiTLib.FunctionReport.to_dict`: edv_ml, ef_percent, lv_volume_ml and more, None where a number
+            could not be had (`reasons` says why). `functionTable` is the same as a node.
+        """
+        return self._measure(browser, heartRateBpm=heartRateBpm)["report"]
+
+    def functionReport(self, browser, path: str, heartRateBpm: float | None = None) -> list:
+        """Measure as `measureFunction` does, and write a report: .html (a page with pictures), .csv or .json.
+
+        Returns:
+            Paths of the files.
+        """
+        return self._measure(browser, heartRateBpm=heartRateBpm, path=str(path))["files"]
+
+    def audit(self, browsers=None, falseAlarm: float = 0.05, folder: str = "", validation: str = "") -> list:
+        """See whether cines are nearer to training patients than novel patients would be, and wait for it. The nodes of
+        the cines are marked (attributes ``CardioDiT.audit.*``), and a table of the last audit is filled. Errors as for
+        `segment`.
+
+        Args:
+            browsers: Sequence browser nodes of cines, or one; all synthetic cines in the scene without it.
+            falseAlarm: Share of novel patients who may be called copies.
+            folder: A folder of training cines; without it each cine is held against the training set of its model.
+            validation: Beside `folder`: a folder of other real patients' cines.
+
+        Returns:
+            A dictionary for each cine: verdict ("passed", "failed" or "undecided"), score, threshold (None where there
+            were too few real patients), p_value, nearest_hash, browser, name and more.
+        """
+        from CardioDiTModule.AuditMarks import syntheticBrowsers
+        from CardioDiTModule.PrivacyRuns import auditRun
+
+        if browsers is None:
+            browsers = syntheticBrowsers()
+        elif not isinstance(browsers, list | tuple):
+            browsers = [browsers]
+        return self._runAndWait(
+            auditRun, browsers, falseAlarm=falseAlarm, folder=str(folder), validation=str(validation)
+        )
+
+    def functionTable(self, browser):
+        """The table node of what was measured on a cine; None where nothing was."""
+        from CardioDiTModule.FunctionNodes import FunctionNodes
+
+        return FunctionNodes(browser).table
+
+    def _measure(self, browser, **arguments: Any) -> dict:
+        from CardioDiTModule.MeasurementRuns import functionRun
+        from CardioDiTModule.SegmentationSequence import SegmentationSequence
+
+        if SegmentationSequence(browser).sequence is None:
+            self.segment(browser)
+        return self._runAndWait(functionRun, browser, **arguments)
+
+    def _runAndWait(self, makeRun, subject, **arguments: Any) -> Any:
+        """Start a run on a cine, or on several, and wait; its result."""
+        from CardioDiTModule.Problem import CardioDiTProblem, GenerationCancelled
+        from CardioDiTModule.SharedWorker import later
+
+        ends = []
+        run = makeRun(
+            self.worker,
+            later,
+            subject,
+            onDone=ends.append,
+            onProblem=lambda problem: ends.append(CardioDiTProblem(problem)),
+            onCancelled=lambda: ends.append(GenerationCancelled()),
+            **arguments,
+        ).start()
+        self._waitFor(ends, run.cancel)
         if isinstance(ends[0], Exception):
             raise ends[0]
         return ends[0]

@@ -12,8 +12,14 @@ command            arguments                                                    
 =================  ===================================================================  ==========
 probe              none                                                                 compute
 estimate           bundle, device, precision                                            compute
-generate           request, folder                                                      compute
+generate           request, folder, gate, false_alarm                                   compute
 save_cine          cine, path                                                           transfer
+segment            cine, folder, weights, device                                        compute
+landmarks          cine, folder, segmentation, method, weights, device, and more        compute
+function           segmentation, landmarks, heart_rate_bpm, folder, path, and more      compute
+save_landmarks     landmarks, path                                                      transfer
+audit_cines        cines, bundles or train, validation, encoder, false_alarm            compute
+load_cine          path, folder                                                         transfer
 models             none                                                                 transfer
 model_card         name                                                                 transfer
 verify             name                                                                 transfer
@@ -44,8 +50,10 @@ from CardioDiTLib.service.event_writer import EventWriter, claim_stdout
 from CardioDiTLib.service.generation_jobs import GenerationJobs
 from CardioDiTLib.service.job import Handler, Job, run_job
 from CardioDiTLib.service.lane import Lane
+from CardioDiTLib.service.measurement_jobs import MeasurementJobs
 from CardioDiTLib.service.model_jobs import ModelJobs
 from CardioDiTLib.service.parent_watch import watch_parent
+from CardioDiTLib.service.privacy_jobs import PrivacyJobs
 from CardioDiTLib.service.probe import probe
 from CardioDiTLib.service.protocol import PROTOCOL_VERSION, ServiceRequest, parse_request
 from CardioDiTLib.version import __version__
@@ -66,12 +74,20 @@ class Worker:
         self._writer = writer
         generation = GenerationJobs()
         models = ModelJobs(generation)
+        measurement = MeasurementJobs()
+        privacy = PrivacyJobs()
         self._lanes = {"compute": Lane("compute"), "transfer": Lane("transfer")}
         self._handlers: dict[str, tuple[str, Handler]] = {
             "probe": ("compute", probe),
             "estimate": ("compute", generation.estimate),
             "generate": ("compute", generation.generate),
             "save_cine": ("transfer", generation.save_cine),
+            "segment": ("compute", measurement.segment),
+            "landmarks": ("compute", measurement.landmarks),
+            "function": ("compute", measurement.function),
+            "save_landmarks": ("transfer", measurement.save_landmarks),
+            "audit_cines": ("compute", privacy.audit_cines),
+            "load_cine": ("transfer", privacy.load_cine),
             "models": ("transfer", models.models),
             "model_card": ("transfer", models.model_card),
             "verify": ("transfer", models.verify),

@@ -7,12 +7,14 @@ import json
 import numpy as np
 import pytest
 from landmark_hearts import changed, heart, moving_track
+from tiny_landmarks import tiny_model_folder
 
 from CardioDiTLib import cli
-from CardioDiTLib.cine import Segmentation
-from CardioDiTLib.io import save_segmentation
+from CardioDiTLib.cine import Cine, Segmentation
+from CardioDiTLib.io import save_cine, save_segmentation
 from CardioDiTLib.landmarks.files import load_landmarks, save_landmarks
 from CardioDiTLib.landmarks.from_segmentation import landmarks_from_segmentation
+from CardioDiTLib.landmarks.point_rule import PointRule
 from CardioDiTLib.landmarks.scores import LandmarkScores
 
 
@@ -44,6 +46,45 @@ def test_points_of_a_file(labels, tmp_path, capsys, suffix):
     tracked = load_landmarks(tmp_path / "tracked.csv")
     assert np.nanmax(np.abs(tracked.points[:, :, ::-1] - track.points)) <= 1.5
     assert tracked.meta["tracking"]["kept"] == 64
+
+
+@pytest.fixture()
+def cine(tmp_path):
+    made = heart(shape=(3, 3, 72, 64))
+    shades = np.array([0, 180, 90, 255], np.int16)
+    return save_cine(Cine(shades[made.array], made.affine, made.frame_times), tmp_path / "cine.nii.gz")
+
+
+def test_points_of_a_cine(cine, tmp_path, capsys):
+    model = tiny_model_folder(tmp_path / "model")
+    assert run("landmarks", cine, tmp_path / "a.csv", "--weights", model, "--method", "network") == 0
+    assert "both points in 9 of 3 x 3 slices" in capsys.readouterr().out
+    assert load_landmarks(tmp_path / "a.csv").meta["landmarks"]["source"] == "network"
+    save_segmentation(heart(shape=(3, 3, 72, 64)), tmp_path / "labels.nii.gz")
+    words = ("--segmentation", tmp_path / "labels.nii.gz")
+    assert run("landmarks", cine, tmp_path / "b.csv", *words, "--method", "segmentation", "--from", "cine") == 0
+    expected = landmarks_from_segmentation(heart(shape=(3, 3, 72, 64)))
+    np.testing.assert_allclose(load_landmarks(tmp_path / "b.csv").points, expected.points, atol=1e-3)
+    assert run("landmarks", cine, tmp_path / "c.json", *words, "--weights", model, "--track") == 0
+    fused = load_landmarks(tmp_path / "c.json").meta
+    assert fused["landmarks"]["source"] == "network and segmentation" and "tracking" in fused
+
+
+def test_what_the_input_is_can_be_said_or_seen(cine, tmp_path, capsys):
+    save_segmentation(heart(shape=(1, 3, 72, 64)), tmp_path / "single.nii.gz")
+    assert run("landmarks", tmp_path / "single.nii.gz", tmp_path / "a.csv") == 0
+    assert "both points in 2 of 1 x 3 slices" in capsys.readouterr().out
+    assert run("landmarks", cine, tmp_path / "b.csv", "--from", "segmentation") == 1
+    assert "labels" in problem(capsys)
+    made = heart(shape=(2, 3, 72, 64))
+    save_segmentation(made, tmp_path / "labels.nii.gz")
+    model = tiny_model_folder(tmp_path / "model", rule=PointRule(presence=1.0))
+    words = ("--from", "cine", "--weights", model, "--method", "network")
+    assert run("landmarks", tmp_path / "labels.nii.gz", tmp_path / "b.csv", *words) == 1
+    assert "No insertion point was found" in problem(capsys)
+    (tmp_path / "model" / "landmarks.json").unlink()
+    assert run("landmarks", cine, tmp_path / "b.csv", "--weights", model, "--method", "network") == 1
+    assert "landmarks.json" in problem(capsys)
 
 
 def test_a_file_without_orientation_is_pointed_out(tmp_path, capsys):

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import slicer
 import vtk
 from slicer.i18n import tr as _
 
+from .ArrayFile import arrayFileSteps
 from .Problem import CardioDiTProblem, Problem
 from .SequenceBuilder import PROVENANCE_ATTRIBUTE
 
@@ -25,6 +28,42 @@ def cineOfBrowser(browser: Any) -> dict[str, Any]:
     """
     import numpy as np
 
+    cine = describedCine(browser)
+    return {**cine, "array": np.stack([slicer.util.arrayFromVolume(frame) for frame in framesOf(browser)])}
+
+
+def cineFileSteps(browser: Any, folder: str) -> Iterator[None]:
+    """The same with the array in a file, a frame at a time.
+
+    Args:
+        browser: The browser node.
+        folder: Where the file goes.
+
+    Returns:
+        As `cineOfBrowser`, without ``name``; ``array`` is the file.
+
+    Raises:
+        CardioDiTProblem: As for `cineOfBrowser`.
+    """
+    import numpy as np
+
+    cine = describedCine(browser)
+    frames = framesOf(browser)
+    yield
+    arrays = [slicer.util.arrayFromVolume(frame) for frame in frames]
+    dtype = np.result_type(*(array.dtype for array in arrays))
+    shape = (len(arrays), *arrays[0].shape)
+    path = yield from arrayFileSteps(Path(folder) / "cine.npy", shape, dtype, iter(arrays))
+    cine.pop("name")
+    return {**cine, "array": path}
+
+
+def framesOf(browser: Any) -> list[Any]:
+    """The volumes of a cine, frame by frame.
+
+    Raises:
+        CardioDiTProblem: The browser shows no volumes over time.
+    """
     sequence = None if browser is None else browser.GetMasterSequenceNode()
     count = 0 if sequence is None else sequence.GetNumberOfDataNodes()
     frames = [sequence.GetNthDataNode(number) for number in range(count)]
@@ -32,23 +71,34 @@ def cineOfBrowser(browser: Any) -> dict[str, Any]:
         raise CardioDiTProblem(
             Problem(_("This is not a cine: a sequence of at least two volumes."), _("Choose another."))
         )
-    affine = _affineOf(frames[0])
+    return frames
+
+
+def describedCine(browser: Any) -> dict[str, Any]:
+    """All that `cineOfBrowser` gives, but the array.
+
+    Raises:
+        CardioDiTProblem: As for `cineOfBrowser`.
+    """
+    import numpy as np
+
+    frames = framesOf(browser)
+    sequence = browser.GetMasterSequenceNode()
+    affine = affineOf(frames[0])
     for number, frame in enumerate(frames):
-        if frame.GetImageData() is None or not np.allclose(_affineOf(frame), affine, atol=1e-4):
+        if frame.GetImageData() is None or not np.allclose(affineOf(frame), affine, atol=1e-4):
             raise CardioDiTProblem(
                 Problem(
                     _("Frame {number} lies elsewhere than frame 0, or is empty.").format(number=number),
                     _("Resample the frames to one grid."),
                 )
             )
-    arrays = [slicer.util.arrayFromVolume(frame) for frame in frames]
-    if len({array.shape for array in arrays}) > 1:
+    if len({frame.GetImageData().GetDimensions() for frame in frames}) > 1:
         raise CardioDiTProblem(Problem(_("The frames differ in size."), _("Resample the frames to one grid.")))
     return {
-        "array": np.stack(arrays),
         "affine": affine.tolist(),
         "frame_times": frameTimesOf(sequence),
-        "meta": _metaOf(sequence),
+        "meta": metaOf(sequence),
         "name": sequence.GetName(),
     }
 
@@ -76,13 +126,15 @@ def frameTimesOf(sequence: Any) -> list[float]:
     return [round((number - numbers[0]) * unit, 9) for number in numbers]
 
 
-def _affineOf(volume: Any) -> Any:
+def affineOf(volume: Any) -> Any:
+    """(x, y, z) index to mm in RAS, 4 x 4."""
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)
 
 
-def _metaOf(sequence: Any) -> dict[str, Any]:
+def metaOf(sequence: Any) -> dict[str, Any]:
+    """Provenance of a sequence; empty where it has none."""
     text = sequence.GetAttribute(PROVENANCE_ATTRIBUTE)
     if not text and sequence.GetNumberOfDataNodes():
         # a sequence that was loaded from a file has its attributes on the frames

@@ -10,6 +10,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from .AuditMarks import exportWarning
 from .CineReader import cineOfBrowser
 from .Problem import CardioDiTProblem, Problem
 from .Signal import Signal
@@ -39,11 +40,14 @@ class ExportSection:
         self.updateButtons()
 
     def updateButtons(self) -> None:
-        """Enabled where there is something to write."""
+        """Enabled where there is something to write; a warning where it is not known to be nobody's copy."""
         chosen = self._browser() is not None
         for button in (self.ui.exportNiftiButton, self.ui.exportSequenceButton):
             button.enabled = chosen
             button.toolTip = _("Write the cine to a file") if chosen else _("Choose a cine in the section Play")
+        warning = exportWarning(self._browser())
+        self.ui.exportWarningLabel.text = warning
+        self.ui.exportWarningLabel.setVisible(bool(warning))
 
     def save(self, path: str) -> WorkerRequest | None:
         """Write the chosen cine to a file; None where it cannot be read."""

@@ -27,6 +27,7 @@ class GenerateSection:
         models: The models.
         parameterNode: () -> the module's parameter node, or None.
         later: (milliseconds, callback).
+        falseAlarm: () -> share of novel patients whom the gate may refuse.
 
     Attributes:
         generated: (browser nodes).
@@ -40,8 +41,10 @@ class GenerateSection:
         models: ModelManager,
         parameterNode: Callable[[], Any],
         later: Callable[[int, Callable[[], None]], None],
+        falseAlarm: Callable[[], float] = lambda: 0.05,
     ) -> None:
         self.ui, self._worker, self._models = ui, worker, models
+        self._falseAlarm = falseAlarm
         self._parameterNode, self._later = parameterNode, later
         self.generated = Signal("generated")
         self.problemOccurred = Signal("generation problem")
@@ -101,6 +104,7 @@ class GenerateSection:
 
     def updateButton(self) -> None:
         """Generate or Cancel, enabled or not, and why not."""
+        self._updateGate()
         button = self.ui.generateButton
         if self.run is not None:
             button.text, button.enabled = _("Cancel"), True
@@ -141,6 +145,11 @@ class GenerateSection:
             "preview_every": max(1, round(steps / PREVIEWS_A_RUN)),
         }
 
+    def gate(self) -> dict[str, Any]:
+        """What `GenerationRun` takes about the gate."""
+        on = bool(self.ui.gateCheck.checked) and self._gateReason() == ""
+        return {"gate": True, "falseAlarm": self._falseAlarm()} if on else {}
+
     # -- what the user does
 
     def _onGenerate(self, _checked: bool = False) -> None:
@@ -174,6 +183,7 @@ class GenerateSection:
             onDone=self._onDone,
             onProblem=self._onProblem,
             onCancelled=self._onCancelled,
+            **self.gate(),
         )
         self._showRunning(True)
         self.ui.progressLabel.text = _("Loading the model ...")
@@ -225,7 +235,7 @@ class GenerateSection:
         if stage == "load":
             text = _("Loading ...")
         else:
-            what = _("Denoising") if stage == "denoise" else _("Decoding")
+            what = {"denoise": _("Denoising"), "judge": _("Held against training patients")}.get(stage, _("Decoding"))
             text = _("{what}: {step} of {of}").format(what=what, step=event["step"], of=event["of"])
             if event.get("eta_s") is not None:
                 text += _(", {seconds:.0f} s left").format(seconds=event["eta_s"])
@@ -235,7 +245,12 @@ class GenerateSection:
             self._preview.show(event["preview"], int(event["preview_frames"]))
 
     def _onDone(self, browsers: list[Any]) -> None:
-        self._endRun(_("Done."))
+        text = _("Done.")
+        if self.run is not None and self.run.rejected:
+            text += " " + _("The gate refused {rejected} of {drawn} hearts.").format(
+                rejected=self.run.rejected, drawn=self.run.drawn
+            )
+        self._endRun(text)
         self.generated.emit(browsers)
 
     def _onProblem(self, problem: Problem) -> None:
@@ -256,6 +271,25 @@ class GenerateSection:
         self.ui.progressBar.value = 0
         self.ui.previewLabel.setVisible(running)
         self.updateButton()
+
+    def _gateReason(self) -> str:
+        """Why there can be no gate; empty where there can."""
+        model = self._model()
+        if model is None:
+            return str(_("There is no model: see the section Models"))
+        if not model.get("has_privacy"):
+            return str(
+                _("This model carries no training embeddings, so its hearts cannot be held against its training set")
+            )
+        return ""
+
+    def _updateGate(self) -> None:
+        reason = self._gateReason()
+        self.ui.gateCheck.enabled = not reason and self.run is None
+        self.ui.gateCheck.toolTip = reason or _(
+            "A heart that is nearer to a training patient than novel patients are is drawn again; the rate of false "
+            "alarms is set in the section Privacy"
+        )
 
     def _isCancelling(self) -> bool:
         return self.run is not None and not self.ui.generateButton.enabled

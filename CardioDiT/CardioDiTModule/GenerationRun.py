@@ -7,6 +7,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from .AuditMarks import markGated
 from .Problem import Problem
 from .SequenceBuilder import SequenceBuilder
 from .WorkerClient import WorkerClient
@@ -27,6 +28,12 @@ class GenerationRun:
         onDone: (browser nodes, one a cine).
         onProblem: (problem).
         onCancelled: ().
+        gate: Draw again what lies too near to a training patient; the model has to carry training embeddings.
+        falseAlarm: Of the gate: share of novel patients who are refused.
+
+    Attributes:
+        drawn: How many cines were drawn, once they are there.
+        rejected: How many of these the gate refused.
     """
 
     def __init__(
@@ -39,9 +46,13 @@ class GenerationRun:
         onDone: Callable[[list[Any]], None] | None = None,
         onProblem: Callable[[Problem], None] | None = None,
         onCancelled: Callable[[], None] | None = None,
+        gate: bool = False,
+        falseAlarm: float = 0.05,
     ) -> None:
         self._worker, self._later = worker, later
         self._request = request
+        self._gate = {"gate": True, "false_alarm": float(falseAlarm)} if gate else {}
+        self.drawn = self.rejected = 0
         self._onProgress, self._onDone = onProgress, onDone
         self._onProblem, self._onCancelled = onProblem, onCancelled
         self._folder = ""
@@ -55,7 +66,7 @@ class GenerationRun:
         self._folder = slicer.util.tempDirectory("CardioDiT")
         self._order = self._worker.request(
             "generate",
-            {"request": self._request, "folder": self._folder},
+            {"request": self._request, "folder": self._folder, **self._gate},
             onProgress=self._onProgress,
             onResult=self._build,
             onProblem=self._fail,
@@ -70,6 +81,8 @@ class GenerationRun:
             self._worker.cancel(self._order)
 
     def _build(self, values: dict[str, Any]) -> None:
+        self.drawn = int(values.get("drawn", len(values["cines"])))
+        self.rejected = int(values.get("rejected", 0))
         steps = self._buildAll(values["cines"])
         if self._onProgress is not None:
             self._onProgress({"stage": "load", "step": 0, "of": 1, "fraction": 1.0, "eta_s": 0.0})
@@ -111,6 +124,7 @@ class GenerationRun:
                         next(building)
                     except StopIteration as end:
                         browsers.append(end.value)
+                        markIfGated(end.value, cine["meta"])
                         break
                     yield
             return browsers
@@ -136,6 +150,12 @@ class GenerationRun:
 
 class _Stopped(Exception):
     """The user cancelled while nodes were being made."""
+
+
+def markIfGated(browser: Any, meta: dict[str, Any]) -> None:
+    """Let the nodes of a cine that came through a gate say so."""
+    if isinstance(meta.get("audit"), dict):
+        markGated(browser, meta["audit"], str(meta.get("model") or ""))
 
 
 def removeCine(browser: Any) -> None:

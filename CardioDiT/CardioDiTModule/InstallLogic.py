@@ -18,6 +18,10 @@ from .Problem import CardioDiTProblem, Problem
 TORCH_REQUIREMENT = ">=2.5"
 TORCH_SIZE_TEXT = "0.2 to 3 GB"
 OTHERS_SIZE_TEXT = "20 MB"
+PICTURE_REQUIREMENTS = ("matplotlib>=3.8", "pillow>=10")
+"""What the bullseye and the pages with pictures need beside; all else works without."""
+
+PICTURES_SIZE_TEXT = "20 MB"
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,21 @@ class InstallLogic:
         torchProblem = self._problemOf("torch" + TORCH_REQUIREMENT)
         missing = tuple(line for line in self.requirements() if self._problemOf(line))
         return InstallState(torchProblem, missing)
+
+    def missingForPictures(self) -> tuple[str, ...]:
+        """What of `PICTURE_REQUIREMENTS` is absent or too old."""
+        importlib.invalidate_caches()
+        return tuple(line for line in PICTURE_REQUIREMENTS if self._problemOf(line))
+
+    def installForPictures(self) -> None:
+        """Install it. The caller has asked the user.
+
+        Raises:
+            CardioDiTProblem: The installation failed.
+        """
+        missing = self.missingForPictures()
+        if missing:
+            self._installOthers(missing)
 
     def install(self) -> None:
         """Install what is missing. The caller has asked the user. Blocks, with Slicer's own progress windows.

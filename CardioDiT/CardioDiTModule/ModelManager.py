@@ -53,6 +53,11 @@ class ModelManager:
         """A model by its name; None where it is not known (yet)."""
         return next((model for model in self.models if model["name"] == name), None)
 
+    def hasPrivacy(self, name: str) -> bool | None:
+        """Whether a model on this machine carries training embeddings; None where the model is not known (yet)."""
+        model = self.model(name)
+        return None if model is None or model["state"] != "installed" else bool(model.get("has_privacy"))
+
     def isBusy(self) -> bool:
         """Whether a transfer runs."""
         return self._transfer is not None

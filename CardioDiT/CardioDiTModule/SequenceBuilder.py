@@ -14,7 +14,7 @@ INDEX_DIGITS = 6
 
 class SequenceBuilder:
     """Puts cines into the scene: a volume sequence, its browser, its proxy volume, each with its origin, under a
-    synthetic subject and study.
+    subject and study of their own, said to be synthetic where they are.
 
     A cine is described as by the worker: ``array`` (a .npy file or an array (T, Z, Y, X)), ``affine`` (4 x 4, (x, y, z)
     index to mm in RAS), ``frame_times`` (seconds), ``name``, ``meta``, ``display_range``.
@@ -105,13 +105,15 @@ class SequenceBuilder:
 
     @staticmethod
     def _placeInHierarchy(cine: dict[str, Any], nodes: Sequence[Any]) -> None:
-        """Subject and study, as a DICOM export needs them, named so that nobody takes them for a patient."""
+        """Subject and study, as a DICOM export needs them; nobody is to take a synthetic heart for a patient."""
         hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
         if hierarchy is None:
             return
         subject = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), displayName(cine))
-        study = hierarchy.CreateStudyItem(subject, "Synthetic cine cardiac MRI")
-        hierarchy.SetItemAttribute(subject, ATTRIBUTE_PREFIX + "synthetic", "1")
+        made = isSynthetic(cine)
+        study = hierarchy.CreateStudyItem(subject, "Synthetic cine cardiac MRI" if made else "Cine cardiac MRI")
+        if made:
+            hierarchy.SetItemAttribute(subject, ATTRIBUTE_PREFIX + "synthetic", "1")
         for node in nodes:
             # the application makes an item for every node; without its main window nobody does
             item = hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(study, node)

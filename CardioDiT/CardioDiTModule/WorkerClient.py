@@ -292,12 +292,12 @@ class WorkerClient:
         if crashed or exitCode in (9, 137, -9):
             return Problem(
                 _("The worker was ended from outside, perhaps because memory ran out."),
-                _("Generate again; if it happens again, make fewer at a time or close other programs."),
+                _("Try again; if it happens again, make fewer hearts at a time or close other programs."),
                 last,
             )
         return Problem(
             _("The worker ended unexpectedly (code {code}).").format(code=exitCode),
-            _("Generate again; copy the log if it goes on."),
+            _("Try again; copy the log if it goes on."),
             last,
         )
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Preset,
         TrainingData,
     )
+    from CardioDiTLib.bundles.privacy_spec import PrivacySpec
     from CardioDiTLib.bundles.published_import import ImportReport, import_published
     from CardioDiTLib.bundles.registry import BundleEntry, find_bundle, list_bundles
     from CardioDiTLib.bundles.retry_policy import RetryPolicy
@@ -49,6 +50,7 @@ _HOMES = {
     "Licence": "manifest_parts",
     "NetworkSpec": "manifest_parts",
     "Preset": "manifest_parts",
+    "PrivacySpec": "privacy_spec",
     "RemoteFile": "catalogue_entry",
     "RetryPolicy": "retry_policy",
     "TrainingData": "manifest_parts",
@@ -89,6 +91,7 @@ __all__ = [
     "Licence",
     "NetworkSpec",
     "Preset",
+    "PrivacySpec",
     "RemoteFile",
     "RetryPolicy",
     "TrainingData",

@@ -136,11 +136,12 @@ class Bundle:
             ) from error
         _ = self.schedule
 
-    def _filled(self, network: Any, file_name: str) -> Any:
-        load_strictly(network, self._weights(file_name), f"'{file_name}' of the bundle '{self.manifest.name}'")
-        return network.eval().requires_grad_(False)
+    def checked_file(self, file_name: str) -> Path:
+        """Path of a file of the bundle, after it was compared with its fingerprint.
 
-    def _weights(self, file_name: str) -> Mapping[str, torch.Tensor]:
+        Raises:
+            CardioDiTError: The file is missing, changed, or has no fingerprint.
+        """
         record = self.manifest.files.get(file_name)
         if record is None:
             raise CardioDiTError(
@@ -149,7 +150,14 @@ class Bundle:
         problem = problem_of(self.folder / file_name, record)
         if problem is not None:
             raise CardioDiTError(f"The bundle '{self.manifest.name}' is damaged: {problem}", "Get the bundle again.")
-        return read_weights(self.folder / file_name)
+        return self.folder / file_name
+
+    def _filled(self, network: Any, file_name: str) -> Any:
+        load_strictly(network, self._weights(file_name), f"'{file_name}' of the bundle '{self.manifest.name}'")
+        return network.eval().requires_grad_(False)
+
+    def _weights(self, file_name: str) -> Mapping[str, torch.Tensor]:
+        return read_weights(self.checked_file(file_name))
 
 
 def load_bundle(name_or_folder: str | os.PathLike[str]) -> Bundle:

@@ -28,6 +28,7 @@ from CardioDiTLib.bundles.manifest_parts import (
     is_number,
     plain,
 )
+from CardioDiTLib.bundles.privacy_spec import PrivacySpec
 from CardioDiTLib.errors import CardioDiTError
 
 SCHEMA_VERSION = 1
@@ -73,6 +74,7 @@ class BundleManifest:
         eval_metrics: Measured quality, plain values.
         audit: Result of the memorization audit, plain values.
         provenance: How the bundle was made, plain values.
+        privacy: Training embeddings and encoder that the bundle carries; None where it carries none.
         files: Fingerprint of every other file of the folder; filled by :func:`~CardioDiTLib.bundles.write_bundle`.
 
     Raises:
@@ -103,6 +105,7 @@ class BundleManifest:
     eval_metrics: dict[str, Any] = field(default_factory=dict)
     audit: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    privacy: PrivacySpec | None = None
     files: dict[str, FileRecord] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -165,6 +168,8 @@ class BundleManifest:
         }
         for key, part in parts.items():
             entries[key] = part.from_dict(entries[key])
+        if entries.get("privacy") is not None:
+            entries["privacy"] = PrivacySpec.from_dict(entries["privacy"])
         for key, member in (("presets", Preset), ("files", FileRecord)):
             if key not in entries:
                 continue
@@ -176,10 +181,13 @@ class BundleManifest:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; :meth:`from_dict` reads them back."""
-        return {
+        values = {
             "schema_version": SCHEMA_VERSION,
             **{item.name: plain(getattr(self, item.name)) for item in fields(self)},
         }
+        if self.privacy is None:  # software that does not know the section reads bundles without it
+            del values["privacy"]
+        return values
 
     def to_json(self) -> str:
         """The text of ``bundle.json``.
@@ -197,6 +205,13 @@ class BundleManifest:
     def with_files(self, files: Mapping[str, FileRecord]) -> BundleManifest:
         """The same manifest with other fingerprints."""
         return replace(self, files=dict(files))
+
+    @property
+    def needed_files(self) -> tuple[str, ...]:
+        """Files that the bundle cannot do without, besides the manifest itself."""
+        latents = () if self.latents.file is None else (self.latents.file,)
+        privacy = () if self.privacy is None else self.privacy.files
+        return (self.codec.file, self.dit.file, MODEL_CARD_NAME, *latents, *privacy)
 
     def label_of(self, class_name: str) -> int:
         """Number of a class; case does not matter.

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-from CardioDiTLib.bundles.manifest import MANIFEST_NAME, MODEL_CARD_NAME, BundleManifest
+from CardioDiTLib.bundles.manifest import MANIFEST_NAME, BundleManifest
 from CardioDiTLib.errors import CardioDiTError
 
 MANIFEST_LIMIT_BYTES = 1 << 20
@@ -50,10 +50,7 @@ def check_files(manifest: BundleManifest) -> None:
     Raises:
         CardioDiTError: A needed file is not listed, the manifest lists itself, or a name is not possible everywhere.
     """
-    needed = {manifest.codec.file, manifest.dit.file, MODEL_CARD_NAME}
-    if manifest.latents.file is not None:
-        needed.add(manifest.latents.file)
-    absent = sorted(needed - set(manifest.files))
+    absent = sorted(set(manifest.needed_files) - set(manifest.files))
     if absent:
         raise CardioDiTError(
             f"The bundle '{manifest.name}' does not list its files: {', '.join(absent)} is missing.", _AGAIN

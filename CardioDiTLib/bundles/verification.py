@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from CardioDiTLib.bundles.fingerprint import problem_of
-from CardioDiTLib.bundles.manifest import MANIFEST_NAME, MODEL_CARD_NAME, read_manifest
+from CardioDiTLib.bundles.manifest import MANIFEST_NAME, read_manifest
 from CardioDiTLib.bundles.registry import find_bundle
 from CardioDiTLib.errors import CardioDiTError
 
@@ -31,10 +31,8 @@ def verify(bundle: str | Path) -> list[str]:
         manifest = read_manifest(folder)
     except CardioDiTError as error:
         return [str(error)]
-    needed = [manifest.codec.file, manifest.dit.file, MODEL_CARD_NAME]
-    if manifest.latents.file is not None:
-        needed.append(manifest.latents.file)
-    problems = [f"{name} is not in the manifest's list of files." for name in needed if name not in manifest.files]
+    absent = [name for name in manifest.needed_files if name not in manifest.files]
+    problems = [f"{name} is not in the manifest's list of files." for name in absent]
     for name, record in manifest.files.items():
         problem = problem_of(folder / name, record)
         if problem is not None:

@@ -24,9 +24,11 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     "generate": Command("CardioDiTLib.commands.generate", "make synthetic cines"),
     "convert": Command("CardioDiTLib.commands.convert", "convert a cine from one file format to another"),
+    "measure": Command("CardioDiTLib.commands.measure", "segment a cine, find insertion points, measure function"),
     "segment": Command("CardioDiTLib.commands.segment", "find both ventricles and the myocardium in a cine"),
-    "landmarks": Command("CardioDiTLib.commands.landmarks", "find the insertion points of a segmentation"),
+    "landmarks": Command("CardioDiTLib.commands.landmarks", "find the insertion points of a cine or a segmentation"),
     "evaluate": Command("CardioDiTLib.commands.evaluate", "compare results with the truth"),
+    "audit": Command("CardioDiTLib.commands.audit", "look for copies of training patients among synthetic cines"),
     "function": Command("CardioDiTLib.commands.function", "measure volumes, EF, mass and wall thickness"),
     "models": Command("CardioDiTLib.commands.models", "list, check, get and remove model bundles"),
     "prepare": Command("CardioDiTLib.commands.prepare", "make one training pack of many cines"),

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stack-covers-heart",
         action=argparse.BooleanOptionalAction,
-        help="whether to take ventricles that reach the first or the last slice for complete; default: only at the base, "
+        help="take ventricles that reach the first or the last slice for complete; default: at the base only, "
         "with 55 mm labelled, in both cohorts",
     )
     parser.add_argument("--neighbours", type=int, default=5, metavar="K", help="of precision and recall (5)")

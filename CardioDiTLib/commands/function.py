@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from CardioDiTLib.cine import Cine, Segmentation
+from CardioDiTLib.commands.file_stem import file_stem
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.function.cardiac_function import cardiac_function
 from CardioDiTLib.function.outputs import FORMATS, check_formats, save_report
 from CardioDiTLib.function.quantities import summary_lines
 from CardioDiTLib.io import load_cine, load_segmentation
-
-_SUFFIXES = (".seq.nrrd", ".nii.gz", ".nrrd", ".nii")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stack-covers-heart",
         action=argparse.BooleanOptionalAction,
-        help="whether to take ventricles that reach the first or the last slice for complete; default: only at the base, "
+        help="take ventricles that reach the first or the last slice for complete; default: at the base only, "
         "with 55 mm labelled",
     )
     parser.add_argument("--square-axes", action="store_true", help="take the nearest right-angled axes")
@@ -56,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     report = cardiac_function(
         segmentation, landmarks, arguments.heart_rate, stack_covers_heart=arguments.stack_covers_heart
     )
-    name = _stem(arguments.segmentation)
+    name = file_stem(arguments.segmentation)
     paths = save_report(report, arguments.out, name, segmentation, cine=cine, landmarks=landmarks, formats=formats)
     for line in summary_lines(report):
         print(line)
@@ -65,13 +64,6 @@ def run(arguments: argparse.Namespace) -> int:
     for path in paths:
         print(path)
     return 0
-
-
-def _stem(path: Path) -> str:
-    for suffix in _SUFFIXES:
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.stem
 
 
 def _with_origin(segmentation: Segmentation, cine: Cine) -> Segmentation:

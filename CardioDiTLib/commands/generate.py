@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.outputs import FORMATS, check_formats, save_results
 from CardioDiTLib.generation.progress import ProgressEvent
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE, PRECISIONS, SAMPLER_NAMES, GenerationRequest
+
+if TYPE_CHECKING:
+    from CardioDiTLib.generation.generator import Generator
+    from CardioDiTLib.generation.result import GenerationResult
+    from CardioDiTLib.privacy.gate import Gate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-f", "--formats", default="nii.gz,json", metavar="LIST", help=f"with commas, of {', '.join(FORMATS)}"
     )
+    parser.add_argument(
+        "--gate",
+        action="store_true",
+        help="draw cines again that lie nearer to a training patient than novel patients do (needs a bundle that "
+        "carries its training embeddings)",
+    )
+    parser.add_argument(
+        "--false-alarm", type=float, default=0.05, metavar="RATE", help="of the gate: novel patients refused (0.05)"
+    )
+    parser.add_argument("--redraws", type=int, default=20, metavar="N", help="of the gate: at most, for a cine (20)")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 
 
@@ -60,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     from CardioDiTLib.generation.generator import Generator
 
     generator = Generator.for_request(request)
+    gate = _gate(generator, arguments.false_alarm) if arguments.gate else None
     # a bar only where somebody looks at it
     with tqdm(
         total=100,
@@ -78,13 +96,32 @@ def run(arguments: argparse.Namespace) -> int:
             bar.set_postfix_str(f"{event.eta_s:.0f} s", refresh=False)
             bar.update(100 * event.fraction - bar.n)
 
-        results = generator.generate(request, progress=show)
+        if gate is None:
+            results = generator.generate(request, progress=show)
+        else:
+            results = _gated(generator, request, gate, arguments.redraws, show)
     for path in save_results(results, arguments.out, formats):
         print(path)
     licence = generator.bundle.manifest.licence
     if licence.needs_acceptance:
         print(f"Terms of this model: {licence.name}. {licence.conditions}", file=sys.stderr)
     return 0
+
+
+def _gate(generator: Generator, false_alarm: float) -> Gate:
+    from CardioDiTLib.privacy.gate import Gate
+
+    return Gate.from_bundle(generator.bundle, false_alarm)
+
+
+def _gated(
+    generator: Generator, request: GenerationRequest, gate: Gate, redraws: int, show: Callable[[ProgressEvent], None]
+) -> list[GenerationResult]:
+    from CardioDiTLib.privacy.gated_generation import generate_gated
+
+    found = generate_gated(lambda one: generator.generate(one, progress=show), request, gate, redraws=redraws)
+    print(f"The gate refused {found.rejected} of {found.drawn} cines.", file=sys.stderr)
+    return found.results
 
 
 def _pathology(text: str | None, count: int) -> str | tuple[str, ...] | None:

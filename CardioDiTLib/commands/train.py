@@ -1,5 +1,5 @@
-"""`cardiodit train`: the codec, latents, the transformer, or all of them, or the segmentation network, in pieces of any
-length.
+"""`cardiodit train`: the codec, latents, the transformer, or all of them, or the segmentation or landmark network, in
+pieces of any length.
 """
 
 from __future__ import annotations
@@ -7,7 +7,20 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-STAGES = ("vqgan", "decoder", "latents", "dit", "all", "bundle", "segmentation", "segmentation-bundle")
+STAGES = (
+    "vqgan",
+    "decoder",
+    "latents",
+    "dit",
+    "all",
+    "bundle",
+    "segmentation",
+    "segmentation-bundle",
+    "landmarks",
+    "landmarks-bundle",
+    "encoder",
+    "encoder-bundle",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "stage",
         choices=STAGES,
-        help="'all' goes on with what is not done of the generator; 'bundle' and 'segmentation-bundle' write models",
+        help="'all' goes on with what is not done of the generator; 'bundle' and '...-bundle' write models",
     )
     parser.add_argument(
         "--config", required=True, type=Path, help="YAML settings, such as Resources/Training/acdc-mini.yaml"
@@ -28,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--minutes", type=float, help="stop with a checkpoint after this long; the same command goes on"
     )
     parser.add_argument(
-        "--start-from", help="name or folder of a bundle whose codec is kept and whose transformer goes on"
+        "--start-from",
+        help="name or folder of a bundle whose codec is kept and whose transformer goes on; "
+        "for 'landmarks', folder of a segmentation model",
     )
     parser.add_argument("--bundle", type=Path, help="folder to write the model to (stages '...bundle')")
     parser.add_argument("--describe", type=Path, help="JSON with the model's texts (stages '...bundle')")
@@ -45,8 +60,12 @@ def run(arguments: argparse.Namespace) -> int:
     from ..training.config import read_config
     from ..training.run import TrainingRun
 
+    if arguments.stage.startswith("encoder"):
+        return _run_encoder(arguments)
     if arguments.stage.startswith("segmentation"):
         return _run_segmentation(arguments)
+    if arguments.stage.startswith("landmarks"):
+        return _run_landmarks(arguments)
     config = read_config(arguments.config)
     if arguments.stage == "bundle":
         from ..training.export import export_bundle
@@ -89,6 +108,52 @@ def _run_segmentation(arguments: argparse.Namespace) -> int:
         raise CardioDiTError("There is no folder to write the model to.", "Add --bundle FOLDER.")
     print(
         export_segmentation(
+            config,
+            arguments.out,
+            arguments.bundle,
+            describe=arguments.describe,
+            storage=arguments.storage,
+            overwrite=arguments.overwrite,
+        )
+    )
+    return 0
+
+
+def _run_encoder(arguments: argparse.Namespace) -> int:
+    from ..errors import CardioDiTError
+    from ..training.encoder_run import export_encoder, read_encoder_config, train_encoder
+
+    config = read_encoder_config(arguments.config)
+    if arguments.stage == "encoder":
+        _check_pack(arguments)
+        return _say(train_encoder(config, arguments.data, arguments.out, arguments.minutes))
+    if arguments.bundle is None:
+        raise CardioDiTError("There is no folder to write the model to.", "Add --bundle FOLDER.")
+    print(
+        export_encoder(
+            config,
+            arguments.out,
+            arguments.bundle,
+            describe=arguments.describe,
+            storage=arguments.storage,
+            overwrite=arguments.overwrite,
+        )
+    )
+    return 0
+
+
+def _run_landmarks(arguments: argparse.Namespace) -> int:
+    from ..errors import CardioDiTError
+    from ..training.landmark_run import export_landmarks, read_landmark_config, train_landmarks
+
+    config = read_landmark_config(arguments.config)
+    if arguments.stage == "landmarks":
+        _check_pack(arguments)
+        return _say(train_landmarks(config, arguments.data, arguments.out, arguments.minutes, arguments.start_from))
+    if arguments.bundle is None:
+        raise CardioDiTError("There is no folder to write the model to.", "Add --bundle FOLDER.")
+    print(
+        export_landmarks(
             config,
             arguments.out,
             arguments.bundle,

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from CardioDiTLib.function.function_report import FunctionReport
 from CardioDiTLib.function.quantities import printed
@@ -69,6 +69,41 @@ def draw_bullseye(
     return scale
 
 
+def bullseye_pair_png(report: FunctionReport) -> bytes:
+    """Thickness at ED and thickening, side by side and small: readable in a side panel 400 pixels wide.
+
+    Args:
+        report: What was measured.
+
+    Returns:
+        A PNG, 744 x 408 pixels.
+
+    Raises:
+        CardioDiTError: Matplotlib is not installed.
+    """
+    figure = new_figure(4.96, 2.72)
+    left, right = figure.subplots(1, 2)
+    draw_bullseye(
+        left,
+        report.segment_thickness_ed_mm,
+        title="Thickness at ED",
+        unit="mm",
+        digits=0,
+        limits=(0.0, _thickness_top(report.segment_thickness_ed_mm)),
+        colours="viridis",
+    )
+    draw_bullseye(
+        right,
+        report.segment_thickening_percent,
+        title="Thickening",
+        unit="%",
+        digits=0,
+        limits=(-100.0, 100.0),
+        colours="PuOr",
+    )
+    return png(figure)
+
+
 def bullseyes_png(report: FunctionReport) -> bytes:
     """Thickness at ED and ES on one scale, and thickening, side by side.
 
@@ -83,10 +118,7 @@ def bullseyes_png(report: FunctionReport) -> bytes:
     """
     figure = new_figure(10.0, 4.4)
     panels = figure.subplots(1, 3)
-    both = np.concatenate([report.segment_thickness_ed_mm, report.segment_thickness_es_mm])
-    known = both[np.isfinite(both)]
-    # From zero, so that equal colours are equal thickness in every report up to the usual 20 mm.
-    top = max(20.0, math.ceil(known.max() / 5.0) * 5.0) if len(known) else 20.0
+    top = _thickness_top(np.concatenate([report.segment_thickness_ed_mm, report.segment_thickness_es_mm]))
     thickness: dict[str, Any] = {"unit": "mm", "digits": 1, "limits": (0.0, top), "colours": "viridis"}
     first = draw_bullseye(panels[0], report.segment_thickness_ed_mm, title="Thickness at ED", **thickness)
     draw_bullseye(panels[1], report.segment_thickness_es_mm, title="Thickness at ES", **thickness)
@@ -98,3 +130,9 @@ def bullseyes_png(report: FunctionReport) -> bytes:
         bar.set_label(unit, fontsize=8, color=INK)
         bar.ax.tick_params(labelsize=8, colors=INK)
     return png(figure)
+
+
+def _thickness_top(thickness_mm: NDArray[np.float64]) -> float:
+    """Upper end of the colours: fixed, so that equal colours are equal thickness in every report up to 20 mm."""
+    known = thickness_mm[np.isfinite(thickness_mm)]
+    return max(20.0, math.ceil(known.max() / 5.0) * 5.0) if len(known) else 20.0

@@ -1,16 +1,22 @@
 """Right-ventricular insertion points: finding, following and judging them.
 
-============================  ==============================================================
+============================  ========================================================================
 what                          where
-============================  ==============================================================
+============================  ========================================================================
+points of a cine              ``detect``; ``from_network``, ``fusion``
+networks                      ``network``, ``predict``, ``model``; ``published_network``, ``published_predict``
 points from labels            ``from_segmentation``, ``septal_walk``, ``naming``, ``contour``
 following through the cycle   ``tracking``
 judging                       ``metrics``, ``pitfalls``; as published: ``published_metrics``
 files                         ``files``
-============================  ==============================================================
+============================  ========================================================================
+
+Networks, and the torch that they bring, are imported when ``detect_landmarks`` is first asked for.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from CardioDiTLib.landmarks.files import load_landmarks, save_landmarks
 from CardioDiTLib.landmarks.from_segmentation import landmarks_from_segmentation
@@ -20,13 +26,26 @@ from CardioDiTLib.landmarks.scores import LandmarkScores
 from CardioDiTLib.landmarks.tracking import track_landmarks
 from CardioDiTLib.landmarks.tracking_settings import TrackingSettings
 
+if TYPE_CHECKING:
+    from CardioDiTLib.landmarks.detect import detect_landmarks
+
 __all__ = [
     "LandmarkScores",
     "TrackingSettings",
     "compare_metrics",
+    "detect_landmarks",
     "evaluate_landmarks",
     "landmarks_from_segmentation",
     "load_landmarks",
     "save_landmarks",
     "track_landmarks",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "detect_landmarks":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from CardioDiTLib.landmarks.detect import detect_landmarks
+
+    globals()[name] = detect_landmarks
+    return detect_landmarks

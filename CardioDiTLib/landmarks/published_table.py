@@ -5,7 +5,7 @@ A column is ``<metric>[_ant|_inf][_slice_wise][_up][_io|_msk][_point][_th15]``, 
 ===================  ==================================================================================================
 part                 meaning
 ===================  ==================================================================================================
-``mdists``           distance, mm: of the mean points; ``_slice_wise`` mean over slices; ``_up`` with the bound on misses
+``mdists``           distance, mm: of mean points; ``_slice_wise`` mean over slices; ``_up`` with the bound on misses
 ``mangle_gt``        septal angle of the labels, degrees: of the mean points; ``_slice_wise`` mean over slices
 ``mangle_pred``      the same of what is judged
 ``mdiffs``           plain difference of angles, degrees; ``_slice_wise`` mean over slices; ``_up`` misses cost 180
@@ -113,7 +113,7 @@ def _columns(
     labelled: NDArray[np.float64], judged: NDArray[np.float64], spacing_mm: float, end: str
 ) -> dict[str, float]:
     of_means = [published.septum_angle(*published.volume_mean_points(points)) for points in (labelled, judged)]
-    of_slices = [published.septum_angles(points) for points in (labelled, judged)]
+    of_labels, of_judged = published.septum_angles(labelled), published.septum_angles(judged)
     pairs = {
         "mdists_{}": published.volume_distances(labelled, judged, spacing_mm),
         "mdists_{}_slice_wise": published.mean_over_slices(published.slice_distances(labelled, judged, spacing_mm)),
@@ -134,9 +134,9 @@ def _columns(
         "mangle_gt": of_means[0],
         "mangle_pred": of_means[1],
         "mdiffs": published.angle_difference(*of_means),
-        "mangle_gt_slice_wise": float(published.mean_over_slices(of_slices[0])),
-        "mangle_pred_slice_wise": float(published.mean_over_slices(of_slices[1])),
-        "mdiffs_slice_wise": published.mean_angle_difference(*of_slices),
-        "mdiffs_slice_wise_up": published.mean_angle_difference(*of_slices, upper_bound=True),
+        "mangle_gt_slice_wise": float(published.mean_over_slices(of_labels)),
+        "mangle_pred_slice_wise": float(published.mean_over_slices(of_judged)),
+        "mdiffs_slice_wise": published.mean_angle_difference(of_labels, of_judged),
+        "mdiffs_slice_wise_up": published.mean_angle_difference(of_labels, of_judged, upper_bound=True),
     }
     return columns | {f"{name}{end}": float(value) for name, value in angles.items()}

@@ -1,4 +1,6 @@
-"""Networks only: the slice codec (`VQGAN`) and the diffusion transformer over space and time (`DiT4D`)."""
+"""Networks only: the slice codec (`VQGAN`), the diffusion transformer over space and time (`DiT4D`), and the audit's
+encoders, ours of whole cines (`CineEmbedding`) and the published one of volumes (`VolumeEmbedding`).
+"""
 
 from __future__ import annotations
 
@@ -6,12 +8,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from CardioDiTLib.models.contrastive_3d import VolumeEmbedding
+    from CardioDiTLib.models.contrastive_cine import CineEmbedding
     from CardioDiTLib.models.dit import DiT4D
     from CardioDiTLib.models.vqgan import VQGAN
 
-__all__ = ["VQGAN", "DiT4D"]
+__all__ = ["VQGAN", "CineEmbedding", "DiT4D", "VolumeEmbedding"]
 
-_HOMES = {"DiT4D": "CardioDiTLib.models.dit", "VQGAN": "CardioDiTLib.models.vqgan"}
+_HOMES = {
+    "CineEmbedding": "CardioDiTLib.models.contrastive_cine",
+    "DiT4D": "CardioDiTLib.models.dit",
+    "VQGAN": "CardioDiTLib.models.vqgan",
+    "VolumeEmbedding": "CardioDiTLib.models.contrastive_3d",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 from CardioDiTLib.bundles.fingerprint import sha256_of
 from CardioDiTLib.bundles.manifest import MANIFEST_NAME, BundleManifest
 from CardioDiTLib.bundles.registry import find_bundle
-from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.generation.progress import ProgressEvent
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE, GenerationRequest
 from CardioDiTLib.service.arrays import cine_of, describe_cine, write_film
@@ -24,10 +24,13 @@ from CardioDiTLib.service.probe import load_torch
 
 if TYPE_CHECKING:
     from CardioDiTLib.generation.generator import Generator
+    from CardioDiTLib.privacy.gate import Gate
 
 _KEPT_GENERATORS = 2
 _KEPT_PREVIEWS = 4
 _TIMED_STEPS = 3
+DEFAULT_FALSE_ALARM = 0.05
+"""Share of novel patients who are refused, or called copies, where nothing else is asked for."""
 
 
 class GenerationJobs:
@@ -42,22 +45,26 @@ class GenerationJobs:
         Arguments of the job:
             request: `GenerationRequest.to_dict`.
             folder: Where the arrays and previews go.
+            gate: Whether cines that lie too near to a training patient are drawn again, see `generate_gated`.
+            false_alarm: Of the gate: share of novel patients refused; 0.05 without it.
 
         Returns:
             ``cines``: one a sample: `arrays.describe_cine`, name, seed, index, pathology, seconds, display_range.
-            ``licence``: of the model. ``seconds``: of the whole.
+            ``licence``: of the model. ``seconds``: of the whole. ``drawn``, ``rejected``: how many cines were drawn,
+            and how many of these the gate refused. With a gate, provenance and meta of a cine hold ``audit``.
 
         Raises:
-            CardioDiTError: As `Generator.generate` does.
+            CardioDiTError: As `Generator.generate` does, with a gate also as `Gate.from_bundle` and `generate_gated`.
         """
-        job.check_arguments("request", "folder")
+        job.check_arguments("request", "folder", "gate", "false_alarm")
         request = GenerationRequest.from_dict(job.argument("request", dict))
         folder = Path(job.argument("folder", str))
         began = time.perf_counter()
         generator = self.generator(request.bundle, request.device, request.precision, job)
         written: list[Path] = []
         with _Previews(job, folder, generator.bundle.manifest) as previews, _nothing_left(written):
-            results = generator.generate(request, progress=previews.show, cancel=job.cancel)
+            gate = _gate(generator, job) if job.argument("gate", bool, False) else None
+            results, drawn, rejected = _drawn(generator, request, gate, previews, job)
             cines = []
             for result in results:
                 path = folder / f"{result.name}-{job.request.id}.npy"
@@ -75,7 +82,8 @@ class GenerationJobs:
                     }
                 )
         licence = generator.bundle.manifest.licence.to_dict()
-        return {"cines": cines, "licence": licence, "seconds": time.perf_counter() - began}
+        seconds = time.perf_counter() - began
+        return {"cines": cines, "licence": licence, "seconds": seconds, "drawn": drawn, "rejected": rejected}
 
     def estimate(self, job: Job) -> dict[str, Any]:
         """Load a bundle and time it, so that the first cine comes without waiting and the user knows how long it takes.
@@ -149,6 +157,35 @@ def display_range(array: np.ndarray) -> list[float]:
     return [float(low), float(max(high, low + 1))]
 
 
+def _gate(generator: Generator, job: Job) -> Gate:
+    from CardioDiTLib.privacy.gate import Gate
+
+    rate = job.argument("false_alarm", float, None)
+    return Gate.from_bundle(generator.bundle, DEFAULT_FALSE_ALARM if rate is None else rate)
+
+
+def _drawn(
+    generator: Generator, request: GenerationRequest, gate: Gate | None, previews: _Previews, job: Job
+) -> tuple[list[Any], int, int]:
+    """Results, how many cines were drawn for them, and how many of these the gate refused."""
+
+    def draw(one: GenerationRequest) -> list[Any]:
+        return list(generator.generate(one, progress=previews.show, cancel=job.cancel))
+
+    if gate is None:
+        results = draw(request)
+        return results, len(results), 0
+    from CardioDiTLib.privacy.gated_generation import generate_gated
+
+    def judged(sample: int, _attempt: int, _verdict: Any) -> None:
+        if job.cancel.is_set():
+            raise Cancelled()
+        previews.judged(sample + 1, request.count)
+
+    found = generate_gated(draw, request, gate, judged=judged)
+    return found.results, found.drawn, found.rejected
+
+
 def _time_steps(generator: Generator, job: Job) -> dict[str, float]:
     """Seconds a step and a decoding, from a short run; guided steps ask the network twice."""
     manifest = generator.bundle.manifest
@@ -184,6 +221,7 @@ class _Previews:
         self._spacing = list(manifest.grid.spacing_mm)
         self._files: list[Path] = []
         self._count = 0
+        self._share = 0.0
 
     def __enter__(self) -> _Previews:
         return self
@@ -199,7 +237,13 @@ class _Previews:
             values["preview"] = str(self._write(event.preview))
             values["preview_frames"] = len(event.preview)
             values["preview_spacing_mm"] = self._spacing[:2]
+        # what a gate has drawn again begins anew, the share that is shown does not
+        self._share = values["fraction"] = max(self._share, values["fraction"])
         self._job.progress(values.pop("stage"), **values)
+
+    def judged(self, done: int, of: int) -> None:
+        """A gate has judged a cine."""
+        self._job.progress("judge", step=done, of=of, fraction=self._share, eta_s=None)
 
     def _write(self, preview: np.ndarray) -> Path:
         path = self._folder / f"preview-{self._job.request.id}-{self._count:04d}.pgm"

@@ -213,6 +213,7 @@ def _describe_manifest(manifest: BundleManifest) -> dict[str, Any]:
         "shape": [grid.frames, grid.slices, grid.height, grid.width],
         "spacing_mm": list(grid.spacing_mm),
         "cycle_s": grid.cycle_s,
+        "has_privacy": manifest.privacy is not None,
     }
 
 

@@ -3,6 +3,7 @@ their own (see ../test_slicer_in_own_process.py)."""
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import time
@@ -13,6 +14,25 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pytest
 from slicer_standin import pythonqt, slicer_app
+
+_status = [0]
+
+
+def pytest_sessionfinish(exitstatus):
+    _status[0] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure():
+    """End here, all being said: when Python itself ends, VTK, Qt and the libraries that a test has loaded beside them
+    (torch, Matplotlib) take each other down in no certain order, and the process may crash after the last test.
+    """
+    if "slicer" not in sys.modules:
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    atexit._run_exitfuncs()
+    os._exit(_status[0])
 
 
 @pytest.fixture(scope="session")

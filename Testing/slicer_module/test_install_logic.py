@@ -68,6 +68,22 @@ def test_the_modules_own_requirements_can_be_read(app):
     assert own.state().isComplete, own.state().text()
 
 
+def test_what_pictures_need_is_asked_for_by_itself(logic, monkeypatch):
+    from CardioDiTModule import InstallLogic as home
+
+    text = (MODULE_FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8")
+    assert all(f'"{requirement}"' in text for requirement in home.PICTURE_REQUIREMENTS)
+    made = logic(matplotlib="3.8.1", pillow="9.5")
+    assert made.missingForPictures() == ("pillow>=10",)
+    asked = []
+    monkeypatch.setattr(made, "_installOthers", asked.append)
+    made.installForPictures()
+    assert asked == [("pillow>=10",)]
+    made.packages.versions["pillow"] = "10.0"
+    made.installForPictures()
+    assert len(asked) == 1
+
+
 @pytest.fixture
 def pytorch(monkeypatch):
     """The PyTorch extension, as far as this module uses it."""

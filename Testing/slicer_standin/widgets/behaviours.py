@@ -25,7 +25,9 @@ def load_all() -> dict[str, type]:
         ctk_numbers,
         ctk_paths,
         mrml_node_combo_box,
+        mrml_plot_view,
         mrml_sequence,
+        mrml_table_view,
         mrml_widgets,
     )
 

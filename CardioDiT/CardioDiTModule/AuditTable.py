@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from .AuditMarks import FAILED, PASSED, UNDECIDED
+from .BrowserSequences import KIND_ATTRIBUTE
+from .SequenceBuilder import ATTRIBUTE_PREFIX
+
+KIND = "audit"
+SETS_ATTRIBUTE = ATTRIBUTE_PREFIX + "auditSets"
+NUMBERS = (("Score", "score"), ("Threshold", "threshold"), ("p value", "p_value"))
+HASHES = (("Embedding", "hash"), ("Nearest embedding", "nearest_hash"))
+"""Column, entry of a verdict."""
+
+
+class AuditTable:
+    """The table node of the last audit: a cine a row, hashes in place of patients."""
+
+    @property
+    def node(self) -> Any:
+        """The node; None where nothing was audited."""
+        nodes = slicer.util.getNodesByClass("vtkMRMLTableNode")
+        return next((node for node in nodes if node.GetAttribute(KIND_ATTRIBUTE) == KIND), None)
+
+    def sets(self) -> list[dict[str, Any]]:
+        """What was found about all cines together, see `PrivacyJobs.audit_cines`."""
+        node = self.node
+        try:
+            return json.loads(node.GetAttribute(SETS_ATTRIBUTE) or "[]") if node is not None else []
+        except ValueError:
+            return []
+
+    def notes(self) -> list[str]:
+        """What the reader should know, one sentence each."""
+        sentences = [setSentence(one) for one in self.sets()]
+        notes = [str(note) for one in self.sets() for note in one.get("notes") or []]
+        return [sentence for sentence in sentences if sentence] + list(dict.fromkeys(notes))
+
+    def fill(self, names: Sequence[str], verdicts: Sequence[dict[str, Any]], sets: Sequence[dict[str, Any]]) -> Any:
+        """Put an audit into the node, which is made if need be; returns it."""
+        node = self.node
+        if node is None:
+            node = slicer.mrmlScene.AddNewNodeByClass(
+                "vtkMRMLTableNode", slicer.mrmlScene.GenerateUniqueName(_("Privacy audit"))
+            )
+            node.SetAttribute(KIND_ATTRIBUTE, KIND)
+        table = vtk.vtkTable()
+        words = {PASSED: _("passed"), FAILED: _("failed"), UNDECIDED: _("undecided")}
+        _addTexts(table, "Cine", names)
+        _addTexts(table, "Verdict", [words[one["verdict"]] for one in verdicts])
+        for title, entry in NUMBERS:
+            array = vtk.vtkDoubleArray()
+            array.SetName(title)
+            for one in verdicts:
+                array.InsertNextValue(float("nan") if one[entry] is None else round(one[entry], 4))
+            table.AddColumn(array)
+        for title, entry in HASHES:
+            _addTexts(table, title, [one[entry] for one in verdicts])
+        node.SetAndObserveTable(table)
+        node.SetLocked(True)
+        node.SetColumnDescription("Score", _("Correlation with the nearest training embedding"))
+        node.SetColumnDescription(
+            "Threshold", _("Scores above it fail; nan where too few real patients say where it is")
+        )
+        node.SetColumnDescription("p value", _("Probability that a novel patient comes as near"))
+        node.SetAttribute(SETS_ATTRIBUTE, json.dumps(list(sets)))
+        return node
+
+
+def setSentence(one: dict[str, Any]) -> str:
+    """The verdict on several cines together; empty for a single one, of which the row says all."""
+    copies = one["copies"]
+    if copies["of"] < 2:
+        return ""
+    against = (
+        _("your folder") if one["against"] == "folder" else _("the training set of {name}").format(name=one["against"])
+    )
+    return str(
+        _("{count} of {of} cines failed against {against} ({expected:.1f} expected by chance, p = {p:.2g}). {sentence}")
+    ).format(
+        count=copies["count"],
+        of=copies["of"],
+        against=against,
+        expected=copies["expected"] * copies["of"],
+        p=one["test"]["p_value"],
+        sentence=one["sentence"],
+    )
+
+
+def _addTexts(table: Any, title: str, texts: Sequence[str]) -> None:
+    array = vtk.vtkStringArray()
+    array.SetName(title)
+    for text in texts:
+        array.InsertNextValue(text)
+    table.AddColumn(array)

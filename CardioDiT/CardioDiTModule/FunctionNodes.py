@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from .BrowserSequences import SOURCE_ROLE, cineName, describeNode, placeBesideCine
+from .SequenceBuilder import ATTRIBUTE_PREFIX
+
+KIND = "function"
+REPORT_ATTRIBUTE = ATTRIBUTE_PREFIX + "report"
+CURVES_ROLE, CHART_ROLE = "CardioDiTCurves", "CardioDiTChart"
+SHORT_GROUPS = {"Left ventricle": "LV", "Right ventricle": "RV"}
+CURVES = (
+    ("frame_times_s", "time", "s"),
+    ("lv_volume_ml", "LV volume", "mL"),
+    ("rv_volume_ml", "RV volume", "mL"),
+    ("lv_mass_curve_g", "LV mass", "g"),
+    ("septal_angle_deg", "septal angle", "degrees"),
+    ("septal_length_mm", "septal length", "mm"),
+)
+"""Field of the report, name of the column, unit."""
+
+PLOTTED = (("LV volume", (0.0, 0.45, 0.7)), ("RV volume", (0.84, 0.37, 0.0)))
+
+
+class FunctionNodes:
+    """What was measured on a cine, as nodes: a table of numbers, a table of curves, a chart of the volumes over time.
+    Measured again, the same nodes take the new numbers.
+
+    Args:
+        browser: The browser node of the cine, or None.
+    """
+
+    def __init__(self, browser: Any) -> None:
+        self._browser = browser
+
+    @property
+    def table(self) -> Any:
+        """The table of numbers; None where nothing was measured."""
+        if self._browser is None or self._browser.GetScene() is None:
+            return None
+        cine = self._browser.GetMasterSequenceNode()
+        for node in slicer.util.getNodesByClass("vtkMRMLTableNode"):
+            if node.GetAttribute(ATTRIBUTE_PREFIX + "kind") == KIND and node.GetNodeReference(SOURCE_ROLE) is cine:
+                return node
+        return None
+
+    @property
+    def chart(self) -> Any:
+        """The chart node; None where nothing was measured."""
+        table = self.table
+        return None if table is None else table.GetNodeReference(CHART_ROLE)
+
+    def report(self) -> dict[str, Any]:
+        """As `FunctionReport.to_dict`; empty where nothing was measured."""
+        table = self.table
+        try:
+            return json.loads(table.GetAttribute(REPORT_ATTRIBUTE) or "{}") if table is not None else {}
+        except ValueError:
+            return {}
+
+    def buildSteps(self, values: dict[str, Any]) -> Iterator[None]:
+        """Make the nodes, or fill those that are there.
+
+        Args:
+            values: ``report`` and ``table`` as the worker gives them.
+
+        Returns:
+            The table node.
+        """
+        report = values["report"]
+        meta = dict(report.get("meta") or {})
+        name = cineName(self._browser)
+        table = self.table
+        isNew = table is None
+        if isNew:
+            table = slicer.mrmlScene.AddNewNodeByClass(
+                "vtkMRMLTableNode", slicer.mrmlScene.GenerateUniqueName(_("Function {cine}").format(cine=name))
+            )
+        fillNumbers(table, values["table"])
+        describeNode(table, KIND, self._browser, meta)
+        table.SetAttribute(REPORT_ATTRIBUTE, json.dumps(report))
+        table.SetNodeReferenceID(SOURCE_ROLE, self._browser.GetMasterSequenceNode().GetID())
+        yield
+        curves = table.GetNodeReference(CURVES_ROLE)
+        if curves is None:
+            curves = slicer.mrmlScene.AddNewNodeByClass(
+                "vtkMRMLTableNode", slicer.mrmlScene.GenerateUniqueName(_("Curves {cine}").format(cine=name))
+            )
+            table.SetNodeReferenceID(CURVES_ROLE, curves.GetID())
+        fillCurves(curves, report)
+        describeNode(curves, "curves", self._browser, meta)
+        yield
+        chart = table.GetNodeReference(CHART_ROLE)
+        if chart is None:
+            chart = makeChart(curves, name)
+            table.SetNodeReferenceID(CHART_ROLE, chart.GetID())
+        describeNode(chart, "chart", self._browser, meta)
+        if isNew:
+            placeBesideCine(self._browser, [table, curves, chart])
+        return table
+
+
+def fillNumbers(node: Any, rows: Sequence[dict[str, Any]]) -> None:
+    """One row a quantity: name, value (NaN where there is none), unit, and why there is none."""
+    table = vtk.vtkTable()
+    names, values, units, remarks = (
+        vtk.vtkStringArray(),
+        vtk.vtkDoubleArray(),
+        vtk.vtkStringArray(),
+        vtk.vtkStringArray(),
+    )
+    for array, title in zip((names, values, units, remarks), ("Quantity", "Value", "Unit", "Remark")):
+        array.SetName(title)
+    for row in rows:
+        names.InsertNextValue(quantityName(row))
+        value = row["value"]
+        values.InsertNextValue(float("nan") if value is None else round(value, row["digits"]))
+        units.InsertNextValue(row["unit"])
+        remarks.InsertNextValue(row["reason"])
+    for array in (names, values, units, remarks):
+        table.AddColumn(array)
+    node.SetAndObserveTable(table)
+    node.SetLocked(True)
+    node.SetColumnDescription("Value", _("Not a number (nan) where it could not be had: the remark says why"))
+
+
+def fillCurves(node: Any, report: dict[str, Any]) -> None:
+    """One row a frame, with units."""
+    table = vtk.vtkTable()
+    for field, title, _unit in CURVES:
+        array = vtk.vtkDoubleArray()
+        array.SetName(title)
+        for value in report[field]:
+            array.InsertNextValue(float("nan") if value is None else value)
+        table.AddColumn(array)
+    node.SetAndObserveTable(table)
+    node.SetLocked(True)
+    for _field, title, unit in CURVES:
+        node.SetColumnUnitLabel(title, unit)
+
+
+def makeChart(curves: Any, name: str) -> Any:
+    """A chart node with the volumes of both ventricles over time."""
+    chart = slicer.mrmlScene.AddNewNodeByClass(
+        "vtkMRMLPlotChartNode", slicer.mrmlScene.GenerateUniqueName(_("Volumes {cine}").format(cine=name))
+    )
+    for column, colour in PLOTTED:
+        series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", column)
+        series.SetAndObserveTableNodeID(curves.GetID())
+        series.SetXColumnName(CURVES[0][1])
+        series.SetYColumnName(column)
+        series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
+        series.SetLineStyle(slicer.vtkMRMLPlotSeriesNode.LineStyleSolid)
+        series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleCircle)
+        series.SetMarkerSize(8)
+        series.SetLineWidth(2)
+        series.SetColor(*colour)
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    chart.SetTitle(_("Volume over the cycle"))
+    chart.SetXAxisTitle(_("time (s)"))
+    chart.SetYAxisTitle(_("volume (mL)"))
+    return chart
+
+
+def quantityName(row: dict[str, Any]) -> str:
+    """What a row is, such as "LV ejection fraction"."""
+    short = SHORT_GROUPS.get(row["group"])
+    name = str(row["name"])
+    return f"{short} {name[0].lower()}{name[1:]}" if short else name

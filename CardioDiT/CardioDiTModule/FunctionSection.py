@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from .BullseyePicture import BullseyePicture
+from .ExportSection import FOLDER_SETTING, fileName
+from .FunctionNodes import FunctionNodes
+from .MeasurementRuns import functionRun, segmentationRun
+from .RunControls import RunControls
+from .SegmentationSequence import SegmentationSequence
+from .Signal import Signal
+from .VolumeChart import VolumeChart
+from .WorkerClient import WorkerClient
+
+REPORT_SUFFIXES = (".html", ".htm", ".csv", ".json")
+
+
+class FunctionSection:
+    """Widgets that segment the chosen cine, measure its function, and show and write what was measured.
+
+    Args:
+        ui: The module's widgets.
+        worker: The worker client.
+        parameterNode: () -> the module's parameter node, or None.
+        later: (milliseconds, callback).
+
+    Attributes:
+        problemOccurred: (problem).
+    """
+
+    def __init__(
+        self,
+        ui: Any,
+        worker: WorkerClient,
+        parameterNode: Callable[[], Any],
+        later: Callable[[int, Callable[[], None]], None],
+    ) -> None:
+        self.ui, self._worker, self._parameterNode, self._later = ui, worker, parameterNode, later
+        self.problemOccurred = Signal("function problem")
+        self._browser: Any = None
+        self._measured: Any = None
+        self._notReady = _("The worker is starting")
+        self.segmenting = RunControls(
+            ui.segmentButton,
+            ui.segmentBar,
+            ui.segmentLabel,
+            _("Segment"),
+            _("Label both ventricles and the myocardium in every frame"),
+            self._startSegmentation,
+            {"segment": _("Segmenting frame")},
+        )
+        self.measuring = RunControls(
+            ui.measureButton,
+            ui.measureBar,
+            ui.measureLabel,
+            _("Measure"),
+            _("Measure volumes, mass, rates and wall thickness from the segmentation and landmarks as they are now"),
+            self._startMeasurement,
+            {"measure": _("Measuring"), "draw": _("Drawing")},
+        )
+        self.segmenting.onDone = self._onSegmented
+        self.measuring.onDone = self._onMeasured
+        for controls in (self.segmenting, self.measuring):
+            controls.onProblem = self.problemOccurred.emit
+            controls.onEnded = self.update
+        self._bullseye = BullseyePicture(ui.bullseyeLabel)
+        self.chart = VolumeChart(ui.chartFrame, later, self.jumpTo)
+        ui.segmentShowCheck.connect("toggled(bool)", self._onShow)
+        ui.segmentEditButton.connect("clicked(bool)", self._onEdit)
+        ui.chartLayoutButton.connect("clicked(bool)", self._onLargeChart)
+        ui.reportButton.connect("clicked(bool)", self._onReport)
+        self._showResults()
+        self.update()
+
+    @property
+    def segmentation(self) -> SegmentationSequence:
+        """The segmentation of the chosen cine."""
+        return SegmentationSequence(self._browser)
+
+    def setNotReady(self, reason: str) -> None:
+        """Why nothing can be computed now; empty where it can."""
+        self._notReady = reason
+        self.update()
+
+    def setBrowser(self, browser: Any) -> None:
+        """Choose a cine; a run on another one goes on."""
+        if browser is not self._browser:
+            self._bullseye.clear()
+            self.ui.heartRateSpin.value = 0
+            for controls, label in ((self.segmenting, self.ui.segmentLabel), (self.measuring, self.ui.measureLabel)):
+                if controls.run is None:
+                    label.text = ""
+        self._browser = browser
+        self._showResults()
+        self.update()
+
+    def update(self) -> None:
+        """Show what is there and what can be done."""
+        reason = self._notReady or ("" if self._browser is not None else _("Choose a cine in the section Play"))
+        proxy = self.segmentation.proxy
+        lacks = "" if proxy is not None else _("Segment the cine first")
+        self.segmenting.setReason(reason)
+        self.measuring.setReason(reason or lacks)
+        for widget in (self.ui.segmentShowCheck, self.ui.segmentEditButton):
+            widget.enabled = proxy is not None
+        if proxy is not None:
+            self.ui.segmentShowCheck.checked = bool(proxy.GetDisplayVisibility())
+        self.ui.segmentEditButton.toolTip = lacks or _("Correct the segmentation of the frame that is shown")
+        self.ui.reportButton.enabled = not (reason or lacks) and self.measuring.run is None
+        self.ui.reportButton.toolTip = reason or lacks or _("Measure, and write a page, a table or JSON")
+
+    def cancel(self) -> None:
+        """Give up what is under way."""
+        self.segmenting.cancel()
+        self.measuring.cancel()
+
+    def forgetScene(self) -> None:
+        """The scene is about to be closed."""
+        self.cancel()
+        self.setBrowser(None)
+        self.chart.forgetScene()
+
+    def cleanup(self) -> None:
+        """The widget goes."""
+        self.chart.cleanup()
+
+    def jumpTo(self, frame: int) -> None:
+        """Show a frame of the cine."""
+        if self._browser is not None and self._browser.GetScene() is not None:
+            self._browser.SetPlaybackActive(False)
+            self._browser.SetSelectedItemNumber(frame)
+
+    def saveReport(self, path: str) -> None:
+        """Measure, and write a report to a file."""
+        self.measuring.start(path=path)
+        self.update()
+
+    def _startSegmentation(self, **callbacks: Any) -> Any:
+        node = self._parameterNode()
+        device = "auto" if node is None else node.device
+        run = segmentationRun(
+            self._worker, self._later, self._browser, device=device, mayReplace=self._mayReplace, **callbacks
+        )
+        return run.start()
+
+    def _startMeasurement(self, path: str = "", **callbacks: Any) -> Any:
+        rate = float(self.ui.heartRateSpin.value) or None
+        self._measured = self._browser
+        run = functionRun(self._worker, self._later, self._browser, heartRateBpm=rate, path=path, **callbacks)
+        return run.start()
+
+    @staticmethod
+    def _mayReplace(count: int) -> bool:
+        text = _("The segmentation of {count} frames was edited by hand. Segmenting anew replaces all of it. Go on?")
+        return bool(slicer.util.confirmOkCancelDisplay(text.format(count=count), _("Segmentation")))
+
+    def _onSegmented(self, _sequence: Any) -> None:
+        self.ui.segmentLabel.text = _("Segmented. Corrections by hand are kept frame by frame.")
+
+    def _onMeasured(self, result: dict[str, Any]) -> None:
+        self._showResults()
+        if self._measured is self._browser:  # another cine may have been chosen meanwhile
+            self._bullseye.show(result["bullseye"], result["bullseye_problem"])
+        if result["files"]:
+            self.ui.measureLabel.text = _("Written: {path}").format(path=", ".join(result["files"]))
+        elif self._measured is self._browser:
+            self.ui.measureLabel.text = phasesText(result["report"])
+
+    def _showResults(self) -> None:
+        """Table, chart and notes of what was measured on the chosen cine, if anything was."""
+        nodes = FunctionNodes(self._browser)
+        table = nodes.table
+        ui = self.ui
+        ui.functionTable.setMRMLTableNode(table)
+        ui.functionTable.setVisible(table is not None)
+        ui.chartLayoutButton.setVisible(table is not None)
+        node = self._parameterNode()
+        self.chart.show(nodes.chart, None if node is None else node.parameterNode)
+        notes = nodes.report().get("notes") or []
+        ui.notesLabel.text = "\n".join(str(note) for note in notes)
+        ui.notesLabel.setVisible(bool(notes))
+        if table is not None:
+            ui.functionTable.resizeColumnsToContents()
+
+    def _onShow(self, on: bool) -> None:
+        proxy = self.segmentation.proxy
+        if proxy is not None:
+            proxy.SetDisplayVisibility(on)
+
+    def _onEdit(self, _checked: bool = False) -> None:
+        """Open the Segment Editor on the segmentation; the cine stands still meanwhile."""
+        self._browser.SetPlaybackActive(False)
+        proxy = self.segmentation.proxy
+        slicer.util.selectModule("SegmentEditor")
+        panel = slicer.util.getModuleWidget("SegmentEditor")
+        editor = None if panel is None else getattr(panel, "editor", None)
+        if editor is not None:
+            editor.setSegmentationNode(proxy)
+            editor.setSourceVolumeNode(self._browser.GetProxyNode(self._browser.GetMasterSequenceNode()))
+
+    def _onLargeChart(self, _checked: bool = False) -> None:
+        self.chart.showInLayout()
+
+    def _onReport(self, _checked: bool = False) -> None:
+        settings = qt.QSettings()
+        folder = str(settings.value(FOLDER_SETTING) or "")
+        proposed = str(Path(folder) / f"{fileName(self._browser)}_function.html")
+        path = qt.QFileDialog.getSaveFileName(
+            slicer.util.mainWindow(),
+            _("Save report"),
+            proposed,
+            _("Page with pictures (*.html);;Tables (*.csv);;JSON (*.json)"),
+        )
+        if not path:
+            return
+        settings.setValue(FOLDER_SETTING, str(Path(path).parent))
+        self.saveReport(path if path.lower().endswith(REPORT_SUFFIXES) else path + ".html")
+
+
+def phasesText(report: dict[str, Any]) -> str:
+    """Which frames are end-diastole and end-systole, counted from 0 as in the chart and the sequence browser."""
+    if report.get("ed_frame") is None:
+        return _("Measured; see the remarks in the table.")
+    return _("Measured. End-diastole is frame {ed}, end-systole frame {es} (counted from 0).").format(
+        ed=report["ed_frame"], es=report["es_frame"]
+    )

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from .ArrayFile import arrayFileSteps
+from .BrowserSequences import (
+    attachSequence,
+    cineMeta,
+    cineName,
+    dataNodes,
+    describeNode,
+    findSequence,
+    indexValues,
+    newSequence,
+    removeNodes,
+    removeSequence,
+    requireCine,
+)
+from .CineReader import affineOf, describedCine, framesOf, metaOf
+from .OrientedLabels import OrientedLabels
+from .Problem import CardioDiTProblem, Problem
+from .SequenceBuilder import ATTRIBUTE_PREFIX
+
+KIND = "segmentation"
+CHECKSUMS_ATTRIBUTE = ATTRIBUTE_PREFIX + "checksums"
+SEGMENTS = (
+    (1, "RV", "Right ventricle", (0.84, 0.37, 0.0)),
+    (2, "myocardium", "Myocardium", (0.0, 0.62, 0.45)),
+    (3, "LV", "Left ventricle", (0.0, 0.45, 0.7)),
+)
+"""Label of the library, ID of the segment, name, colour (told apart with any kind of colour vision)."""
+
+
+class SegmentationSequence:
+    """The segmentation of a cine: a sequence of segmentation nodes on the index values of the cine, with the segments
+    RV, myocardium and LV, shown by one node that can be edited; what is edited is kept, frame by frame.
+
+    The segments of a frame share one labelmap, as the Segment Editor makes it: a third of the memory, and no overlaps.
+
+    Args:
+        browser: The browser node of the cine, or None.
+    """
+
+    def __init__(self, browser: Any) -> None:
+        self._browser = browser
+
+    @property
+    def sequence(self) -> Any:
+        """The sequence node; None where there is none."""
+        return findSequence(self._browser, KIND, "vtkMRMLSegmentationNode")
+
+    @property
+    def proxy(self) -> Any:
+        """The node that shows it; None where there is none."""
+        sequence = self.sequence
+        return None if sequence is None else self._browser.GetProxyNode(sequence)
+
+    def buildSteps(self, described: dict[str, Any]) -> Iterator[float]:
+        """Put labels into the scene in place of those that are there, a frame at a time.
+
+        Args:
+            described: ``array`` (a .npy file or an array, (T, Z, Y, X) on the grid of the cine) and ``meta``.
+
+        Returns:
+            The sequence node. If the iterator is closed before its end, the scene is as it was.
+
+        Raises:
+            CardioDiTProblem: The cine has gone.
+        """
+        import numpy as np
+
+        requireCine(self._browser)
+        array = described["array"]
+        array = np.load(array, allow_pickle=False) if isinstance(array, str) else np.asarray(array, np.uint8)
+        meta = dict(described.get("meta") or {})
+        name = _("Segmentation {cine}").format(cine=cineName(self._browser))
+        volume = framesOf(self._browser)[0]
+        labels = OrientedLabels(affineOf(volume), array.shape[1:])
+        sequence = newSequence(self._browser, name)
+        values = indexValues(self._browser)
+        checksums = []
+        for number, value in enumerate(values):
+            node = _segmentationNode(labels.image(array[number]), volume)
+            node.SetName(name)
+            describeNode(node, KIND, self._browser, meta)
+            sequence.SetDataNodeAtValue(node, value)
+            checksums.append(_checksum(array[number]))
+            yield (number + 1) / (len(values) + 1)
+            requireCine(self._browser)
+        describeNode(sequence, KIND, self._browser, meta)
+        sequence.SetAttribute(CHECKSUMS_ATTRIBUTE, json.dumps(checksums))
+        self._putInPlace(sequence, meta)
+        return sequence
+
+    def readSteps(self, folder: str) -> Iterator[None]:
+        """Write the labels into a file, a frame at a time.
+
+        Returns:
+            ``array`` (the file, (T, Z, Y, X) uint8 on the grid of the cine), ``affine``, ``frame_times``, ``meta`` (of
+            the cine and of the segmentation, with the numbers of the frames that were edited).
+
+        Raises:
+            CardioDiTProblem: There is no segmentation, or a frame lacks one.
+        """
+        sequence = self.sequence
+        if sequence is None:
+            raise CardioDiTProblem(
+                Problem(_("There is no segmentation of this cine."), _("Make one in the section Function."))
+            )
+        cine = describedCine(self._browser)
+        size = framesOf(self._browser)[0].GetImageData().GetDimensions()[::-1]
+        edited: list[int] = []
+        path = Path(folder) / "segmentation.npy"
+        frames = self._labelFrames(edited)
+        array = yield from arrayFileSteps(path, (len(cine["frame_times"]), *size), "uint8", frames)
+        meta = {**metaOf(sequence), **cine["meta"]}
+        about = metaOf(sequence).get(KIND)
+        meta[KIND] = {**(about if isinstance(about, dict) else {}), "edited_frames": edited}
+        return {"array": array, "affine": cine["affine"], "frame_times": cine["frame_times"], "meta": meta}
+
+    def editedSteps(self) -> Iterator[None]:
+        """Look for frames that were edited since they were made.
+
+        Returns:
+            Their numbers.
+        """
+        edited: list[int] = []
+        if self.sequence is not None:
+            for _frame in self._labelFrames(edited):
+                yield
+        return edited
+
+    def _labelFrames(self, edited: list[int]) -> Iterator[Any]:
+        """The labels of each frame; None in between, where it takes longer. Fills in which frames were edited."""
+        import numpy as np
+
+        sequence = self.sequence
+        volume = framesOf(self._browser)[0]
+        labels = OrientedLabels(affineOf(volume), volume.GetImageData().GetDimensions()[::-1])
+        try:
+            checksums = json.loads(sequence.GetAttribute(CHECKSUMS_ATTRIBUTE) or "[]")
+        except ValueError:
+            checksums = []
+        for number, node in enumerate(dataNodes(self._browser, sequence)):
+            array = np.zeros(labels.shape, np.uint8)
+            for label, segmentId, name, _colour in SEGMENTS:
+                segment = _findSegment(node.GetSegmentation(), segmentId, name)
+                if segment is not None:
+                    labels.addTo(array, label, segment)
+                    yield None
+            if number >= len(checksums) or _checksum(array) != checksums[number]:
+                edited.append(number)
+            yield array
+
+    def _putInPlace(self, sequence: Any, meta: dict[str, Any]) -> None:
+        """The new one first, then away with the old one: whatever goes wrong, one of them is there."""
+        old = self.sequence
+        name = sequence.GetName()
+        made = []
+        try:
+            sequence.SetName(slicer.mrmlScene.GenerateUniqueName(name))
+            slicer.mrmlScene.AddNode(sequence)
+            made.append(sequence)
+            proxy = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+            made.append(proxy)
+            proxy.CreateDefaultDisplayNodes()
+            display = proxy.GetDisplayNode()
+            made.append(display)
+            display.SetOpacity2DFill(0.25)
+            display.SetOpacity2DOutline(1.0)
+            describeNode(proxy, KIND, self._browser, meta)
+            attachSequence(self._browser, sequence, proxy)
+            volume = self._browser.GetProxyNode(self._browser.GetMasterSequenceNode())
+            proxy.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        except BaseException:
+            removeNodes(made[::-1])
+            raise
+        if old is not None:
+            removeSequence(self._browser, old)
+            sequence.SetName(name)
+            proxy.SetName(name)
+
+    def meta(self) -> dict[str, Any]:
+        """Provenance of the segmentation, that of the cine included."""
+        sequence = self.sequence
+        return {} if sequence is None else {**metaOf(sequence), **cineMeta(self._browser)}
+
+
+def _checksum(array: Any) -> int:
+    """Of labels (Z, Y, X), in whatever order the slices are: files turn the slices of left-handed stacks about."""
+    import numpy as np
+
+    return sum(zlib.crc32(np.ascontiguousarray(plane)) for plane in array)
+
+
+def _segmentationNode(image: Any, volume: Any) -> Any:
+    """A segmentation node, not in the scene, whose segments share one labelmap."""
+    node = slicer.vtkMRMLSegmentationNode()
+    segmentation = node.GetSegmentation()
+    representation = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    segmentation.SetSourceRepresentationName(representation)
+    for label, segmentId, name, colour in SEGMENTS:
+        segment = slicer.vtkSegment()
+        segment.SetName(name)
+        segment.SetColor(*colour)
+        segment.AddRepresentation(representation, image)
+        segment.SetLabelValue(label)
+        segmentation.AddSegment(segment, segmentId)
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    return node
+
+
+def _findSegment(segmentation: vtk.vtkObject, segmentId: str, name: str) -> Any:
+    """A segment by its ID; in a segmentation from elsewhere, by its name."""
+    segment = segmentation.GetSegment(segmentId)
+    if segment is not None:
+        return segment
+    wanted = {segmentId.lower(), name.lower()}
+    for number in range(segmentation.GetNumberOfSegments()):
+        other = segmentation.GetNthSegment(number)
+        if (other.GetName() or "").lower() in wanted:
+            return other
+    return None

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+BUDGET_S = 0.008
+"""How long steps may follow each other before the event loop has its turn."""
+
+
+class Steps:
+    """Runs a generator through the event loop: some small steps, then the application's turn, and so on.
+
+    Args:
+        generator: Each `next` takes some milliseconds.
+        later: (milliseconds, callback).
+        onEnd: (what the generator returned).
+        onError: (exception), also for what the generator itself raises to stop.
+    """
+
+    def __init__(
+        self,
+        generator: Iterator[Any],
+        later: Callable[[int, Callable[[], None]], None],
+        onEnd: Callable[[Any], None],
+        onError: Callable[[Exception], None],
+    ) -> None:
+        self._generator, self._later = generator, later
+        self._onEnd, self._onError = onEnd, onError
+        self._closed = False
+        later(0, self._turn)
+
+    def close(self) -> None:
+        """Run no further; the generator cleans up at once, and nobody is told."""
+        if not self._closed:
+            self._closed = True
+            self._generator.close()
+
+    def _turn(self) -> None:
+        end = time.perf_counter() + BUDGET_S
+        while not self._closed:
+            try:
+                next(self._generator)
+            except StopIteration as stop:
+                self._closed = True
+                self._onEnd(stop.value)
+                return
+            except Exception as error:
+                self._closed = True
+                self._onError(error)
+                return
+            if time.perf_counter() >= end:
+                self._later(0, self._turn)
+                return
+
+
+def runAtOnce(generator: Iterator[Any]) -> Any:
+    """Run a generator to its end without the event loop; what it returned."""
+    while True:
+        try:
+            next(generator)
+        except StopIteration as end:
+            return end.value

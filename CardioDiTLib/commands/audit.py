@@ -1,0 +1,206 @@
+"""``cardiodit audit``: does a generator reproduce the patients that it was trained on?"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from CardioDiTLib.errors import CardioDiTError
+
+if TYPE_CHECKING:
+    from CardioDiTLib.privacy.audit_report import AuditReport
+    from CardioDiTLib.privacy.embedding_set import EmbeddingSet
+    from CardioDiTLib.privacy.inputs import EncoderHolder
+    from CardioDiTLib.privacy.reference_set import ReferenceSet
+
+_SUFFIXES = (".json", ".csv", ".html", ".md")
+_WHAT = "folder of cines, training pack (.npz), or embeddings (.npy, .npz, .safetensors)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--train", type=Path, metavar="PATH", help=f"what the generator was trained on: {_WHAT}")
+    parser.add_argument(
+        "--validation",
+        type=Path,
+        metavar="PATH",
+        help="real patients who were not trained on, as above; the validation part of a pack is taken by itself",
+    )
+    parser.add_argument("--synthetic", type=Path, metavar="PATH", help="what the generator made, as above")
+    parser.add_argument(
+        "-m", "--bundle", metavar="BUNDLE", help="audit against the training embeddings that this bundle carries"
+    )
+    parser.add_argument("--encoder", type=Path, metavar="FOLDER", help="encoder, in place of the embedded one")
+    parser.add_argument(
+        "--false-alarm", type=float, default=0.05, metavar="RATE", help="share of novel patients called copies (0.05)"
+    )
+    parser.add_argument(
+        "--calibration", choices=("auto", "validation", "leave-one-out"), default="auto", help="by whom (auto)"
+    )
+    parser.add_argument("--published", action="store_true", help="also what the published rule says")
+    parser.add_argument(
+        *("-o", "--out"),
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help=f"write the report there ({', '.join(_SUFFIXES)}); may be given several times",
+    )
+    parser.add_argument(
+        "--pictures",
+        action="store_true",
+        help="show each synthetic cine beside its nearest training cine in the HTML: it then holds training patients",
+    )
+    parser.add_argument("--names", action="store_true", help="put names of files into the report")
+    parser.add_argument("--fail-on-copies", action="store_true", help="exit with 1 where copies are found")
+    parser.add_argument(
+        "--attach",
+        metavar="BUNDLE",
+        help="write the encoder, the quantised training embeddings and, with --synthetic, this audit into a bundle",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of random subsets (0)")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Audit, print, write, attach."""
+    _check(arguments)
+    from CardioDiTLib.privacy.inputs import EncoderHolder, needs_encoder, read_embeddings
+
+    encoder = EncoderHolder(arguments.encoder)
+    reference: ReferenceSet | None = None
+    if arguments.bundle is not None:
+        reference, encoder = _of_bundle(
+            arguments.bundle, any(needs_encoder(path) for path in (arguments.validation, arguments.synthetic))
+        )
+    sets: dict[str, EmbeddingSet] = {}
+    for part, what in (("train", "training"), ("validation", "validation"), ("synthetic", "synthetic")):
+        source = getattr(arguments, part)
+        if source is None and part == "validation" and _has_validation(arguments.train):
+            source = arguments.train
+        if source is not None:
+            kind = "validation" if part == "validation" else "train"
+            with _bar(f"embedding {what} cines", arguments.quiet) as tell:
+                sets[part] = read_embeddings(source, what, encoder, part=kind, progress=tell)
+    report = None
+    if "synthetic" in sets:
+        from CardioDiTLib.privacy.audit import audit_memorization
+
+        report = audit_memorization(
+            reference if reference is not None else sets["train"],
+            sets.get("validation"),
+            sets["synthetic"],
+            false_alarm=arguments.false_alarm,
+            calibration=arguments.calibration,
+            published=arguments.published,
+            names=arguments.names,
+            seed=arguments.seed,
+        )
+    # attached first: a bundle that cannot be written leaves no reports that say it was
+    if arguments.attach is not None:
+        _attach(arguments, sets, report)
+    if report is None:
+        return 0
+    from CardioDiTLib.privacy.report_text import to_text
+
+    _write(arguments, report, sets)
+    print(to_text(report, arguments.published), end="")
+    return 1 if arguments.fail_on_copies and report.verdict == "copies" else 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if (arguments.train is None) == (arguments.bundle is None):
+        raise CardioDiTError("The training set is missing, or there are two.", "Give --train or --bundle.")
+    if arguments.synthetic is None and arguments.attach is None:
+        raise CardioDiTError("There is nothing to audit.", "Give --synthetic.")
+    if arguments.synthetic is None and arguments.out:
+        raise CardioDiTError("Without synthetic cines there is no report.", "Give --synthetic, or leave --out out.")
+    if arguments.attach is not None and arguments.train is None:
+        raise CardioDiTError("Attaching needs the training set itself.", "Give --train.")
+    if arguments.bundle is not None and arguments.encoder is not None:
+        raise CardioDiTError("A bundle brings its own encoder.", "Leave --encoder out.")
+    wrong = [path.name for path in arguments.out if path.suffix.lower() not in _SUFFIXES]
+    if wrong:
+        raise CardioDiTError(f"'{wrong[0]}' is no kind of report.", f"Use a name ending in {', '.join(_SUFFIXES)}.")
+    if arguments.pictures and not any(path.suffix.lower() == ".html" for path in arguments.out):
+        raise CardioDiTError("Pictures are shown in HTML only.", "Add --out report.html.")
+
+
+def _of_bundle(name: str, with_encoder: bool) -> tuple[ReferenceSet, EncoderHolder]:
+    from CardioDiTLib.bundles.bundle import load_bundle
+    from CardioDiTLib.privacy.gate import load_encoder_of, load_reference
+    from CardioDiTLib.privacy.inputs import EncoderHolder
+
+    bundle = load_bundle(name)
+    reference = load_reference(bundle)
+    return reference, EncoderHolder(load_encoder_of(bundle) if with_encoder else None)
+
+
+def _has_validation(path: Path | None) -> bool:
+    from CardioDiTLib.privacy.inputs import has_validation_part
+
+    return path is not None and has_validation_part(path)
+
+
+def _attach(arguments: argparse.Namespace, sets: dict[str, EmbeddingSet], report: AuditReport | None) -> None:
+    from CardioDiTLib.bundles.registry import find_bundle
+    from CardioDiTLib.privacy.attach import attach_privacy
+    from CardioDiTLib.privacy.reference_set import ReferenceSet
+    from CardioDiTLib.privacy.report_text import to_markdown
+
+    reference = ReferenceSet.build(sets["train"], sets.get("validation"))
+    bundle = attach_privacy(
+        find_bundle(arguments.attach),
+        arguments.encoder,
+        reference,
+        audit=None if report is None else report.summary(),
+        card=None if report is None else to_markdown(report, arguments.published),
+    )
+    print(f"{bundle.folder}: {reference.n_train} training embeddings attached.")
+
+
+def _write(arguments: argparse.Namespace, report: AuditReport, sets: dict[str, EmbeddingSet]) -> None:
+    from CardioDiTLib.io.atomic import atomic_path
+    from CardioDiTLib.privacy.report_html import PictureOf, to_html
+    from CardioDiTLib.privacy.report_text import save_csv, to_markdown
+
+    pictures: PictureOf | None = None
+    if arguments.pictures:
+        train, synthetic = sets.get("train"), sets["synthetic"]
+        real, made = None if train is None else train.picture, synthetic.picture
+        if real is None or made is None:
+            raise CardioDiTError("Pictures need the cines themselves.", "Give --train and --synthetic as cines.")
+        pictures = lambda one: (made(one.index), real(one.nearest_index))  # noqa: E731 - a closure over both
+    for path in arguments.out:
+        suffix = path.suffix.lower()
+        if suffix == ".csv":
+            save_csv(report, path)
+        elif suffix == ".html":
+            to_html(report, path, pictures=pictures, published=arguments.published)
+        else:
+            text = report.to_json() if suffix == ".json" else to_markdown(report, arguments.published)
+            with atomic_path(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+
+
+class _bar:
+    """A progress bar that appears where somebody looks and something is told."""
+
+    def __init__(self, what: str, quiet: bool) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(
+            desc=what, unit="cine", file=sys.stderr, disable=True if quiet else None, leave=False, delay=0.5
+        )
+
+    def __enter__(self) -> _bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def __call__(self, done: int, of: int) -> None:
+        self._bar.total = of
+        self._bar.update(done - self._bar.n)

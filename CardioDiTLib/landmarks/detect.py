@@ -1,0 +1,162 @@
+"""A cine in, its insertion points out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from CardioDiTLib.bundles.stopping import CancelSource, Stop
+from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
+from CardioDiTLib.device import choose_device, told_when_out_of_memory
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.landmarks import model as landmark_model
+from CardioDiTLib.landmarks.from_network import landmarks_from_network
+from CardioDiTLib.landmarks.from_segmentation import landmarks_from_segmentation
+from CardioDiTLib.landmarks.fusion import fused_tracks
+from CardioDiTLib.landmarks.manifest import MANIFEST_NAME as LANDMARKS_JSON
+from CardioDiTLib.landmarks.model import LandmarkModel
+from CardioDiTLib.landmarks.predict import VIEWS
+from CardioDiTLib.landmarks.tracking import track_landmarks
+from CardioDiTLib.segmentation import model as segmentation_model
+from CardioDiTLib.segmentation.manifest import MANIFEST_NAME as SEGMENTATION_JSON
+from CardioDiTLib.segmentation.model import SegmentationModel
+from CardioDiTLib.segmentation.segment import segment
+
+METHODS = ("auto", "network", "segmentation", "fusion")
+
+Weights = LandmarkModel | str | os.PathLike[str] | None
+SegmentationWeights = SegmentationModel | str | os.PathLike[str] | None
+Progress = Callable[[int, int], None]
+
+
+def detect_landmarks(
+    cine: Cine,
+    *,
+    method: str = "auto",
+    segmentation: Segmentation | None = None,
+    weights: Weights = None,
+    segmentation_weights: SegmentationWeights = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+    cancel: CancelSource = None,
+    track: bool = True,
+    swap: bool = False,
+    views: int = 4,
+    batch: int = 8,
+) -> LandmarkTrack:
+    """Finds the right-ventricular insertion points in every slice and frame of a short-axis cine.
+
+    ================  ==============================================================================================
+    method            points
+    ================  ==============================================================================================
+    ``network``       of the landmark network
+    ``segmentation``  ends of the septum in labels: those given, else those that ``segment`` finds
+    ``fusion``        both, brought together slice by slice (``fused_tracks``)
+    ``auto``          ``fusion`` where both can be had, else the one that can
+    ================  ==============================================================================================
+
+    The network learned from the ends of the septum in an expert's labels, not from points marked by hand. Which point
+    is the anterior one is decided once for the cine, in the patient's coordinates (``name_points``); a picture that was
+    mirrored without a trace in its file gives exchanged names.
+
+    Args:
+        cine: Any spacing, size and orientation of the axes.
+        method: See above.
+        segmentation: Labels of this cine, where they are at hand; saves the time of finding them.
+        weights: Landmark model from `load_model`, the folder of one, or None for the embedded model.
+        segmentation_weights: The same for the segmentation model.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        progress: Called with (steps done, steps in all), a step being a frame seen by a network.
+        cancel: A function that says whether to stop, an event, or None; asked before every batch.
+        track: Follow the points through the cycle (``track_landmarks``): outliers out, short gaps filled, a little
+            smoothing.
+        swap: Exchange anterior and inferior, for mirrored pictures that do not say so.
+        views: The landmark network sees the picture and so many of its mirror images, 1 to 4 in all, and the mean is
+            taken; each takes as long as the first.
+        batch: Slices at once.
+
+    Returns:
+        Points (T, Z, 2, 3) mm RAS, anterior then inferior, NaN where there is none; confidence (T, Z, 2); how they were
+        found in ``meta["landmarks"]``.
+
+    Raises:
+        CardioDiTError: No such method, no or damaged weights, labels of another cine, no such device, blank images, or
+            not enough memory.
+        Cancelled: `cancel` said so.
+
+    Examples:
+        >>> track = detect_landmarks(cine)  # doctest: +SKIP
+        >>> anterior_mm = track.points[0, 4, 0]  # doctest: +SKIP
+    """
+    if method not in METHODS:
+        raise CardioDiTError(f"There is no method '{method}'.", f"Use one of {', '.join(METHODS)}.")
+    if batch < 1:
+        raise CardioDiTError(f"A batch of {batch} slices is not possible.", "Give 1 or more.")
+    if not 1 <= views <= len(VIEWS):
+        raise CardioDiTError(f"{views} views are not possible.", f"Give 1 to {len(VIEWS)}.")
+    if segmentation is not None and segmentation.shape != cine.shape:
+        raise CardioDiTError(
+            f"The segmentation has the shape {segmentation.shape}, the cine {cine.shape}.",
+            "Give the segmentation of this cine, or none.",
+        )
+    if method == "auto":
+        method = _best(weights, segmentation, segmentation_weights)
+    where, stop = choose_device(device), Stop(cancel)
+    with_network = method in ("network", "fusion")
+    with_labels = method in ("segmentation", "fusion")
+    # Opened before the first frame: what is missing is told at once.
+    model = _landmark_model(weights) if with_network else None
+    to_segment = with_labels and segmentation is None
+    labeller = _segmentation_model(segmentation_weights) if to_segment else None
+    parts = int(with_network) + int(to_segment)
+
+    def part(number: int) -> Progress:
+        def show(done: int, of: int) -> None:
+            if progress is not None:
+                progress(number * of + done, parts * of)
+
+        return show
+
+    tracks = []
+    if model is not None:
+        home = next(model.network.parameters()).device
+        try:
+            with told_when_out_of_memory("Give a smaller batch, or the device cpu."):
+                model.network.to(where)
+                tracks.append(
+                    landmarks_from_network(
+                        cine, model, device=where, batch=batch, views=views, swap=swap, progress=part(0), stop=stop
+                    )
+                )
+        finally:
+            model.network.to(home)
+    if with_labels:
+        if segmentation is None:
+            segmentation = segment(
+                cine, weights=labeller, device=device, progress=part(len(tracks)), cancel=cancel, batch=batch
+            )
+        stop.check()
+        tracks.append(landmarks_from_segmentation(segmentation, swap=swap))
+    found = tracks[0] if len(tracks) == 1 else fused_tracks(tracks[0], tracks[1])
+    return track_landmarks(found) if track and cine.n_frames > 1 else found
+
+
+def _best(weights: Weights, segmentation: Segmentation | None, segmentation_weights: SegmentationWeights) -> str:
+    """The method for what is at hand."""
+    has_network = weights is not None or (landmark_model.embedded_model_folder() / LANDMARKS_JSON).is_file()
+    has_labels = (
+        segmentation is not None
+        or segmentation_weights is not None
+        or (segmentation_model.embedded_model_folder() / SEGMENTATION_JSON).is_file()
+    )
+    if has_network and has_labels:
+        return "fusion"
+    return "segmentation" if has_labels else "network"
+
+
+def _landmark_model(weights: Weights) -> LandmarkModel:
+    return weights if isinstance(weights, LandmarkModel) else landmark_model.load_model(weights)
+
+
+def _segmentation_model(weights: SegmentationWeights) -> SegmentationModel:
+    return weights if isinstance(weights, SegmentationModel) else segmentation_model.load_model(weights)

@@ -1,0 +1,86 @@
+"""One set of points of two: those of a network and those of labels, on the same frames and slices."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from CardioDiTLib.cine import LandmarkTrack
+
+
+@dataclass(frozen=True)
+class FusionRule:
+    """Chosen on cines that neither network was trained on.
+
+    Attributes:
+        apart_mm: Points closer than this are one point seen twice: their weighted mean is taken. Of two that lie
+            farther apart the network's is taken.
+        label_weight: Weight of a point from labels, whose confidence is a share of contact, against one of the network.
+        network_alone: Confidence that a point of the network needs where the labels have none.
+        labels_alone: Confidence that a point from labels needs where the network has none; above 1: never.
+    """
+
+    apart_mm: float = 12.0
+    label_weight: float = 0.5
+    network_alone: float = 0.8
+    labels_alone: float = 0.9
+
+
+def fused_tracks(network: LandmarkTrack, labels: LandmarkTrack, rule: FusionRule | None = None) -> LandmarkTrack:
+    """Brings two tracks together.
+
+    A walk around labels cannot take the anterior for the inferior point, a network can: where its pair fits the other
+    one better with the names exchanged, they are exchanged first.
+
+    Args:
+        network: Points of a network.
+        labels: Points from labels, same frames and slices.
+        rule: None for the default.
+
+    Returns:
+        The fused track; confidence is that of the point that was taken, or the weighted mean of two that agree, and
+        half of it where only one of the two has a point. The meta says under "landmarks" what was fused.
+    """
+    rule = rule or FusionRule()
+    points, sureness = network.points.copy(), np.where(network.found, network.confidence, 0.0)
+    exchanged = _exchanged(points, labels.points)
+    points[exchanged], sureness[exchanged] = points[exchanged][:, ::-1], sureness[exchanged][:, ::-1]
+    seen, walked = ~np.isnan(points[..., 0]), labels.found
+    other = np.where(walked, np.nan_to_num(labels.confidence), 0.0)
+
+    weight = rule.label_weight * other / np.maximum(rule.label_weight * other + sureness, 1e-9)
+    mean = (1 - weight)[..., None] * points + weight[..., None] * labels.points
+    agree = seen & walked & (_distance(points, labels.points) <= rule.apart_mm)
+    result = np.full(points.shape, np.nan)
+    confidence = np.zeros(sureness.shape)
+    alone = seen & ~agree & (walked | (sureness >= rule.network_alone))
+    only_labels = walked & ~seen & (other >= rule.labels_alone)
+    for where, values, sure in (
+        (agree, mean, (1 - weight) * sureness + weight * other),
+        (alone, points, sureness / 2),
+        (only_labels, labels.points, other / 2),
+    ):
+        result[where], confidence[where] = values[where], sure[where]
+    about = {
+        **network.meta.get("landmarks", {}),
+        "source": "network and segmentation",
+        "fusion": asdict(rule),
+        "agreeing": int(agree.sum()),
+        "network_alone": int(alone.sum()),
+        "labels_alone": int(only_labels.sum()),
+    }
+    meta = {**labels.meta, **network.meta, "landmarks": about}
+    return LandmarkTrack(result, np.clip(confidence, 0, 1), network.frame_times, meta)
+
+
+def _distance(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.nan_to_num(np.linalg.norm(one - other, axis=-1), nan=np.inf))
+
+
+def _exchanged(points: NDArray[np.float64], labels: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(T, Z), True where both have both points and they fit better crosswise."""
+    straight = np.linalg.norm(points - labels, axis=-1).sum(axis=-1)
+    across = np.linalg.norm(points - labels[:, :, ::-1], axis=-1).sum(axis=-1)
+    return np.asarray(across < straight)  # False where either is NaN

@@ -1,0 +1,146 @@
+"""The published network of the landmark detector, for numbers that can be compared.
+
+A plain 2D U-Net for one slice of 224 x 224 pixels at 1.2 mm. Each level: convolution 3 x 3, ReLU, batch normalisation,
+dropout, convolution, ReLU, batch normalisation. Up-sampling repeats pixels and convolves (3 x 3, ReLU, no
+normalisation). Two channels with sigmoid. Facts of the published code, in its framework's conventions: momentum 0.99
+there is 0.01 here, epsilon 1e-3, weights drawn from He's normal distribution, cut off at two standard deviations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+
+from CardioDiTLib.errors import CardioDiTError
+
+MOMENTUM, EPSILON = 0.01, 1e-3
+
+
+@dataclass(frozen=True)
+class PublishedNetworkConfig:
+    """Settings of a `PublishedNetwork`; the defaults are the published ones.
+
+    Args:
+        channels: Feature channels of each level, then of the lowest one.
+        dropout: The same number of shares; the way up mirrors them.
+        spacing_mm: Pixel spacing at which it works.
+        size: Rows and columns that it sees.
+
+    Raises:
+        CardioDiTError: A value is not possible.
+    """
+
+    channels: tuple[int, ...] = (32, 64, 128, 256, 512)
+    dropout: tuple[float, ...] = (0.3, 0.4, 0.4, 0.5, 0.5)
+    spacing_mm: float = 1.2
+    size: int = 224
+
+    def __post_init__(self) -> None:
+        hint = "Correct the settings, or get the model's folder again."
+        channels, dropout = (tuple(v) if isinstance(v, list | tuple) else () for v in (self.channels, self.dropout))
+        if len(channels) < 2 or any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in channels):
+            raise CardioDiTError(f"The published network cannot have the channels {self.channels!r}.", hint)
+        if len(dropout) != len(channels) or any(not isinstance(v, int | float) or not 0 <= v < 1 for v in dropout):
+            raise CardioDiTError(f"The published network cannot have the dropout {self.dropout!r}.", hint)
+        if isinstance(self.spacing_mm, bool) or not isinstance(self.spacing_mm, int | float) or self.spacing_mm < 0.1:
+            raise CardioDiTError(f"'spacing_mm' of the published network is {self.spacing_mm!r}.", hint)
+        step = 2 ** (len(channels) - 1)
+        if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < step or self.size % step:
+            raise CardioDiTError(f"'size' of the published network is {self.size!r}, no multiple of {step}.", hint)
+        object.__setattr__(self, "channels", channels)
+        object.__setattr__(self, "dropout", dropout)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `from_dict` reads them back."""
+        return {**asdict(self), "channels": list(self.channels), "dropout": list(self.dropout)}
+
+    @classmethod
+    def from_dict(cls, values: Any) -> PublishedNetworkConfig:
+        """Reads what `to_dict` wrote.
+
+        Raises:
+            CardioDiTError: Not an object, an unknown or missing entry, or a value that is not possible.
+        """
+        if not isinstance(values, Mapping) or set(values) != {item.name for item in fields(cls)}:
+            raise CardioDiTError(
+                "The settings of the published network have missing or unknown entries.",
+                "Correct the settings, or get the model's folder again.",
+            )
+        return cls(**values)
+
+
+class PublishedNetwork(nn.Module):
+    """Logits (N, 2, H, W) of the anterior and the inferior point; their sigmoid is what the published network gives.
+
+    With the default settings it has 8,641,730 numbers, running statistics of the normalisations included, 8,635,842 of
+    which are trained, as the published network has.
+
+    Args:
+        config: What it is like.
+    """
+
+    def __init__(self, config: PublishedNetworkConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or PublishedNetworkConfig()
+        channels, dropout = self.config.channels, self.config.dropout
+        self.down = nn.ModuleList(_block(a, b, p) for a, b, p in zip((1, *channels[:-2]), channels, dropout))
+        self.lowest = _block(channels[-2], channels[-1], dropout[-1])
+        self.raised = nn.ModuleList(_raise(b, a) for a, b in pairwise(channels))
+        self.up = nn.ModuleList(_block(2 * a, a, p) for a, p in zip(channels[:-1], dropout))
+        self.last = nn.Conv2d(channels[0], 2, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                _he_normal(module)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """(N, 1, H, W) within [0, 1] -> (N, 2, H, W) logits; H and W are multiples of 2 ** levels."""
+        kept = []
+        features = pictures
+        for block in self.down:
+            features = block(features)
+            kept.append(features)
+            features = nn.functional.max_pool2d(features, 2)
+        features = self.lowest(features)
+        for raised, block, skip in zip(reversed(self.raised), reversed(self.up), reversed(kept)):
+            features = block(torch.cat([raised(features), skip], 1))
+        logits: torch.Tensor = self.last(features)
+        return logits
+
+
+def _block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1),
+        nn.ReLU(),
+        nn.BatchNorm2d(outputs, EPSILON, MOMENTUM),
+        nn.Dropout(dropout),
+        nn.Conv2d(outputs, outputs, 3, padding=1),
+        nn.ReLU(),
+        nn.BatchNorm2d(outputs, EPSILON, MOMENTUM),
+    )
+
+
+def _raise(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU()
+    )
+
+
+def _he_normal(layer: nn.Conv2d) -> None:
+    # The factor makes up for the tails that are cut off.
+    spread = math.sqrt(2 / (layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1])) / 0.87962566
+    nn.init.trunc_normal_(layer.weight, std=spread, a=-2 * spread, b=2 * spread)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+
+
+def keras_count(network: nn.Module) -> tuple[int, int]:
+    """Parameters as Keras counts them: all, running statistics included, and those that are trained."""
+    trained = sum(value.numel() for value in network.parameters() if value.requires_grad)
+    statistics = sum(value.numel() for name, value in network.named_buffers() if "num_batches" not in name)
+    return trained + statistics, trained

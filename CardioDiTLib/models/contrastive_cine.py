@@ -1,0 +1,231 @@
+"""One embedding for a whole cine, made so that what a copy may hide behind does not change it much, or not at all.
+
+Three things are exact by construction. Of time only the mean and the amplitude of the heartbeat's first harmonic are
+seen, pixel by pixel: where the cycle begins does not matter. All slices go through the same network, and what it finds
+is averaged over them: their order does not matter, and a slice more or less at the ends matters little. The embedding
+is the mean over a cine and its mirror image. Brightness, contrast and coil profiles are taken out locally before the
+network; turns, shifts, magnification, noise and codecs are learned (`CardioDiTLib.training.encoder_stage`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from CardioDiTLib.errors import CardioDiTError
+
+_HINT = "Correct the settings, or get the model's folder again."
+_PLANES = 3  # what is seen of a slice: local contrast, brightness, amplitude of the beat
+_DARK = 0.02  # of the range -1 to 1: a slice with less spread than this is empty
+
+
+@dataclass(frozen=True)
+class CineEmbeddingConfig:
+    """Settings of a `CineEmbedding`.
+
+    Args:
+        channels: Feature channels, level by level; each level has half the resolution of the one above.
+        dimension: Numbers of the embedding.
+        hidden: Width of the layer between the features and the embedding.
+        size: Rows and columns of the pictures that the network works on.
+        spacing_mm: Their pixel spacing.
+        contrast_mm: Standard deviation of the neighbourhood in which contrast is evened out.
+        dropout: In front of both layers of the head, in training.
+
+    Raises:
+        CardioDiTError: A value is not possible.
+    """
+
+    channels: tuple[int, ...] = (24, 48, 96, 160)
+    dimension: int = 128
+    hidden: int = 256
+    size: int = 64
+    spacing_mm: float = 3.0
+    contrast_mm: float = 15.0
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        channels = tuple(self.channels) if isinstance(self.channels, list | tuple) else ()
+        whole = [*channels, self.dimension, self.hidden, self.size]
+        if len(channels) < 2 or any(isinstance(v, bool) or not isinstance(v, int) or v < 3 for v in whole):
+            raise CardioDiTError(f"An encoder cannot have the channels {self.channels!r}.", _HINT)
+        if any(width % 8 for width in channels) or self.size % 2 ** len(channels):
+            raise CardioDiTError(
+                f"An encoder cannot have the channels {channels} for {self.size} pixels.",
+                "Channels have to be multiples of 8, pixels of two to the power of the number of levels.",
+            )
+        for name, largest in (("spacing_mm", 20.0), ("contrast_mm", 200.0), ("dropout", 0.9)):
+            value = getattr(self, name)
+            least = 0.0 if name == "dropout" else 0.1
+            if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= largest:
+                raise CardioDiTError(f"'{name}' of an encoder is {value!r}, not {least} to {largest}.", _HINT)
+        object.__setattr__(self, "channels", channels)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; `from_dict` reads them back."""
+        return {**asdict(self), "channels": list(self.channels)}
+
+    @classmethod
+    def from_dict(cls, values: Any) -> CineEmbeddingConfig:
+        """Reads what `to_dict` wrote.
+
+        Raises:
+            CardioDiTError: A missing or unknown entry, or a value that is not possible.
+        """
+        if not isinstance(values, Mapping) or set(values) != {item.name for item in fields(cls)}:
+            raise CardioDiTError("The settings of an encoder are incomplete or not known.", _HINT)
+        return cls(**{**values, "channels": values["channels"]})
+
+
+class _Level(nn.Module):
+    """Convolution, mean over 2 x 2 pixels, and a residual convolution on what is left."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.widen = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)
+        self.norm = nn.GroupNorm(8, channels_out)
+        self.refine = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
+        self.refine_norm = nn.GroupNorm(8, channels_out)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # The mean before anything is thrown away: a shift by one pixel then changes little.
+        x = F.silu(self.norm(F.avg_pool2d(self.widen(x), 2)))
+        return F.silu(x + self.refine_norm(self.refine(x)))
+
+
+class CineEmbedding(nn.Module):
+    """Cines (B, T, Z, Y, X) in [-1, 1] to embeddings (B, D); compare them by Pearson's correlation or the cosine.
+
+    Slices that show nothing are passed over.
+
+    Args:
+        config: Settings.
+
+    Examples:
+        >>> network = CineEmbedding(CineEmbeddingConfig(channels=(8, 8), size=16)).eval()
+        >>> network(torch.rand(2, 6, 3, 16, 16)).shape
+        torch.Size([2, 128])
+    """
+
+    kernel: torch.Tensor
+
+    def __init__(self, config: CineEmbeddingConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or CineEmbeddingConfig()
+        channels = self.config.channels
+        self.first = nn.Conv2d(_PLANES, channels[0], 5, stride=2, padding=2, bias=False)
+        self.first_norm = nn.GroupNorm(8, channels[0])
+        self.levels = nn.ModuleList(_Level(a, b) for a, b in pairwise(channels))
+        side = self.config.size // 2 ** len(channels)
+        self.head = nn.Sequential(
+            nn.Dropout(self.config.dropout),
+            nn.Linear(channels[-1] * side * side, self.config.hidden, bias=False),
+            nn.BatchNorm1d(self.config.hidden),
+            nn.SiLU(),
+            nn.Dropout(self.config.dropout),
+            nn.Linear(self.config.hidden, self.config.dimension, bias=False),
+            # Centred over cines: without it all embeddings begin, and long stay, next to each other.
+            nn.BatchNorm1d(self.config.dimension, affine=False),
+        )
+        sigma = self.config.contrast_mm / self.config.spacing_mm
+        reach = max(1, round(2.5 * sigma))
+        taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
+        self.register_buffer("kernel", taps / taps.sum(), persistent=False)
+
+    def forward(self, frames: torch.Tensor, mirrored: bool = True) -> torch.Tensor:
+        """Embeds cines.
+
+        Args:
+            frames: (B, T, Z, size, size) in [-1, 1], T frames of one cycle at even intervals, two or more.
+            mirrored: Take the mean over both mirror images (exact invariance, twice the work).
+
+        Returns:
+            (B, D), not scaled to any length.
+
+        Raises:
+            CardioDiTError: Another number of axes, rows or columns.
+        """
+        size = self.config.size
+        if frames.ndim != 5 or frames.shape[-2:] != (size, size) or frames.shape[1] < 2:
+            raise CardioDiTError(
+                f"Cines of shape {tuple(frames.shape)} cannot be embedded.",
+                f"Give cines (B, T, Z, {size}, {size}) of two frames or more.",
+            )
+        planes, shown = self.planes(frames)
+        found = self._embed(planes, shown)
+        return (found + self._embed(planes.flip(-1), shown)) / 2 if mirrored else found
+
+    @torch.no_grad()
+    def fold(self, mean: torch.Tensor, matrix: torch.Tensor) -> None:
+        """Takes a linear map of embeddings, ``(embedding - mean) @ matrix``, into the last layer.
+
+        Args:
+            mean: (D,).
+            matrix: (D, D).
+        """
+        last, norm = self.head[-2], self.head[-1]
+        assert isinstance(last, nn.Linear) and isinstance(norm, nn.BatchNorm1d)
+        assert norm.running_mean is not None and norm.running_var is not None
+        scale = (norm.running_var.double() + norm.eps).rsqrt()
+        turned = matrix.double().T
+        last.weight.copy_(turned @ (scale[:, None] * last.weight.double()))
+        norm.running_mean.copy_(turned @ (scale * norm.running_mean.double() + mean.double()))
+        norm.running_var.fill_(1.0 - norm.eps)
+
+    def planes(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the network sees of cines: (B, Z, 3, Y, X), and (B, Z) whether a slice shows anything."""
+        frames = frames.float()
+        count = frames.shape[1]
+        mean = frames.mean(1)
+        angle = 2 * torch.pi * torch.arange(count, device=frames.device, dtype=torch.float32) / count
+        wave = torch.stack([torch.cos(angle), torch.sin(angle)]) * (2 / count)
+        beat = torch.einsum("kt,btzyx->kbzyx", wave, frames).square().sum(0).sqrt()
+        shown = mean.std(dim=(-2, -1)) > _DARK
+        smooth = self._blurred(mean)
+        spread = self._blurred((mean - smooth).square()).clamp_min(0).sqrt()
+        # A share of the slice's own spread keeps noise in air from becoming a pattern.
+        floor = 0.2 * mean.std(dim=(-2, -1), keepdim=True) + 1e-3
+        local = (mean - smooth) / (spread + floor)
+        centred = mean - mean.mean(dim=(-2, -1), keepdim=True)
+        bright = centred / (mean.std(dim=(-2, -1), keepdim=True) + 1e-3)
+        power = beat.square().mean(dim=(-2, -1)) * shown
+        typical = (power.sum(1) / shown.sum(1).clamp_min(1)).sqrt()[:, None, None, None] + 1e-3
+        return torch.stack([local, bright, (beat / typical).clamp(max=25.0).sqrt()], dim=2), shown
+
+    def _blurred(self, planes: torch.Tensor) -> torch.Tensor:
+        flat = planes.reshape(-1, 1, *planes.shape[-2:])
+        reach = len(self.kernel) // 2
+        # Weights that lie outside the picture are left out of the mean.
+        inside = [F.conv1d(flat.new_ones(1, 1, n), self.kernel[None, None], padding=reach) for n in flat.shape[-2:]]
+        flat = F.conv2d(flat, self.kernel[None, None, :, None], padding=(reach, 0)) / inside[0][..., None]
+        flat = F.conv2d(flat, self.kernel[None, None, None, :], padding=(0, reach)) / inside[1][:, :, None, :]
+        return flat.reshape(planes.shape)
+
+    def _embed(self, planes: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
+        batch, slices = planes.shape[:2]
+        x = F.silu(self.first_norm(self.first(planes.flatten(0, 1))))
+        for level in self.levels:
+            x = level(x)
+        features = x.float().flatten(1).view(batch, slices, -1)
+        weight = shown.float()[..., None]
+        return self.head((features * weight).sum(1) / weight.sum(1).clamp_min(1.0))
+
+
+def at_working_size(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Pictures (..., Y, X) with fewer pixels, smoothed first so that nothing finer than them is left over.
+
+    Args:
+        planes: Any leading axes.
+        size: Rows and columns that come out; the same field of view.
+    """
+    if tuple(planes.shape[-2:]) == tuple(size):
+        return planes
+    flat = planes.reshape(-1, 1, *planes.shape[-2:])
+    small = F.interpolate(flat, size, mode="bilinear", antialias=True, align_corners=False)
+    return small.reshape(*planes.shape[:-2], *size)

@@ -1,0 +1,64 @@
+"""Does a generator reproduce its training patients? Audit, published rule, reference set of a bundle, gate."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from CardioDiTLib.privacy.attach import attach_privacy
+    from CardioDiTLib.privacy.audit import audit_memorization
+    from CardioDiTLib.privacy.audit_report import AuditReport
+    from CardioDiTLib.privacy.calibration import Calibration
+    from CardioDiTLib.privacy.embedding_set import EmbeddingSet
+    from CardioDiTLib.privacy.gate import Gate, Verdict
+    from CardioDiTLib.privacy.gated_generation import generate_gated
+    from CardioDiTLib.privacy.nearest import nearest_neighbours
+    from CardioDiTLib.privacy.null_rates import NullRate, null_rate
+    from CardioDiTLib.privacy.published_rule import PublishedResult, apply_published_rule
+    from CardioDiTLib.privacy.reference_set import ReferenceSet
+
+_HOMES = {
+    "AuditReport": "audit_report",
+    "Calibration": "calibration",
+    "EmbeddingSet": "embedding_set",
+    "Gate": "gate",
+    "NullRate": "null_rates",
+    "PublishedResult": "published_rule",
+    "ReferenceSet": "reference_set",
+    "Verdict": "gate",
+    "attach_privacy": "attach",
+    "audit_memorization": "audit",
+    "generate_gated": "gated_generation",
+    "nearest_neighbours": "nearest",
+    "null_rate": "null_rates",
+    "apply_published_rule": "published_rule",
+}
+
+__all__ = [
+    "AuditReport",
+    "Calibration",
+    "EmbeddingSet",
+    "Gate",
+    "NullRate",
+    "PublishedResult",
+    "ReferenceSet",
+    "Verdict",
+    "apply_published_rule",
+    "attach_privacy",
+    "audit_memorization",
+    "generate_gated",
+    "nearest_neighbours",
+    "null_rate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: comparing embeddings does without torch."""
+    if name in _HOMES:
+        return getattr(import_module(f"CardioDiTLib.privacy.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

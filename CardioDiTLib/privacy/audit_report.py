@@ -1,0 +1,191 @@
+"""What an audit for memorization found."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.privacy.equal_sizes import EqualSizes
+from CardioDiTLib.privacy.leakage import Leakage
+from CardioDiTLib.privacy.published_rule import PublishedResult
+from CardioDiTLib.privacy.report_parts import CountTest, SampleVerdict, Share, number_or_none
+from CardioDiTLib.version import __version__
+
+SCHEMA = "cardiodit-memorization-audit-1"
+
+VERDICTS = {
+    "copies": "Copies of training patients were found.",
+    "none found": "No more synthetic cines are near to training patients than novel patients would be.",
+    "undecided": "There are too few real patients to say what is near.",
+}
+"""Verdicts of an audit, and what they mean."""
+
+_HINT = "Give the JSON that 'cardiodit audit' wrote."
+_PARTS: dict[str, Any] = {
+    "copies": Share,
+    "memorized": Share,
+    "test": CountTest,
+    "leak": Leakage,
+    "published": PublishedResult,
+    "equal_sizes": EqualSizes,
+}
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """An audit.
+
+    Attributes:
+        verdict: One of :data:`VERDICTS`.
+        n_train: Training embeddings.
+        n_train_patients: Their patients.
+        n_validation: Embeddings of other real patients; 0 where there are none.
+        n_validation_patients: Their patients.
+        n_synthetic: Synthetic cines.
+        dimension: Numbers of an embedding.
+        false_alarm: Share of novel patients who would be called copies.
+        calibration: "validation" or "leave-one-out": whose distance from the training set is taken for that of novel
+            patients (see :class:`~CardioDiTLib.privacy.calibration.Calibration`).
+        n_calibration: Patients who calibrate.
+        smallest_p_value: Of any sample; more patients would allow smaller ones.
+        threshold: Similarity above which a synthetic cine is called a copy; None where too few patients calibrate.
+        copies: Synthetic cines that are copies, of all synthetic cines.
+        memorized: Training patients to whom a copy is nearest, of all training patients.
+        test: Whether the copies are more than chance makes.
+        n_identical: Synthetic cines whose embedding is almost equal to a training one.
+        n_duplicates: Synthetic cines whose embedding is almost equal to another synthetic one.
+        n_train_duplicates: Training embeddings that are almost equal to one of another patient.
+        leak: What training and validation set have in common.
+        exchangeability_p: Of the hypothesis that validation patients lie as near to the training patients as these to
+            each other (two-sided Kolmogorov-Smirnov); None without validation.
+        published: What the published rule says; None without validation.
+        published_null_memorized: Share of training samples that it would flag without memorization.
+        published_null_copies: The same of the synthetic samples, as a share of these.
+        equal_sizes: The published rule between sets of equal size; None without validation.
+        scores_calibration: Quantiles (0, 1, ... 100 %) of the calibrating scores.
+        samples: Each synthetic cine.
+        encoder_sha256: Of the encoder; empty where it is not known.
+        seed: Of the random subsets.
+        notes: What the reader should know, one sentence each.
+        version: Version of this software.
+    """
+
+    verdict: str
+    n_train: int
+    n_train_patients: int
+    n_validation: int
+    n_validation_patients: int
+    n_synthetic: int
+    dimension: int
+    false_alarm: float
+    calibration: str
+    n_calibration: int
+    smallest_p_value: float
+    threshold: float | None
+    copies: Share
+    memorized: Share
+    test: CountTest
+    n_identical: int
+    n_duplicates: int
+    n_train_duplicates: int
+    leak: Leakage
+    exchangeability_p: float | None
+    published: PublishedResult | None
+    published_null_memorized: float | None
+    published_null_copies: float | None
+    equal_sizes: EqualSizes | None
+    scores_calibration: tuple[float, ...]
+    samples: tuple[SampleVerdict, ...]
+    encoder_sha256: str = ""
+    seed: int = 0
+    notes: tuple[str, ...] = ()
+    version: str = __version__
+
+    def __post_init__(self) -> None:
+        if self.verdict not in VERDICTS:
+            raise CardioDiTError(f"The verdict {self.verdict!r} of an audit is not known.", _HINT)
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words."""
+        return VERDICTS[self.verdict]
+
+    @property
+    def copied(self) -> tuple[SampleVerdict, ...]:
+        """Synthetic cines that are called copies, the nearest first."""
+        return tuple(sorted((one for one in self.samples if one.copy), key=lambda one: -one.score))
+
+    def summary(self) -> dict[str, Any]:
+        """All but the single samples: what a bundle's manifest holds."""
+        return {key: value for key, value in self.to_dict().items() if key not in ("samples", "scores_calibration")}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; what is not a number becomes None."""
+        result: dict[str, Any] = {"schema": SCHEMA}
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if entry.name in _PARTS:
+                value = None if value is None else value.to_dict()
+            elif entry.name == "samples":
+                value = [one.to_dict() for one in value]
+            elif isinstance(value, tuple):
+                value = list(value)
+            elif isinstance(value, float):
+                value = number_or_none(value)
+            result[entry.name] = value
+        return result
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> AuditReport:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            CardioDiTError: Another schema, a field that is missing or not known, or a value of the wrong kind.
+        """
+        if values.get("schema") != SCHEMA:
+            raise CardioDiTError(f"The schema {values.get('schema')!r} is no audit for memorization.", _HINT)
+        wrong = sorted({entry.name for entry in fields(cls)} ^ (set(values) - {"schema"}))
+        if wrong:
+            raise CardioDiTError(f"The field '{wrong[0]}' of an audit is missing or not known.", _HINT)
+        read = {key: value for key, value in values.items() if key != "schema"}
+        try:
+            for name, part in _PARTS.items():
+                read[name] = None if read[name] is None else part.from_dict(read[name])
+            read["samples"] = tuple(SampleVerdict.from_dict(one) for one in read["samples"])
+            read["scores_calibration"] = tuple(float(score) for score in read["scores_calibration"])
+            read["notes"] = tuple(str(note) for note in read["notes"])
+            return cls(**read)
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise CardioDiTError(f"An audit holds a value of the wrong kind: {error}.", _HINT) from error
+
+    def to_json(self) -> str:
+        """The report as JSON."""
+        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str]) -> AuditReport:
+        """Read a report from a JSON file.
+
+        Raises:
+            CardioDiTError: The file is not there, not JSON, or no audit.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise CardioDiTError(f"'{path}' cannot be read: {error.strerror or error}.", "Check the path.") from error
+        except ValueError as error:
+            raise CardioDiTError(f"'{path}' is not JSON.", _HINT) from error
+        if not isinstance(values, dict):
+            raise CardioDiTError(f"'{path}' is no audit for memorization.", _HINT)
+        return cls.from_dict(values)
+
+    @property
+    def shown_threshold(self) -> str:
+        """The threshold as text."""
+        return "none" if self.threshold is None or not math.isfinite(self.threshold) else f"{self.threshold:.4f}"

@@ -1,0 +1,268 @@
+"""The audit's encoder as a stage of the training loop: two views of a cine attract, other patients' repel.
+
+Images of one patient are never told apart (`patients_of` finds those that a data set holds twice). Validation plants
+copies: how many views of the cines kept aside are recognised at a threshold that one in twenty strangers passes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import nn
+
+from ..data.packing import PackedCines
+from ..data.same_patients import patients_of
+from ..errors import CardioDiTError
+from ..models.contrastive import TEMPERATURE, nt_xent
+from ..models.contrastive_cine import CineEmbedding, CineEmbeddingConfig, at_working_size
+from .distributed import average_gradients
+from .encoder_views import ViewMaker, ViewRanges
+from .encoder_whitening import whitening
+from .loop import StepContext
+
+FALSE_ALARMS = 0.05
+
+
+@dataclass(frozen=True)
+class EncoderStageConfig:
+    """Settings of the stage.
+
+    Attributes:
+        network: The network.
+        views: What is drawn.
+        ramp: Share of the run over which views grow from a third of the ranges to all of them.
+        batch: Patients a step and rank; two views of each.
+        frames: Frames of a view, evenly from the pack's.
+        temperature: Of the loss.
+        same_patient: Cines of a pack that correlate by this much are taken as of one patient.
+        lr, weight_decay, clip: AdamW and gradient clipping.
+        average_decay: Moving average of the weights; the averaged ones are what is used.
+        codec: Bundle whose codec gives decoded views; None for none.
+        decoded_copies: Decoded versions of each cine: the first as it comes, further ones from noisy latents.
+        validation_views: Views a cine that are planted in validation.
+        whitening: Floor of the whitening at the end (see `encoder_whitening`); 0 for none.
+        whitening_views: Views of each training cine that it is made of.
+    """
+
+    network: CineEmbeddingConfig = field(default_factory=CineEmbeddingConfig)
+    views: ViewRanges = field(default_factory=ViewRanges)
+    ramp: float = 0.3
+    batch: int = 24
+    frames: int = 8
+    temperature: float = TEMPERATURE
+    same_patient: float = 0.9
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    average_decay: float = 0.995
+    codec: str | None = None
+    decoded_copies: int = 2
+    validation_views: int = 8
+    whitening: float = 0.003
+    whitening_views: int = 16
+
+    def __post_init__(self) -> None:
+        if self.whitening < 0 or self.whitening_views < 1:
+            raise CardioDiTError(f"A whitening of {self.whitening:g} is not possible.", "Give 0 or more.")
+        if self.batch < 2 or self.frames < 2 or self.validation_views < 1 or self.decoded_copies < 1:
+            raise CardioDiTError(
+                f"A batch of {self.batch} patients with {self.frames} frames cannot be told apart.",
+                "Give two patients and two frames or more.",
+            )
+
+
+def working_frames(images: NDArray[np.uint8], frames: int, spacing_mm: float, target_mm: float) -> torch.Tensor:
+    """Cines (N, T, Z, Y, X) uint8 at the encoder's pixel spacing and with fewer frames, uint8, whole picture kept."""
+    steps = np.rint(np.arange(frames) * len(images[0]) / frames).astype(int)
+    size = [round(n * spacing_mm / target_mm) for n in images.shape[-2:]]
+    parts = []
+    for cine in images:
+        planes = torch.from_numpy(np.ascontiguousarray(cine[steps])).float()
+        small = at_working_size(planes, (size[0], size[1]))
+        parts.append(small.round().clamp(0, 255).to(torch.uint8))
+    return torch.stack(parts)
+
+
+def recognised(
+    queries: torch.Tensor, own: NDArray[np.int64], references: torch.Tensor, people: NDArray[np.int64]
+) -> dict[str, float]:
+    """How well views are recognised among references.
+
+    The threshold is passed by one in twenty views whose patient is taken out of the references (strangers); a view is
+    found if its nearest reference is of its own patient and above the threshold.
+
+    Args:
+        queries: (Q, D).
+        own: (Q,) patient of each query.
+        references: (R, D), every query's patient among them.
+        people: (R,) patient of each reference.
+
+    Returns:
+        sensitivity (share found), first (share whose nearest reference is right), threshold, margin (mean difference
+        between a view's correlation to itself and to the nearest stranger).
+    """
+    a, b = (F.normalize(x.float() - x.float().mean(1, keepdim=True), dim=1) for x in (queries, references))
+    found = (a @ b.T).numpy()
+    same = own[:, None] == people[None, :]
+    right, wrong = np.where(same, found, -2).max(1), np.where(same, -2, found).max(1)
+    threshold = float(np.quantile(wrong, 1 - FALSE_ALARMS))
+    return {
+        "sensitivity": float(((right > threshold) & (right > wrong)).mean()),
+        "first": float((right > wrong).mean()),
+        "threshold": threshold,
+        "margin": float((right - wrong).mean()),
+    }
+
+
+class EncoderStage:
+    """Trains a `CineEmbedding` on a pack.
+
+    Args:
+        config: Settings.
+        data: The pack.
+        decoded: (K, N, T, Z, Y, X) uint8, the pack's cines as a codec shows them, on the pack's grid; or None.
+
+    Raises:
+        CardioDiTError: Fewer than two patients to train on.
+    """
+
+    name = "encoder"
+
+    def __init__(self, config: EncoderStageConfig, data: PackedCines, decoded: torch.Tensor | None = None) -> None:
+        self.config = config
+        network = config.network
+        self.patients = patients_of(data.images, config.same_patient)
+        aside = set(self.patients[data.validation].tolist())
+        # A patient that is kept aside under one name is not learned under another.
+        self.train_index = np.array([i for i, p in enumerate(self.patients) if p not in aside], np.int64)
+        self.validation_index = np.nonzero(data.validation)[0]
+        self.people = np.unique(self.patients[self.train_index])
+        if len(self.people) < 2:
+            raise CardioDiTError("The pack has fewer than two patients to train on.", "Make a pack of more cines.")
+        small = working_frames(data.images, config.frames, data.spacing[0], network.spacing_mm)
+        self.sources = small[None] if decoded is None else torch.cat([small[None], decoded])
+        if min(small.shape[-2:]) < network.size // 2:
+            raise CardioDiTError(
+                f"The pack's pictures become {tuple(small.shape[-2:])} pixels, the encoder wants {network.size}.",
+                "Make the pack and the settings to match.",
+            )
+        if data.labels is not None and data.labels.any():
+            systole = (data.labels == 3).sum(axis=(2, 3, 4)).argmin(axis=1)
+        else:
+            systole = np.full(len(data.images), data.images.shape[1] // 3)
+        self.systole = torch.from_numpy(np.rint(systole * config.frames / data.images.shape[1]).astype(np.int64))
+        self.systole %= config.frames
+        self.model, self.average = CineEmbedding(network), CineEmbedding(network).requires_grad_(False)
+        self.average.load_state_dict(self.model.state_dict())
+        self.modules: dict[str, nn.Module] = {"encoder": self.model, "average": self.average}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {
+            "network": torch.optim.AdamW(self.model.parameters(), config.lr, weight_decay=config.weight_decay)
+        }
+
+    def _views(
+        self,
+        indices: NDArray[np.int64],
+        pool: NDArray[np.int64],
+        rng: np.random.Generator,
+        generator: torch.Generator,
+        ease: float = 1.0,
+    ) -> torch.Tensor:
+        """One view of each cine; `pool` gives what they are mixed with."""
+        versions = len(self.sources)
+        which = np.where(
+            (rng.random(len(indices)) < self.config.views.decoded) & (versions > 1),
+            rng.integers(1, max(versions, 2), len(indices)),
+            0,
+        )
+        cines = self.sources[torch.from_numpy(which), torch.from_numpy(indices)].float() / 255
+        others = self.sources[0, torch.from_numpy(rng.choice(pool, len(indices)))].float() / 255
+        network = self.config.network
+        make = ViewMaker(self.config.views.eased(ease), network.size, network.spacing_mm)
+        return make(cines, others, self.systole[torch.from_numpy(indices)], generator)
+
+    def step(self, context: StepContext) -> dict[str, torch.Tensor | float]:
+        self.model.train()
+        rng = context.rng
+        count = min(self.config.batch, len(self.train_index))
+        indices = rng.choice(self.train_index, count, replace=False)
+        ease = 1.0 if self.config.ramp <= 0 else min(1.0, 1 / 3 + 2 / 3 * context.progress / self.config.ramp)
+        views = [self._views(indices, self.train_index, rng, context.generator, ease) for _ in range(2)]
+        with context.autocast():
+            found = self.model(torch.cat(views).to(context.device), mirrored=False)
+        first, second = found.float().chunk(2)
+        patients = torch.from_numpy(self.patients[indices]).to(context.device)
+        loss = nt_xent(first, second, self.config.temperature, patients)
+        optimizer = self.optimizers["network"]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        average_gradients(self.model.parameters())
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        optimizer.step()
+        self._follow(context)
+        return {"loss": loss.detach()}
+
+    @torch.no_grad()
+    def _follow(self, context: StepContext) -> None:
+        decay = min(self.config.average_decay, (1 + context.step) / (10 + context.step))
+        own = self.model.state_dict()
+        for name, value in self.average.state_dict().items():
+            if value.dtype.is_floating_point:
+                value.lerp_(own[name], 1 - decay)
+            else:
+                value.copy_(own[name])
+
+    @torch.no_grad()
+    def _embedded(self, views: torch.Tensor, context: StepContext) -> torch.Tensor:
+        self.average.eval()
+        parts = [self.average(part.to(context.device)).float().cpu() for part in views.split(16)]
+        return torch.cat(parts)
+
+    def whitened(self, context: StepContext) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and matrix of the whitening, from views of the training cines as training draws them."""
+        rows = [
+            self._embedded(self._views(part, self.train_index, context.rng, context.generator), context)
+            for _ in range(self.config.whitening_views)
+            for part in np.array_split(self.train_index, len(self.train_index) // 16 + 1)
+        ]
+        return whitening(torch.cat(rows), self.config.whitening)
+
+    def _plain(self, indices: NDArray[np.int64]) -> torch.Tensor:
+        """Cines as they are, the middle of the picture."""
+        frames = self.sources[0, torch.from_numpy(indices)].float() / 127.5 - 1
+        return middle(frames, self.config.network.size)
+
+    def validate(self, context: StepContext) -> dict[str, float]:
+        """Planted copies of the cines kept aside, and of as many training cines ("seen_...")."""
+        if not len(self.validation_index):
+            return {}
+        everyone = np.arange(len(self.patients))
+        # A few at a time: a pack of whole cines may be large.
+        parts = np.array_split(everyone, len(everyone) // 16 + 1)
+        references = torch.cat([self._embedded(self._plain(part), context) for part in parts])
+        scores: dict[str, float] = {}
+        some = self.train_index[:: max(1, len(self.train_index) // len(self.validation_index))]
+        for prefix, indices in (("", self.validation_index), ("seen_", some)):
+            queries = [
+                self._embedded(self._views(indices, self.train_index, context.rng, context.generator), context)
+                for _ in range(self.config.validation_views)
+            ]
+            own = np.tile(self.patients[indices], self.config.validation_views)
+            found = recognised(torch.cat(queries), own, references, self.patients)
+            scores |= {f"{prefix}{name}": value for name, value in found.items()}
+        return scores
+
+
+def middle(frames: torch.Tensor, size: int) -> torch.Tensor:
+    """(..., Y, X) -> (..., size, size): the middle, what lies beyond the picture repeated from its rim."""
+    for axis in (-2, -1):
+        surplus = frames.shape[axis] - size
+        if surplus >= 0:
+            frames = frames.narrow(axis, surplus // 2, size)
+        else:
+            places = (torch.arange(size) + surplus // 2).clamp(0, frames.shape[axis] - 1)
+            frames = frames.index_select(axis, places)
+    return frames

@@ -1,0 +1,280 @@
+"""The landmark network as a stage of the training loop.
+
+Pictures and labels come from the labelled cines of a pack, as for the segmentation network; the points are the ends of
+the septum of these labels (`PackReferences`). Loss of a picture:
+
+* cross-entropy between the heat and a Gaussian about the point, weighted by the walk's confidence, and the distance of
+  the heat's mean from the point; points that are not in the picture take no part,
+* binary cross-entropy of the presence of each point,
+* cross-entropy and soft Dice of the labels, the task that teaches the network what a ventricle is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import nn
+
+from ..data.packing import PackedCines
+from ..errors import CardioDiTError
+from ..landmarks.network import POINTS, LandmarkNetwork, LandmarkNetworkConfig, heat, label_logits, presence_logits
+from ..landmarks.predict import predict_points
+from ..landmarks.slice_points import SlicePoints
+from ..segmentation.manifest import IntensityRule
+from ..segmentation.plane_sampler import PlaneSampler
+from ..segmentation.predict import slices_seen
+from ..segmentation.window import brightness
+from .distributed import average_gradients
+from .landmark_references import PackReferences
+from .landmark_validation import validation_scores
+from .loop import StepContext
+from .moved_points import moved_points
+from .segmentation_augment import PictureAugmenter, SegmentationAugmentation
+from .segmentation_stage import segmentation_loss
+
+
+@dataclass(frozen=True)
+class LandmarkStageConfig:
+    """Settings of the stage.
+
+    Attributes:
+        network: The network.
+        augmentation: What is drawn; mirrored pictures too, in which the two points change places.
+        batch: Pictures a step and rank.
+        crop: Rows and columns of a picture, pixels at the network's spacing.
+        recorded_share: Share of pictures of end-diastole or end-systole.
+        ends_share: Share of pictures of the two first and two last slices of a stack, where points come and go.
+        sigma_mm: Standard deviation of the Gaussian about a point.
+        lr, weight_decay, clip: AdamW and gradient clipping.
+        distance_weight: Of the distance of the heat's mean, in units of 10 mm.
+        presence_weight: Of the presence.
+        label_weight: Of the labels.
+        average_decay: Moving average of the weights; the averaged ones are what is used.
+    """
+
+    network: LandmarkNetworkConfig = field(default_factory=LandmarkNetworkConfig)
+    augmentation: SegmentationAugmentation = field(default_factory=SegmentationAugmentation)
+    batch: int = 12
+    crop: int = 128
+    recorded_share: float = 0.5
+    ends_share: float = 0.25
+    sigma_mm: float = 3.0
+    lr: float = 3e-3
+    weight_decay: float = 1e-3
+    clip: float = 1.0
+    distance_weight: float = 0.5
+    presence_weight: float = 1.0
+    label_weight: float = 0.5
+    average_decay: float = 0.998
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.crop < 16:
+            raise CardioDiTError(
+                f"A batch of {self.batch} pictures of {self.crop} pixels is not possible.",
+                "Give 1 picture or more, of 16 pixels or more.",
+            )
+        if not self.sigma_mm > 0:
+            raise CardioDiTError(f"A Gaussian with sigma {self.sigma_mm} mm is not possible.", "Give for instance 3.")
+
+
+def heat_loss(
+    logits: torch.Tensor, points: torch.Tensor, weights: torch.Tensor, sigma_px: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """How far the heat is from a Gaussian about each point, and its mean from the point.
+
+    Args:
+        logits: (N, 2, H, W).
+        points: (N, 2, 2) pixels (x, y); NaN for points that take no part.
+        weights: (N, 2).
+        sigma_px: Standard deviation of the Gaussian.
+
+    Returns:
+        Weighted means of the cross-entropy less the Gaussian's own (0 where they agree) and of the distance in pixels;
+        0 where there is no point.
+    """
+    height, width = logits.shape[-2:]
+    there = ~torch.isnan(points).any(-1)
+    weight = weights * there
+    total = weight.sum().clamp_min(1e-6)
+    x, y = torch.nan_to_num(points).unbind(-1)
+    columns, rows = torch.arange(width, device=logits.device), torch.arange(height, device=logits.device)
+    across = torch.exp(-0.5 * ((columns - x[..., None]) / sigma_px) ** 2)
+    down = torch.exp(-0.5 * ((rows - y[..., None]) / sigma_px) ** 2)
+    truth = down[..., :, None] * across[..., None, :]
+    truth = (truth / truth.sum((-2, -1), keepdim=True).clamp_min(1e-6)).flatten(2)
+    logs = logits.flatten(2).log_softmax(-1)
+    difference = (truth * (truth.clamp_min(1e-12).log() - logs)).sum(-1)
+    share = logs.exp().view_as(logits)
+    mean = torch.stack([(share.sum(-2) * columns).sum(-1), (share.sum(-1) * rows).sum(-1)], -1)
+    distance = (mean - torch.nan_to_num(points)).square().sum(-1).add(1e-6).sqrt()
+    return (weight * difference).sum() / total, (weight * distance).sum() / total
+
+
+class LandmarkStage:
+    """Trains a `LandmarkNetwork` on the labelled cines of a pack; validates on those that the pack keeps aside.
+
+    Args:
+        config: Settings.
+        data: The pack.
+        intensity: How grey values are scaled, as later in use.
+
+    Raises:
+        CardioDiTError: The pack has no labels, or no cine to train on.
+    """
+
+    name = "landmarks"
+
+    def __init__(self, config: LandmarkStageConfig, data: PackedCines, intensity: IntensityRule | None = None) -> None:
+        if data.labels is None or not data.labels.any():
+            raise CardioDiTError("The training pack has no labels.", "Make one of labelled cines.")
+        self.config, self.data, self.labels = config, data, data.labels
+        self.train_index = np.nonzero(~data.validation & data.slice_valid.any(axis=1))[0]
+        self.validation_index = np.nonzero(data.validation & data.slice_valid.any(axis=1))[0]
+        if not len(self.train_index):
+            raise CardioDiTError("The training pack keeps all its cines aside.", "Make a pack with cines to train on.")
+        self.references = PackReferences.of_pack(data)
+        self.systole = (self.labels == 3).sum(axis=(2, 3, 4)).argmin(axis=1)
+        rule = intensity or IntensityRule()
+        self.ranges = [
+            brightness(images[:, valid if valid.any() else ~valid], rule.low_percentile, rule.high_percentile)
+            for images, valid in zip(data.images, data.slice_valid)
+        ]
+        self.augment = PictureAugmenter(
+            config.augmentation, config.crop, config.network.spacing_mm, (data.spacing[0], data.spacing[1])
+        )
+        self.neighbour_step = config.network.neighbour_step(data.spacing[2])
+        self.model = LandmarkNetwork(config.network)
+        self.average = LandmarkNetwork(config.network).requires_grad_(False)
+        self.modules: dict[str, nn.Module] = {"landmarks": self.model, "average": self.average}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {
+            "network": torch.optim.AdamW(self.model.parameters(), config.lr, weight_decay=config.weight_decay)
+        }
+        self.start_with({})
+
+    def start_with(self, weights: dict[str, torch.Tensor]) -> int:
+        """Takes over the weights of a segmentation network with the same channels.
+
+        Its labels are the last channels of this network, which is then as good at them from the first step; heat and
+        presence are drawn anew.
+
+        Returns:
+            How many numbers were taken over.
+        """
+        own = {name: value.clone() for name, value in self.model.state_dict().items()}
+        taken = 0
+        for name, value in weights.items():
+            target = own.get(name)
+            if target is None or target.ndim != value.ndim:
+                continue
+            extra = [mine - theirs for mine, theirs in zip(target.shape, value.shape)]
+            if any(size not in (0, 2 * POINTS) for size in extra):
+                continue
+            if any(extra):
+                last = [slice(2 * POINTS, None) if size else slice(None) for size in extra]
+                if value.ndim > 1 and extra[0] and extra[1]:
+                    target[last[0]] = 0.0  # labels come from labels alone
+                target[tuple(last)] = value
+            else:
+                target.copy_(value)
+            taken += value.numel()
+        self.model.load_state_dict(own)
+        self.average.load_state_dict(own)
+        return taken
+
+    def go_on_from(self, weights: dict[str, torch.Tensor]) -> int:
+        """Takes over the weights of a network of the same settings; returns how many numbers those are."""
+        self.model.load_state_dict(weights)
+        self.average.load_state_dict(weights)
+        return sum(value.numel() for value in weights.values())
+
+    def _level(self, valid: NDArray[np.bool_], rng: np.random.Generator) -> int:
+        levels = np.nonzero(valid)[0]
+        if rng.random() < self.config.ends_share:
+            levels = np.unique(np.concatenate([levels[:2], levels[-2:]]))
+        return int(rng.choice(levels))
+
+    def _batch(self, context: StepContext) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Pictures (N, C, crop, crop), labels (N, crop, crop), points (N, 2, 2) pixels (x, y), weights (N, 2)."""
+        rng, config = context.rng, self.config
+        pictures, labels, points, sureness = [], [], [], []
+        height, width = self.labels.shape[-2:]
+        for _ in range(config.batch):
+            index = int(rng.choice(self.train_index))
+            frame = int(rng.integers(self.data.images.shape[1]))
+            if rng.random() < config.recorded_share:
+                frame = int(rng.choice([0, self.systole[index]]))
+            valid = self.data.slice_valid[index]
+            z = self._level(valid, rng)
+            seen = slices_seen(z, valid, config.network.neighbours, self.neighbour_step)
+            if rng.random() < config.augmentation.drop_neighbours:
+                seen = [z] * len(seen)
+            if rng.random() < 0.5:  # base first or apex first: files have both
+                seen = seen[::-1]
+            pictures.append(self.ranges[index].scale(self.data.images[index, frame, seen]))
+            labels.append(self.labels[index, frame, z])
+            pixels, confidence = self.references.points(index, frame, z)
+            points.append((pixels - [(width - 1) / 2, (height - 1) / 2]) * self.data.spacing[:2])
+            sureness.append([confidence, confidence])
+        drawn, moved, places = self.augment.with_places(
+            torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(labels)), context.generator
+        )
+        there = moved_points(torch.from_numpy(np.stack(points)).float(), places, config.network.spacing_mm)
+        device = context.device
+        return drawn.to(device), moved.to(device), there.to(device), torch.tensor(sureness).to(device)
+
+    def step(self, context: StepContext) -> dict[str, torch.Tensor | float]:
+        self.model.train()
+        pictures, labels, points, sureness = self._batch(context)
+        with context.autocast():
+            numbers = self.model(pictures)
+        numbers = numbers.float()
+        config = self.config
+        spacing = config.network.spacing_mm
+        place, distance = heat_loss(heat(numbers), points, sureness, config.sigma_mm / spacing)
+        there = (~torch.isnan(points).any(-1)).float()
+        presence = F.binary_cross_entropy_with_logits(presence_logits(numbers), there)
+        named = segmentation_loss(label_logits(numbers), labels)
+        loss = (
+            place
+            + config.distance_weight * distance * spacing / 10
+            + config.presence_weight * presence
+            + config.label_weight * named
+        )
+        optimizer = self.optimizers["network"]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        average_gradients(self.model.parameters())
+        nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        optimizer.step()
+        self._follow(context)
+        parts = {"place": place, "mm": distance * spacing, "presence": presence, "labels": named}
+        return {"loss": loss.detach(), **{name: value.detach() for name, value in parts.items()}}
+
+    @torch.no_grad()
+    def _follow(self, context: StepContext) -> None:
+        decay = min(self.config.average_decay, (1 + context.step) / (10 + context.step))
+        own = self.model.state_dict()
+        for name, value in self.average.state_dict().items():
+            if value.dtype.is_floating_point:
+                value.lerp_(own[name], 1 - decay)
+            else:
+                value.copy_(own[name])
+
+    def validate(self, context: StepContext) -> dict[str, float]:
+        """See `landmark_validation.validation_scores`."""
+        self.average.eval()
+        spacing = self.data.spacing
+        sampler = PlaneSampler(self.data.images.shape[-2:], (spacing[0], spacing[1]), self.config.network.spacing_mm)
+
+        def predict(index: int, planes: NDArray[np.uint8]) -> SlicePoints:
+            stack = self.ranges[index].scale(sampler.to_network(planes))
+            seen = predict_points(
+                self.average, stack, step=self.neighbour_step, device=context.device, batch=self.config.batch
+            )
+            return SlicePoints(sampler.places_in_source(seen.places), seen.presence, seen.certainty)
+
+        return validation_scores(self.data, self.references, self.systole, self.validation_index.tolist(), predict)

@@ -1,0 +1,68 @@
+"""From a cine to labels, insertion points and a report in one command, with small networks of random weights."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from tiny_segmentation import tiny_model_folder
+
+from CardioDiTLib.cli import main
+from CardioDiTLib.commands.file_stem import file_stem
+from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
+from CardioDiTLib.io import load_segmentation, save_cine
+from CardioDiTLib.landmarks import load_landmarks
+from CardioDiTLib.segmentation import segment as segment_module
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    phantom = make_phantom(PhantomSpec(frames=6, slices=5, height=64, width=64, spacing_mm=(2.5, 2.5, 12.0)))
+    save_cine(phantom.cine, tmp_path / "heart.nii.gz")
+    # the labels of the phantom in place of a network's: what is tested is the chain
+    monkeypatch.setattr(segment_module, "_labels", lambda model, array, *rest: phantom.segmentation.array)
+    monkeypatch.setattr(segment_module, "heart_window", lambda array, *rest: (slice(0, 64), slice(0, 64)))
+
+    class Straight:
+        def apply(self, array):
+            return array
+
+        undo = apply
+
+        def spacing(self, spacing):
+            return spacing
+
+    monkeypatch.setattr(segment_module.CanonicalView, "of", classmethod(lambda cls, affine: Straight()))
+    weights = tiny_model_folder(tmp_path / "weights")
+    return tmp_path, phantom, weights
+
+
+def run(*words) -> int:
+    return main(["measure", *map(str, words)])
+
+
+def test_labels_points_and_numbers_are_those_of_the_heart(place, capsys):
+    folder, phantom, weights = place
+    assert run(folder / "heart.nii.gz", "-o", folder / "out", "--segmentation-weights", weights, "-f", "json,html") == 0
+    out = folder / "out"
+    names = {"heart_segmentation.nii.gz", "heart_landmarks.csv", "heart_function.json", "heart_function.html"}
+    assert {path.name for path in out.iterdir()} == names
+    np.testing.assert_array_equal(
+        load_segmentation(out / "heart_segmentation.nii.gz").array, phantom.segmentation.array
+    )
+    assert load_landmarks(out / "heart_landmarks.csv").found.all(axis=-1).any()
+    report = json.loads((out / "heart_function.json").read_text())
+    volumes = (phantom.segmentation.array == 3).sum(axis=(1, 2, 3)) * phantom.segmentation.voxel_volume_ml
+    np.testing.assert_allclose(report["lv_volume_ml"], volumes, rtol=1e-6)
+    assert "heart_function.html" in capsys.readouterr().out
+    # nothing is replaced unasked
+    assert run(folder / "heart.nii.gz", "-o", out, "--segmentation-weights", weights) == 1
+    assert "already" in capsys.readouterr().err
+    assert run(folder / "heart.nii.gz", "-o", out, "--segmentation-weights", weights, "--overwrite", "-f", "csv") == 0
+
+
+def test_names_of_results(tmp_path):
+    (tmp_path / "a.b").mkdir()
+    assert file_stem(tmp_path / "x.seq.nrrd") == "x" and file_stem(tmp_path / "y.nii.gz") == "y"
+    assert file_stem(tmp_path / "a.b") == "a.b" and file_stem(tmp_path / "z.v.json") == "z.v"

@@ -1,0 +1,201 @@
+"""The audit's encoder on disk and at work: cines of any grid in, embeddings out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tiny_encoder import tiny_embedding, tiny_encoder, tiny_encoder_folder, tiny_manifest
+
+from CardioDiTLib.cine import Cine
+from CardioDiTLib.data.packing import write_cines
+from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
+from CardioDiTLib.errors import Cancelled, CardioDiTError
+from CardioDiTLib.privacy import encoder as encoder_module
+from CardioDiTLib.privacy.encoder import CineEncoder, embed_pack, encoder_from_parts, load_encoder, write_encoder
+from CardioDiTLib.privacy.encoder_manifest import KIND, MANIFEST_NAME, WEIGHTS_NAME, EncoderManifest
+
+
+def heart(seed: int = 0, **settings: object) -> Cine:
+    """A phantom of 192 mm in 8 slices."""
+    spec = {"frames": 6, "slices": 6, "height": 72, "width": 72, "spacing_mm": (3.0, 3.0, 10.0), "seed": seed}
+    return make_phantom(PhantomSpec(**{**spec, **settings})).cine
+
+
+def alike(first, second) -> float:
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+@pytest.fixture(scope="module")
+def encoder() -> CineEncoder:
+    return tiny_encoder()
+
+
+@pytest.fixture()
+def folder(tmp_path):
+    return tiny_encoder_folder(tmp_path / "encoder")
+
+
+def test_a_folder_gives_back_what_was_written(folder, encoder):
+    loaded = load_encoder(folder)
+    cine = heart()
+    np.testing.assert_array_equal(loaded.embed([cine]), encoder.embed([cine]))
+    assert loaded.manifest == replace(encoder.manifest, files=loaded.manifest.files)
+    assert loaded.sha256 == loaded.manifest.files[WEIGHTS_NAME].sha256 and len(loaded.sha256) == 64
+
+
+def test_weights_in_eight_bits_embed_nearly_the_same(tmp_path, encoder):
+    stored = load_encoder(tiny_encoder_folder(tmp_path / "small", "int8"))
+    cines = [heart(seed) for seed in range(2)]
+    for first, second in zip(encoder.embed(cines), stored.embed(cines)):
+        assert alike(first, second) > 0.99
+
+
+def test_a_bundle_may_bring_an_encoder_along(folder, tmp_path, encoder):
+    section = json.loads((folder / MANIFEST_NAME).read_text())
+    elsewhere = tmp_path / "bundle"
+    elsewhere.mkdir()
+    weights = elsewhere / WEIGHTS_NAME
+    weights.write_bytes((folder / WEIGHTS_NAME).read_bytes())
+    brought = encoder_from_parts(section, weights)
+    assert brought.sha256 == section["files"][WEIGHTS_NAME]["sha256"]
+    np.testing.assert_array_equal(brought.embed([heart()]), encoder.embed([heart()]))
+    assert EncoderManifest.from_dict(section).to_dict() == section
+    with pytest.raises(CardioDiTError, match=r"no file|missing"):
+        encoder_from_parts({**section, "files": {}}, elsewhere / "other.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-4] + b"oops")
+    with pytest.raises(CardioDiTError):
+        encoder_from_parts(section, weights)
+
+
+def test_damaged_folders_are_refused(folder, tmp_path):
+    text = (folder / MANIFEST_NAME).read_text()
+    for old, new, words in (
+        ('"schema_version": 1', '"schema_version": 2', "schema version"),
+        ('"name": "tiny"', '"nam": "tiny"', "missing or unknown"),
+        ('"hidden": 32', '"hidden": 48', "do not fit"),
+        ('"size": 32', '"size": 64', "shows"),
+        ("{", "", "cannot be read"),
+        (WEIGHTS_NAME, "other.safetensors", "does not list"),
+    ):
+        (folder / MANIFEST_NAME).write_text(text.replace(old, new, 1))
+        with pytest.raises(CardioDiTError, match=words):
+            load_encoder(folder)
+    (folder / MANIFEST_NAME).write_text(text)
+    weights = (folder / WEIGHTS_NAME).read_bytes()
+    (folder / WEIGHTS_NAME).write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    with pytest.raises(CardioDiTError):
+        load_encoder(folder)
+    (folder / WEIGHTS_NAME).unlink()
+    with pytest.raises(CardioDiTError):
+        load_encoder(folder)
+    with pytest.raises(CardioDiTError, match="no folder"):
+        load_encoder(tmp_path / "nowhere")
+
+
+def test_without_an_embedded_encoder_one_is_told_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(type(KIND), "embedded", lambda self: tmp_path / "nothing")
+    with pytest.raises(CardioDiTError, match="no weights"):
+        encoder_module.load_encoder()
+
+
+def test_the_encoder_that_comes_with_the_software_knows_a_disguised_phantom():
+    embedded = load_encoder()
+    assert (KIND.embedded() / WEIGHTS_NAME).stat().st_size < 1.4e6
+    assert embedded.manifest.licence.name == "CC BY-NC-SA 4.0"
+    one, other = heart(frames=16), heart(5, septum_deg=30.0, frames=16)
+    disguised = Cine(
+        np.roll(one.array, 3, axis=0)[..., ::-1].astype(np.float32) ** 0.8 + 20, one.affine, one.frame_times
+    )
+    found = embedded.embed([one, disguised, other])
+    assert alike(found[0], found[1]) > 0.97
+    assert alike(found[0], found[2]) < 0.95  # phantoms are no patients: all of them look alike to it
+
+
+def test_nothing_but_an_encoder_is_replaced(folder, tmp_path):
+    network = tiny_embedding()
+    with pytest.raises(CardioDiTError, match="already"):
+        write_encoder(folder, tiny_manifest(network), network)
+    assert write_encoder(folder, tiny_manifest(network), network, overwrite=True) == folder
+    other = tmp_path / "mine"
+    other.mkdir()
+    (other / "notes.txt").write_text("keep")
+    with pytest.raises(CardioDiTError, match="is no encoder"):
+        write_encoder(other, tiny_manifest(network), network, overwrite=True)
+    with pytest.raises(CardioDiTError, match="not the one of its description"):
+        write_encoder(tmp_path / "new", tiny_manifest(tiny_embedding(hidden=16)), network)
+    assert not (tmp_path / "new").exists()
+
+
+def test_cines_of_other_grids_are_brought_onto_the_encoders(encoder):
+    """Another pixel size, place in the picture, number of frames and brightness: the embedding stays much the same."""
+    fine = heart(height=120, width=132, spacing_mm=(1.8, 1.8, 10.0), frames=12)
+    coarse = heart(frames=12)
+    other = heart(3, septum_deg=40.0, frames=12)
+    brighter = Cine(fine.array.astype(np.float32) * 3 + 50, fine.affine, fine.frame_times)
+    found = encoder.embed([coarse, fine, brighter, other])
+    assert found.shape == (4, 16) and found.dtype == np.float32
+    assert alike(found[1], found[2]) > 0.999
+    assert alike(found[0], found[1]) > alike(found[0], found[3])
+
+
+def test_where_the_cycle_begins_and_the_base_lies_does_not_matter(encoder):
+    cine = heart(frames=16)
+    plain = encoder.embed([cine])[0]
+    later = Cine(np.roll(cine.array, 5, axis=0), cine.affine, cine.frame_times)
+    upside = Cine(cine.array[:, ::-1].copy(), cine.affine, cine.frame_times)
+    mirrored = Cine(cine.array[..., ::-1].copy(), cine.affine, cine.frame_times)
+    for hidden in (later, upside, mirrored):
+        assert alike(encoder.embed([hidden])[0], plain) > 0.99
+
+
+def test_two_frames_and_a_still_heart_can_be_embedded(encoder):
+    cine = heart()
+    two = Cine(cine.array[[0, 2]], cine.affine, [0.0, 0.4])
+    still = Cine(np.repeat(cine.array[:1], 3, axis=0), cine.affine, [0.0, 0.3, 0.6])
+    found = encoder.embed([two, still])
+    assert np.isfinite(found).all() and found.std() > 0
+
+
+def test_progress_cancel_and_what_cannot_be_embedded(encoder):
+    seen: list[tuple[int, int]] = []
+    cine = heart()
+    encoder.embed([cine, cine], progress=lambda done, of: seen.append((done, of)))
+    encoder.embed(iter([cine]), progress=lambda done, of: seen.append((done, of)))
+    assert seen == [(1, 2), (2, 2), (1, 0)]
+    assert encoder.embed([]).shape == (0, 16)
+    with pytest.raises(Cancelled):
+        encoder.embed([cine, cine], cancel=lambda: len(seen) > 2)
+    blank = Cine(np.zeros((3, 2, 40, 40), np.float32), np.diag([3.0, 3.0, 10.0, 1.0]), [0.0, 0.1, 0.2])
+    with pytest.raises(CardioDiTError, match=r"Cine 2 cannot be embedded: .*blank"):
+        encoder.embed([cine, blank])
+    with pytest.raises(CardioDiTError, match="not on the encoder's grid"):
+        encoder.embed_arrays(np.zeros((1, 4, 2, 32, 32), np.float32))
+    with pytest.raises(CardioDiTError, match="not numbers"):
+        encoder.embed_arrays(np.full((1, 4, 2, 64, 64), np.nan, np.float32))
+
+
+def test_a_pack_is_embedded_in_its_order(tmp_path, encoder):
+    cines = [heart(seed, frames=16, septum_deg=100.0 + 40 * seed) for seed in range(3)]
+    images = np.stack([np.clip(cine.array / 4, 0, 255).astype(np.uint8) for cine in cines])
+    valid = np.ones((3, 6), bool)
+    valid[1, 4:] = False
+    pack = write_cines(
+        tmp_path / "pack.npz", images, (3.0, 3.0, 10.0), validation=[False, True, False], slice_valid=valid
+    )
+    everyone = embed_pack(encoder, pack, "all")
+    assert everyone.shape == (3, 16)
+    np.testing.assert_array_equal(embed_pack(encoder, pack), everyone[[0, 2]])
+    np.testing.assert_array_equal(embed_pack(encoder, pack, "validation"), everyone[[1]])
+    middle = images[..., 4:-4, 4:-4].astype(np.float32) / 127.5 - 1
+    np.testing.assert_array_equal(encoder.embed_arrays(middle[:1])[0], everyone[0])
+    np.testing.assert_array_equal(encoder.embed_arrays(middle[1:2, :, :4])[0], everyone[1])
+    # the same cines as files
+    as_files = encoder.embed(cines)
+    assert all(alike(as_files[i], everyone[i]) > 0.9 for i in range(3))
+    with pytest.raises(CardioDiTError, match="no part"):
+        embed_pack(encoder, pack, "test")
+    coarse = write_cines(tmp_path / "coarse.npz", images, (2.0, 2.0, 10.0))
+    assert embed_pack(encoder, coarse, "all").shape == (3, 16)

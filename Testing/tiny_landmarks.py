@@ -1,0 +1,51 @@
+"""A landmark model with random weights, small enough for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from CardioDiTLib.bundles.manifest_parts import Licence, TrainingData
+from CardioDiTLib.landmarks.manifest import LandmarkManifest
+from CardioDiTLib.landmarks.model import AnyLandmarkNetwork, LandmarkModel, make_network, write_model
+from CardioDiTLib.landmarks.network import LandmarkNetworkConfig
+from CardioDiTLib.landmarks.point_rule import PointRule
+from CardioDiTLib.landmarks.published_network import PublishedNetworkConfig
+
+TINY = LandmarkNetworkConfig(channels=(4, 8, 8), res_units=1, spacing_mm=3.0)
+TINY_PUBLISHED = PublishedNetworkConfig(channels=(4, 8, 8), dropout=(0.1, 0.1, 0.1), spacing_mm=3.0, size=48)
+
+
+def tiny_network(settings: LandmarkNetworkConfig | PublishedNetworkConfig = TINY, seed: int = 0) -> AnyLandmarkNetwork:
+    """Some thousand random weights."""
+    torch.manual_seed(seed)
+    return make_network(settings).eval()
+
+
+def tiny_manifest(network: AnyLandmarkNetwork, **values: Any) -> LandmarkManifest:
+    """A description of it; every place counts as a point."""
+    return LandmarkManifest(
+        **{
+            "name": "tiny",
+            "version": "0.0.1",
+            "network": network.config,
+            "licence": Licence("none", "For tests."),
+            "training_data": TrainingData("nobody's"),
+            "rule": PointRule(presence=0.0),
+            **values,
+        }
+    )
+
+
+def tiny_model(settings: LandmarkNetworkConfig | PublishedNetworkConfig = TINY, **values: Any) -> LandmarkModel:
+    """Both, in memory."""
+    network = tiny_network(settings)
+    return LandmarkModel(network, tiny_manifest(network, **values))
+
+
+def tiny_model_folder(folder: Path, storage: str = "fp32", **values: Any) -> Path:
+    """Both, on disk."""
+    network = tiny_network()
+    return write_model(folder, tiny_manifest(network, **values), network, storage=storage)
