@@ -16,7 +16,7 @@ from CardioDiTLib.landmarks.fusion import fused_tracks
 from CardioDiTLib.landmarks.manifest import MANIFEST_NAME as LANDMARKS_JSON
 from CardioDiTLib.landmarks.model import LandmarkModel
 from CardioDiTLib.landmarks.predict import VIEWS
-from CardioDiTLib.landmarks.tracking import track_landmarks
+from CardioDiTLib.landmarks.tracking import FEWEST_FRAMES, track_landmarks
 from CardioDiTLib.segmentation import model as segmentation_model
 from CardioDiTLib.segmentation.manifest import MANIFEST_NAME as SEGMENTATION_JSON
 from CardioDiTLib.segmentation.model import SegmentationModel
@@ -138,7 +138,8 @@ def detect_landmarks(
         stop.check()
         tracks.append(landmarks_from_segmentation(segmentation, swap=swap))
     found = tracks[0] if len(tracks) == 1 else fused_tracks(tracks[0], tracks[1])
-    return track_landmarks(found) if track and cine.n_frames > 1 else found
+    # An ED/ES pair is no course of time: what stands out there from slice to slice is more often right than wrong.
+    return track_landmarks(found) if track and cine.n_frames >= FEWEST_FRAMES else found
 
 
 def _best(weights: Weights, segmentation: Segmentation | None, segmentation_weights: SegmentationWeights) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from CardioDiTLib.cine import LandmarkTrack
 from CardioDiTLib.landmarks.tracking_settings import TrackingSettings
 
-_FEWEST_FRAMES = 5
+FEWEST_FRAMES = 5
 """With fewer frames (an ED/ES pair) neighbours in time are too far apart to tell anything."""
 
 
@@ -129,7 +129,7 @@ def _slice_deviation(points: NDArray[np.float64]) -> NDArray[np.float64]:
 def _find_outliers(points: NDArray[np.float64], settings: TrackingSettings) -> NDArray[np.bool_]:
     points = points.copy()
     outliers = np.zeros(points.shape[:3], dtype=bool)
-    in_time = len(points) >= _FEWEST_FRAMES
+    in_time = len(points) >= FEWEST_FRAMES
     while True:
         # both as multiples of their limit, so that the worst of all can be told
         excess = np.zeros(points.shape[:3])
@@ -198,7 +198,7 @@ def _smoothed(
     points: NDArray[np.float64], confidence: NDArray[np.float64], settings: TrackingSettings
 ) -> NDArray[np.float64]:
     """Weighted quadratic over the window, evaluated at its middle; the points themselves where it is not determined."""
-    if len(points) < _FEWEST_FRAMES:
+    if len(points) < FEWEST_FRAMES:
         return points
     half = _half_window(len(points), settings)
     offsets = np.arange(-half, half + 1, dtype=np.float64)
