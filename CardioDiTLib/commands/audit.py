@@ -144,13 +144,32 @@ def _has_validation(path: Path | None) -> bool:
     return path is not None and has_validation_part(path)
 
 
+def _by_training(arguments: argparse.Namespace, train: EmbeddingSet, validation: EmbeddingSet | None) -> bool:
+    """Whether the training patients have to calibrate, as an audit would decide it."""
+    from CardioDiTLib.privacy.calibration import patients_needed
+
+    def patients(one: EmbeddingSet) -> int:
+        return len(one.values) if one.groups is None else len(set(one.groups))
+
+    if validation is None or arguments.calibration != "auto":
+        return validation is None or arguments.calibration == "leave-one-out"
+    too_few = patients(validation) < patients_needed(arguments.false_alarm)
+    return too_few and patients(train) >= patients_needed(arguments.false_alarm, "leave-one-out")
+
+
 def _attach(arguments: argparse.Namespace, sets: dict[str, EmbeddingSet], report: AuditReport | None) -> None:
     from CardioDiTLib.bundles.registry import find_bundle
     from CardioDiTLib.privacy.attach import attach_privacy
     from CardioDiTLib.privacy.reference_set import ReferenceSet
     from CardioDiTLib.privacy.report_text import to_markdown
 
-    reference = ReferenceSet.build(sets["train"], sets.get("validation"))
+    # As in the audit itself: too few validation patients calibrate nothing at the rate that was asked for.
+    validation = sets.get("validation")
+    if report is not None:
+        by_training = report.calibration == "leave-one-out"
+    else:
+        by_training = _by_training(arguments, sets["train"], validation)
+    reference = ReferenceSet.build(sets["train"], None if by_training else validation)
     bundle = attach_privacy(
         find_bundle(arguments.attach),
         arguments.encoder,
