@@ -16,6 +16,22 @@ from CardioDiTLib.landmarks import load_landmarks
 from CardioDiTLib.segmentation import segment as segment_module
 
 
+class Straight:
+    """A view of a cine as it is stored."""
+
+    @classmethod
+    def of(cls, affine):
+        return cls()
+
+    def apply(self, array):
+        return array
+
+    undo = apply
+
+    def spacing(self, spacing):
+        return spacing
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     phantom = make_phantom(PhantomSpec(frames=6, slices=5, height=64, width=64, spacing_mm=(2.5, 2.5, 12.0)))
@@ -24,16 +40,8 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(segment_module, "_labels", lambda model, array, *rest: phantom.segmentation.array)
     monkeypatch.setattr(segment_module, "heart_window", lambda array, *rest: (slice(0, 64), slice(0, 64)))
 
-    class Straight:
-        def apply(self, array):
-            return array
-
-        undo = apply
-
-        def spacing(self, spacing):
-            return spacing
-
-    monkeypatch.setattr(segment_module.CanonicalView, "of", classmethod(lambda cls, affine: Straight()))
+    # nothing is turned: the phantom's labels are those of its own grid
+    monkeypatch.setattr(segment_module, "CanonicalView", Straight)
     weights = tiny_model_folder(tmp_path / "weights")
     return tmp_path, phantom, weights
 

@@ -74,6 +74,7 @@ def expected_from(tree: Path) -> dict[str, bytes]:
         **under(tree / "CardioDiT" / "CardioDiTModule", "CardioDiTModule/"),
         **under(tree / "CardioDiT" / "Resources", "Resources/"),
         **under(tree / "Resources" / "Bundles", "CardioDiTLib/Resources/Bundles/"),
+        **under(tree / "Resources" / "Models", "CardioDiTLib/Resources/Models/"),
         "CardioDiT.py": (tree / "CardioDiT" / "CardioDiT.py").read_bytes(),
     }
     for path in (tree / "Resources" / "SampleData").glob("*"):

@@ -32,7 +32,7 @@ from CardioDiTLib.landmarks.from_segmentation import landmarks_from_segmentation
 from CardioDiTLib.landmarks.fusion import fused_tracks
 from CardioDiTLib.landmarks.metrics import evaluate_landmarks, septum_angle_differences
 from CardioDiTLib.landmarks.model import LandmarkModel, load_model
-from CardioDiTLib.landmarks.tracking import track_landmarks
+from CardioDiTLib.landmarks.tracking import FEWEST_FRAMES, track_landmarks
 from CardioDiTLib.segmentation.model import SegmentationModel
 from CardioDiTLib.segmentation.model import load_model as load_segmentation_model
 from CardioDiTLib.segmentation.segment import segment
@@ -59,6 +59,7 @@ def found(
     labels = landmarks_from_segmentation(segment(cine, weights=labeller))
     seconds["segmentation"] = time.perf_counter() - began
     tracks = {"network": network, "segmentation": labels, "fusion": fused_tracks(network, labels)}
+    follow = follow and case[1].n_frames >= FEWEST_FRAMES  # as detect_landmarks does
     return {name: track_landmarks(track) if follow else track for name, track in tracks.items()}, seconds
 
 
