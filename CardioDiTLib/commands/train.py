@@ -5,7 +5,9 @@ pieces of any length.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 STAGES = (
     "vqgan",
@@ -97,71 +99,43 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run_segmentation(arguments: argparse.Namespace) -> int:
-    from ..errors import CardioDiTError
     from ..training.segmentation_run import export_segmentation, read_segmentation_config, train_segmentation
 
     config = read_segmentation_config(arguments.config)
     if arguments.stage == "segmentation":
         _check_pack(arguments)
         return _say(train_segmentation(config, arguments.data, arguments.out, arguments.minutes))
-    if arguments.bundle is None:
-        raise CardioDiTError("There is no folder to write the model to.", "Add --bundle FOLDER.")
-    print(
-        export_segmentation(
-            config,
-            arguments.out,
-            arguments.bundle,
-            describe=arguments.describe,
-            storage=arguments.storage,
-            overwrite=arguments.overwrite,
-        )
-    )
-    return 0
+    return _write_model(arguments, config, export_segmentation)
 
 
 def _run_encoder(arguments: argparse.Namespace) -> int:
-    from ..errors import CardioDiTError
     from ..training.encoder_run import export_encoder, read_encoder_config, train_encoder
 
     config = read_encoder_config(arguments.config)
     if arguments.stage == "encoder":
         _check_pack(arguments)
         return _say(train_encoder(config, arguments.data, arguments.out, arguments.minutes))
-    if arguments.bundle is None:
-        raise CardioDiTError("There is no folder to write the model to.", "Add --bundle FOLDER.")
-    print(
-        export_encoder(
-            config,
-            arguments.out,
-            arguments.bundle,
-            describe=arguments.describe,
-            storage=arguments.storage,
-            overwrite=arguments.overwrite,
-        )
-    )
-    return 0
+    return _write_model(arguments, config, export_encoder)
 
 
 def _run_landmarks(arguments: argparse.Namespace) -> int:
-    from ..errors import CardioDiTError
     from ..training.landmark_run import export_landmarks, read_landmark_config, train_landmarks
 
     config = read_landmark_config(arguments.config)
     if arguments.stage == "landmarks":
         _check_pack(arguments)
         return _say(train_landmarks(config, arguments.data, arguments.out, arguments.minutes, arguments.start_from))
+    return _write_model(arguments, config, export_landmarks)
+
+
+def _write_model(arguments: argparse.Namespace, config: Any, export: Callable[..., Path]) -> int:
+    """The stages '...-bundle' of the small networks: one model's folder."""
+    from ..errors import CardioDiTError
+
     if arguments.bundle is None:
         raise CardioDiTError("There is no folder to write the model to.", "Add --bundle FOLDER.")
-    print(
-        export_landmarks(
-            config,
-            arguments.out,
-            arguments.bundle,
-            describe=arguments.describe,
-            storage=arguments.storage,
-            overwrite=arguments.overwrite,
-        )
-    )
+    texts = {"describe": arguments.describe, "storage": arguments.storage, "overwrite": arguments.overwrite}
+    print(export(config, arguments.out, arguments.bundle, **texts))
     return 0
 
 

@@ -71,7 +71,8 @@ class Denoiser:
         for model in (network, guide):
             if getattr(model, "training", False):
                 raise CardioDiTError(
-                    "The network is in training mode, where labels are dropped at random.", "Call its eval() first."
+                    "The network is in training mode, where labels are dropped at random.",
+                    "Put it into evaluation mode first.",
                 )
         self.network = network
         self.schedule = schedule
