@@ -78,3 +78,78 @@ def write_series(
                 continue
             image.save_as(folder / f"IM{name:05d}.dcm")
     return series
+
+
+def write_enhanced(
+    cine: Cine,
+    path: Path,
+    *,
+    shared_orientation: bool = True,
+    trigger_keyword: str | None = "NominalCardiacTriggerDelayTime",
+    slope: float = 1.0,
+    series: str = "1.2.3.5",
+    study: str = "1.2.3.1",
+    seed: int = 1,
+) -> None:
+    """Write an int16 cine as one enhanced MR file, its frames shuffled.
+
+    Args:
+        cine: Its affine must be right-handed.
+        path: The file.
+        shared_orientation: Orientation and spacing in the shared functional groups, not in each frame's.
+        trigger_keyword: Attribute of the cardiac synchronization; without it frames have a temporal position only.
+        slope: Rescale slope of every frame.
+        series: Series UID.
+        study: Study UID.
+        seed: Of the shuffling.
+    """
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ cine.affine
+    directions = lps[:3, :3] / np.asarray(cine.spacing)
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = f"{_MR}.1"
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    image = FileDataset("", {}, b"\0" * 128, meta, is_implicit_VR=False, is_little_endian=True)
+    image.SOPClassUID, image.SOPInstanceUID = f"{_MR}.1", meta.MediaStorageSOPInstanceUID
+    image.StudyInstanceUID, image.SeriesInstanceUID, image.SeriesNumber = study, series, 7
+    image.Modality, image.PatientName, image.ImageType = "MR", PATIENT, ["ORIGINAL", "PRIMARY", "CARDIAC", "NONE"]
+    image.NumberOfFrames, image.InstanceNumber = cine.n_slices * cine.n_frames, 1
+    image.Rows, image.Columns = cine.shape[2:]
+    image.SamplesPerPixel, image.PhotometricInterpretation, image.PixelRepresentation = 1, "MONOCHROME2", 1
+    image.BitsAllocated = image.BitsStored = 16
+    image.HighBit = 15
+
+    def item(**values: object) -> Dataset:
+        dataset = Dataset()
+        for keyword, value in values.items():
+            setattr(dataset, keyword, value)
+        return dataset
+
+    orientation = item(ImageOrientationPatient=[f"{v:.9g}" for v in (*directions[:, 0], *directions[:, 1])])
+    measures = item(
+        PixelSpacing=[f"{cine.spacing[1]:.9g}", f"{cine.spacing[0]:.9g}"],
+        SliceThickness="8",
+        SpacingBetweenSlices=f"{cine.spacing[2]:.9g}",
+    )
+    fixed = {"PlaneOrientationSequence": [orientation], "PixelMeasuresSequence": [measures]}
+    image.SharedFunctionalGroupsSequence = [item(**(fixed if shared_orientation else {}))]
+    frames, voxels = [], []
+    for number in np.random.default_rng(seed).permutation(cine.n_slices * cine.n_frames):
+        z, t = divmod(int(number), cine.n_frames)
+        groups = item(
+            PlanePositionSequence=[
+                item(ImagePositionPatient=[f"{v:.9g}" for v in lps[:3, :3] @ (0, 0, z) + lps[:3, 3]])
+            ],
+            PixelValueTransformationSequence=[item(RescaleSlope=f"{slope:g}", RescaleIntercept="0", RescaleType="US")],
+            FrameContentSequence=[item(TemporalPositionIndex=t + 1, StackID="1", InStackPositionNumber=z + 1)],
+            **({} if shared_orientation else fixed),
+        )
+        if trigger_keyword is not None:
+            sync = item(**{trigger_keyword: 12.5 + 1000.0 * float(cine.frame_times[t]), "RRIntervalTimeNominal": 900.0})
+            groups.CardiacSynchronizationSequence = [sync]
+        frames.append(groups)
+        voxels.append(np.ascontiguousarray(cine.array[t, z]).astype("<i2").tobytes())
+    image.PerFrameFunctionalGroupsSequence = frames
+    image.PixelData = b"".join(voxels)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save_as(path)

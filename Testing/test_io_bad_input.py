@@ -159,7 +159,7 @@ def test_headers_of_garbage(tmp_path: Path, suffix: str) -> None:
                 assert error.hint
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.zip", "a", "a.nii.bz2", "a.dcm"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.zip", "a", "a.nii.bz2", "a.dcm.gz"])
 def test_formats_that_are_not_written(tmp_path: Path, name: str) -> None:
     with pytest.raises(CardioDiTError, match="no format that is written here") as caught:
         save_cine(make_cine(), tmp_path / name)

@@ -312,5 +312,5 @@ def test_files_without_preamble(tmp_path: Path, with_file_meta: bool) -> None:
 
 def test_too_much_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_series(CINE, tmp_path)
-    monkeypatch.setattr("CardioDiTLib.io.dicom_files.MAX_BYTES", 5000)
+    monkeypatch.setattr("CardioDiTLib.io.dicom_entries.MAX_BYTES", 5000)
     refused(tmp_path, "GB to read")

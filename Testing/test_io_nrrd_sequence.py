@@ -121,7 +121,7 @@ def test_time_axis_anywhere(tmp_path: Path, spot: int) -> None:
 
 @pytest.mark.parametrize(
     ("unit", "values", "times"),
-    [("ms", "0 30 65", [0, 0.03, 0.065]), ("", "100 130 165", [0, 0.03, 0.065]), ("s", "0 1 2", [0, 1, 2])],
+    [("ms", "0 30 65", [0, 0.03, 0.065]), ("", "100 130 165", [0, 0.03, 0.065]), ("s", "0 0.5 1", [0, 0.5, 1])],
 )
 def test_units_of_time(tmp_path: Path, unit: str, values: str, times: list[float]) -> None:
     lines = [*TIME_LAST[:5], f'units: "" "" "" "{unit}"', f"axis 3 index values:={values}"]

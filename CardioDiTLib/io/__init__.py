@@ -1,12 +1,12 @@
 """Reading and writing of cines and segmentations, whatever the file format.
 
-======================  ====  =====  ==================================================
+======================  ====  =====  =====================================================
 format                  read  write  told by
-======================  ====  =====  ==================================================
+======================  ====  =====  =====================================================
 NIfTI                   yes   yes    ``.nii``, ``.nii.gz``
 Slicer volume sequence  yes   yes    ``.seq.nrrd``, ``.nrrd``
-DICOM, classic          yes   no     a folder, or ``.zip`` (cines only)
-======================  ====  =====  ==================================================
+DICOM                   yes   yes    a folder, ``.zip`` or multi-frame file (cines only)
+======================  ====  =====  =====================================================
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.io.frame_times import add_note
+from CardioDiTLib.io.home import at_home
+from CardioDiTLib.io.label_convention import named_labels
+from CardioDiTLib.io.plausible import judge_spacing, judged_times
 from CardioDiTLib.io.raw_frames import RawFrames
 
 __all__ = ["load_cine", "load_segmentation", "save_cine", "save_segmentation"]
 
 _NIFTI = (".nii", ".nii.gz")
 _NRRD = (".nrrd",)
-_FORMATS_HINT = "Use .nii, .nii.gz, .seq.nrrd or .nrrd; DICOM is read from a folder or a .zip."
+_FORMATS_HINT = "Use .nii, .nii.gz, .seq.nrrd, .nrrd or .nhdr; DICOM is read from a folder or a .zip."
 
 
 def load_cine(
@@ -60,7 +62,7 @@ def load_cine(
     """
     source = _existing(path)
     try:
-        if source.is_dir() or _suffix(source) == ".zip":
+        if source.is_dir() or _suffix(source) == ".zip" or _is_multi_frame(source):
             from CardioDiTLib.io.dicom import read_dicom  # pydicom takes long to import
 
             raw = read_dicom(
@@ -68,21 +70,24 @@ def load_cine(
             )
         else:
             raw = _read_file(source, frame_interval_s, square_axes, allow_volume=False)
-        return Cine(raw.array, raw.affine, raw.frame_times, raw.meta)
+        judge_spacing(raw.affine, raw.meta)
+        return Cine(raw.array, raw.affine, judged_times(raw.frame_times, raw.meta), raw.meta)
     except CardioDiTError as error:
         raise _naming(source, error) from error
     except MemoryError as error:
         raise _too_large(source) from error
 
 
-def save_cine(cine: Cine, path: str | os.PathLike[str]) -> Path:
-    """Write a cine as NIfTI or as a Slicer sequence file.
+def save_cine(cine: Cine, path: str | os.PathLike[str], *, multi_frame: bool = False) -> Path:
+    """Write a cine as NIfTI, as a Slicer sequence file, or as DICOM.
 
-    The file appears whole or not at all; the same cine gives the same bytes.
+    The file, or the folder of files, appears whole or not at all; the same cine gives the same bytes.
 
     Args:
         cine: What to write.
-        path: Ends in .nii, .nii.gz, .seq.nrrd or .nrrd; missing folders are made.
+        path: Ends in .nii, .nii.gz, .seq.nrrd or .nrrd; or in .dcm, then it is a folder of classic MR images. Missing
+            folders are made.
+        multi_frame: DICOM only: one file, an enhanced multi-frame MR image, in place of the folder.
 
     Returns:
         The path.
@@ -90,22 +95,29 @@ def save_cine(cine: Cine, path: str | os.PathLike[str]) -> Path:
     Raises:
         CardioDiTError: Another suffix, or the file cannot be written.
     """
-    return _save(cine, path)
+    destination = at_home(path)
+    if _suffix(destination) != ".dcm":
+        return _save(cine, path)
+    from CardioDiTLib.io.dicom_write import write_dicom, write_enhanced_dicom
+
+    (write_enhanced_dicom if multi_frame else write_dicom)(cine, destination)
+    return destination
 
 
 def load_segmentation(
     path: str | os.PathLike[str],
     *,
-    label_map: Mapping[int, int] | None = None,
+    label_map: Mapping[int, int] | str | None = None,
     frame_interval_s: float | None = None,
     square_axes: bool = False,
 ) -> Segmentation:
-    """Read a segmentation from NIfTI or a Slicer sequence file; a 3D file is one frame.
+    """Read a segmentation from NIfTI, a Slicer sequence file or DICOM SEG; a 3D file is one frame.
 
     Args:
         path: The file.
-        label_map: From the file's labels to 0 background, 1 RV, 2 myocardium, 3 LV; labels that it does not name become
-            background.
+        label_map: From the file's labels to 0 background, 1 RV, 2 myocardium, 3 LV, those that it does not name to
+            background; or the name of a convention, or ``1:LV,2:MYO,3:RV``. None to tell by anatomy, with a note where
+            the labels are not numbered so already (:mod:`CardioDiTLib.io.label_convention`).
         frame_interval_s: Seconds between frames, in place of what the file says.
         square_axes: Take the nearest right-angled axes where the file's are slightly crooked (below 3 degrees).
 
@@ -113,29 +125,39 @@ def load_segmentation(
         The segmentation: (T, Z, Y, X), uint8, mm in RAS, seconds.
 
     Raises:
-        CardioDiTError: Anything that keeps the file from being a segmentation, labels above 3 included.
+        CardioDiTError: Anything that keeps the file from being a segmentation, or its labels cannot be told.
     """
     source = _existing(path)
     try:
         raw = _read_file(source, frame_interval_s, square_axes, allow_volume=True)
-        array = raw.array
-        if label_map is not None:
-            array = np.zeros(raw.array.shape, np.int64)
-            for label, meaning in label_map.items():
-                array[raw.array == label] = meaning
-        return Segmentation(array, raw.affine, raw.frame_times, raw.meta)
+        judge_spacing(raw.affine, raw.meta)
+        array, meta, note = named_labels(raw.array, raw.meta, label_map)
+        segmentation = Segmentation(array, raw.affine, judged_times(raw.frame_times, meta), meta)
+        if note:
+            add_note(segmentation.meta, note)
+        return segmentation
     except CardioDiTError as error:
         raise _naming(source, error) from error
     except MemoryError as error:
         raise _too_large(source) from error
 
 
-def save_segmentation(segmentation: Segmentation, path: str | os.PathLike[str]) -> Path:
-    """Write a segmentation as NIfTI or as a Slicer sequence file of label maps.
+def save_segmentation(
+    segmentation: Segmentation,
+    path: str | os.PathLike[str],
+    *,
+    source: str | os.PathLike[str] | None = None,
+    series_uid: str | Sequence[str] | None = None,
+    allow_incomplete: bool = False,
+) -> Path:
+    """Write a segmentation as NIfTI, as a Slicer sequence file of label maps, or as DICOM SEG.
 
     Args:
         segmentation: What to write.
-        path: Ends in .nii, .nii.gz, .seq.nrrd or .nrrd; missing folders are made.
+        path: Ends in .nii, .nii.gz, .seq.nrrd, .nrrd, or .dcm (DICOM SEG, needs highdicom); missing folders are made.
+        source: DICOM SEG only: the folder or zip of DICOM images that were segmented; each frame names its image.
+        series_uid: DICOM SEG only: as the cine was loaded.
+        allow_incomplete: DICOM SEG only: as the cine was loaded.
 
     Returns:
         The path.
@@ -143,7 +165,19 @@ def save_segmentation(segmentation: Segmentation, path: str | os.PathLike[str]) 
     Raises:
         CardioDiTError: Another suffix, or the file cannot be written.
     """
-    return _save(segmentation, path)
+    destination = at_home(path)
+    if _suffix(destination) != ".dcm":
+        return _save(segmentation, path)
+    if source is None:
+        raise CardioDiTError(
+            "A DICOM segmentation must name the images it belongs to.", "Give source, the folder of DICOM images."
+        )
+    from CardioDiTLib.io.dicom import dicom_headers
+    from CardioDiTLib.io.dicom_seg import write_segmentation_dicom
+
+    images = dicom_headers(_existing(source), series_uid=series_uid, allow_incomplete=allow_incomplete)
+    write_segmentation_dicom(segmentation, images, destination)
+    return destination
 
 
 def _suffix(path: Path) -> str:
@@ -153,7 +187,7 @@ def _suffix(path: Path) -> str:
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:
-    source = Path(path)
+    source = at_home(path)
     try:
         size = source.stat().st_size
     except FileNotFoundError as error:
@@ -171,19 +205,41 @@ def _read_file(source: Path, frame_interval_s: float | None, square_axes: bool, 
         from CardioDiTLib.io.nifti import read_nifti
 
         return read_nifti(source, frame_interval_s=frame_interval_s, square_axes=square_axes, allow_volume=allow_volume)
-    if source.is_file() and suffix in _NRRD:
+    if source.is_file() and suffix in (*_NRRD, ".nhdr"):
         from CardioDiTLib.io.nrrd_sequence import read_nrrd
 
         return read_nrrd(source, frame_interval_s=frame_interval_s, square_axes=square_axes, allow_volume=allow_volume)
-    if suffix in (".dcm", ".ima"):
+    if allow_volume and source.is_file() and suffix == ".dcm":
+        from CardioDiTLib.io.dicom_seg import is_segmentation_file, read_segmentation_dicom
+
+        if is_segmentation_file(source):
+            return read_segmentation_dicom(source)
+    if suffix in (".dcm", ".ima") or _is_dicom(source):
         raise CardioDiTError(
             f"'{source.name}' is a single DICOM file.", "Give the folder that holds all images of the cine."
         )
     raise CardioDiTError(f"'{source.name}' is of no format that is read here.", _FORMATS_HINT)
 
 
+def _is_dicom(source: Path) -> bool:
+    try:
+        with source.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _is_multi_frame(source: Path) -> bool:
+    """Whether a single file is a multi-frame DICOM image, whatever its name."""
+    if _suffix(source) in (*_NIFTI, *_NRRD, ".nhdr") or not _is_dicom(source):
+        return False
+    from CardioDiTLib.io.dicom_frames import is_multi_frame_file
+
+    return is_multi_frame_file(source)
+
+
 def _save(image: Cine | Segmentation, path: str | os.PathLike[str]) -> Path:
-    destination = Path(path)
+    destination = at_home(path)
     suffix = _suffix(destination)
     if suffix in _NIFTI:
         from CardioDiTLib.io.nifti import write_nifti
@@ -196,7 +252,7 @@ def _save(image: Cine | Segmentation, path: str | os.PathLike[str]) -> Path:
     else:
         raise CardioDiTError(
             f"'{destination.name}' ends in no format that is written here.",
-            "Use .nii, .nii.gz, .seq.nrrd or .nrrd.",
+            "Use .nii, .nii.gz, .seq.nrrd or .nrrd; for a cine also .dcm, a folder of DICOM images.",
         )
     return destination
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,8 +17,8 @@ def atomic_path(destination: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path beside ``destination`` and move it there once the block has ended well.
 
     The temporary name ends like the final one, so that writers that look at a double suffix (``.nii.gz``) are content.
-    Missing folders are made. Whatever goes wrong, interruption included, the temporary file is removed and a file that
-    was at ``destination`` before stays as it was.
+    Missing folders are made. Permissions are those of any new file, whatever the writer gave it. Whatever goes wrong,
+    interruption included, the temporary file is removed and a file that was at ``destination`` before stays as it was.
 
     Args:
         destination: The file to write.
@@ -39,6 +40,7 @@ def atomic_path(destination: str | os.PathLike[str]) -> Iterator[Path]:
             raise CardioDiTError(f"'{final}' is a folder.", "Give the name of a file.")
         final.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        _open_to_the_usual_readers(temporary)
         os.replace(temporary, final)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -48,3 +50,15 @@ def atomic_path(destination: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # nothing there (moved, or never made): nothing to clean up
             temporary.unlink()
+
+
+def _open_to_the_usual_readers(path: Path) -> None:
+    """Some writers make files that only their owner can read, whatever the umask says; beside others that is a trap."""
+    probe = path.with_name(f"{path.name}.mode")
+    try:
+        probe.touch()  # made as the umask says: asking for the umask itself would disturb other threads
+        mode = stat.S_IMODE(probe.stat().st_mode)
+    finally:
+        probe.unlink(missing_ok=True)
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)

@@ -21,7 +21,10 @@ _SECONDS_PER_UNIT = {
     **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
     **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), 1e-3),
     **dict.fromkeys(("us", "usec", "µs", "μs", "microsecond", "microseconds"), 1e-6),
+    **dict.fromkeys(("ns", "nsec", "nanosecond", "nanoseconds"), 1e-9),
+    **dict.fromkeys(("min", "mins", "minute", "minutes"), 60.0),
 }
+_NO_UNIT = ("", "unknown", "none", "?")
 
 
 def add_note(meta: dict[str, Any], note: str) -> None:
@@ -44,6 +47,7 @@ def given_times(frame_interval_s: float, n_frames: int, meta: dict[str, Any]) ->
         )
     if meta.pop("frame_times_assumed", False):
         meta["notes"] = [note for note in meta.get("notes", []) if note != _ASSUMED_NOTE]
+    meta["frame_times_from"] = "given"
     return np.arange(n_frames, dtype=np.float64) * float(frame_interval_s)
 
 
@@ -59,14 +63,15 @@ def times_in_seconds(
 ) -> NDArray[np.float64]:
     """Turn a file's time axis into seconds that start at 0.
 
-    =====================  =====================================================
+    =====================  ===========================================================
     unit                   reading
-    =====================  =====================================================
-    s, ms, us              as stated
+    =====================  ===========================================================
+    s, ms, us, ns, min     as stated
+    another one            time is unknown, with a note: 10 % of a cycle are not 10 ms
     none, steps above 5    milliseconds, with a note
     none, steps exactly 1  frame numbers or a writer's default: time is unknown
     none, other steps      seconds
-    =====================  =====================================================
+    =====================  ===========================================================
 
     Args:
         values: (T,) times as the file has them; None where there are none.
@@ -83,7 +88,11 @@ def times_in_seconds(
     if n_frames == 1:
         return values
     step = float(np.median(np.diff(values)))
-    scale = _SECONDS_PER_UNIT.get(unit.strip().lower())
+    word = unit.strip().lower().strip("[]()")
+    scale = _SECONDS_PER_UNIT.get(word)
+    if scale is None and word not in _NO_UNIT:
+        add_note(meta, f"The frames are counted in '{unit.strip()[:30]}', which is no unit of time.")
+        return assumed_times(n_frames, meta)
     if scale is None and np.allclose(np.diff(values), 1.0, atol=1e-9):
         return assumed_times(n_frames, meta)
     if scale is None and step > _LONGEST_INTERVAL_S:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from CardioDiTLib.cine import MAX_SKEW, axis_skew
+from CardioDiTLib.cine import MAX_REPAIRED_SKEW, MAX_SKEW, axis_skew
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM and NRRD files count towards left and posterior, the library towards right and anterior."""
-
-_MAX_REPAIRED_SKEW = 0.05
 
 
 def squared_axes(affine: NDArray[np.float64], size: tuple[int, int, int]) -> NDArray[np.float64]:
@@ -30,7 +28,7 @@ def squared_axes(affine: NDArray[np.float64], size: tuple[int, int, int]) -> NDA
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(affine).all() or (spacing < 1e-6).any():
         return affine
-    if not MAX_SKEW < axis_skew(affine) <= _MAX_REPAIRED_SKEW:
+    if not MAX_SKEW < axis_skew(affine) <= MAX_REPAIRED_SKEW:
         return affine
     left, _, right = np.linalg.svd(affine[:3, :3] / spacing)
     squared = affine.copy()

@@ -8,6 +8,8 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
+from CardioDiTLib.json_text import parse_json
+
 # Headers of NRRD files are ASCII and give the backslash a meaning, so all but plain characters is percent-encoded.
 _PLAIN = "".join(chr(code) for code in range(32, 127) if chr(code) not in "%\\")
 
@@ -27,7 +29,7 @@ def encode_meta(meta: dict[str, Any]) -> str:
 def decode_meta(text: str) -> dict[str, Any]:
     """The inverse of :func:`encode_meta`; an empty dictionary where the text is something else."""
     try:
-        meta = json.loads(unquote(text))
+        meta = parse_json(unquote(text))
     except ValueError:
         return {}
     return meta if isinstance(meta, dict) else {}
