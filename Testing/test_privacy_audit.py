@@ -17,7 +17,8 @@ from CardioDiTLib.io import save_cine
 from CardioDiTLib.privacy.audit import audit_memorization
 from CardioDiTLib.privacy.calibration import Calibration, patients_needed
 from CardioDiTLib.privacy.counting import detectable_share, discoveries, holm, p_value_of_count
-from CardioDiTLib.privacy.embedding_set import EmbeddingSet, embedding_hash
+from CardioDiTLib.privacy.embedding_set import EmbeddingSet, checked, embedding_hash
+from CardioDiTLib.service.privacy_jobs import describe_verdict
 
 
 def alarms(n: int, m: int, s: int, rate: float, repeats: int, **choices: object) -> tuple[float, float]:
@@ -142,7 +143,32 @@ def test_an_equal_embedding_is_a_copy_however_few_patients_calibrate():
     assert report.smallest_p_value == pytest.approx(1 / 7)
     assert any("6 calibrating patients are too few" in note and "19 are needed" in note for note in report.notes)
     y[3] = x[5]
-    assert audit_memorization(x, normal(6, 1), y).verdict == "copies"
+    report = audit_memorization(x, normal(6, 1), y)
+    assert report.verdict == "copies" and report.n_identical == 1
+    # rows, counts and verdict say the same
+    assert [one.index for one in report.samples if one.copy] == [3]
+    assert report.copies.count == 1 and report.memorized.count == 1
+    verdicts = [describe_verdict(report, one, "folder") for one in report.samples]
+    assert [one["verdict"] for one in verdicts] == ["failed" if i == 3 else "undecided" for i in range(8)]
+    assert verdicts[3]["passed"] is False
+    everyone = audit_memorization(x, None, x[:4], published=False)
+    assert everyone.copies.count == everyone.n_identical == 4 and all(one.copy for one in everyone.samples)
+
+
+def test_the_pose_that_is_nearest_counts_and_calibrates_too():
+    """Each cine is asked about in three poses; the copy hides in the last."""
+    x = checked(normal(60, 0), "training")
+    v, y = (np.stack([normal(n, 10 * seed + pose) for pose in range(3)], axis=1) for n, seed in ((99, 1), (40, 2)))
+    y[4, 2] = copies_of(x.values, [7])[0]
+    report = audit_memorization(
+        x, checked(v[:, 0], "validation", poses=v), checked(y[:, 0], "synthetic", poses=y), published=False
+    )
+    assert report.samples[4].copy and report.samples[4].nearest_index == 7 and report.samples[4].score > 0.9
+    blind = audit_memorization(x, checked(v[:, 0], "validation"), checked(y[:, 0], "synthetic"), published=False)
+    assert not blind.samples[4].copy and report.threshold > blind.threshold
+    # more is looked at, no more is called a copy than was asked for
+    assert report.copies.count <= 6
+    assert len(x.kept(np.arange(60) < 5).nearest(x.values).index) == 5
 
 
 def test_an_encoder_that_saw_the_training_set_is_noticed():
@@ -265,9 +291,10 @@ def test_a_pack_brings_its_own_validation(tmp_path, monkeypatch):
     aside = np.arange(40) % 2 == 1
     pack = write_cines(tmp_path / "pack.npz", images, (1.5, 1.5, 10.0), validation=aside)
 
-    def embed_pack(encoder, path, which="train", progress=None, cancel=None):
+    def embed_pack(encoder, path, which="train", progress=None, cancel=None, turns=1):
         chosen = images[aside == (which == "validation")]
-        return encoder.embed([Cine(one.astype(np.int16), np.eye(4), np.arange(2) * 0.1) for one in chosen])
+        rows = encoder.embed([Cine(one.astype(np.int16), np.eye(4), np.arange(2) * 0.1) for one in chosen])
+        return rows[:, None]
 
     monkeypatch.setattr(encoders, "embed_pack", embed_pack)
     synthetic = MeanEncoder().embed([Cine(images[0].astype(np.int16), np.eye(4), np.arange(2) * 0.1)])

@@ -110,7 +110,7 @@ def test_the_encoder_that_comes_with_the_software_knows_a_disguised_phantom():
         np.roll(one.array, 3, axis=0)[..., ::-1].astype(np.float32) ** 0.8 + 20, one.affine, one.frame_times
     )
     found = embedded.embed([one, disguised, other])
-    assert alike(found[0], found[1]) > 0.97
+    assert alike(found[0], found[1]) > 0.95
     assert alike(found[0], found[2]) < 0.95  # phantoms are no patients: all of them look alike to it
 
 
@@ -173,7 +173,7 @@ def test_progress_cancel_and_what_cannot_be_embedded(encoder):
         encoder.embed([cine, blank])
     with pytest.raises(CardioDiTError, match="not on the encoder's grid"):
         encoder.embed_arrays(np.zeros((1, 4, 2, 32, 32), np.float32))
-    with pytest.raises(CardioDiTError, match="not numbers"):
+    with pytest.raises(CardioDiTError, match="not finite"):
         encoder.embed_arrays(np.full((1, 4, 2, 64, 64), np.nan, np.float32))
 
 
@@ -189,9 +189,12 @@ def test_a_pack_is_embedded_in_its_order(tmp_path, encoder):
     assert everyone.shape == (3, 16)
     np.testing.assert_array_equal(embed_pack(encoder, pack), everyone[[0, 2]])
     np.testing.assert_array_equal(embed_pack(encoder, pack, "validation"), everyone[[1]])
+    poses = embed_pack(encoder, pack, "all", turns=4)
+    assert poses.shape[0] == 3 and poses.shape[1] % 4 == 0
+    np.testing.assert_allclose(poses[:, 0], everyone, atol=1e-5)
     middle = images[..., 4:-4, 4:-4].astype(np.float32) / 127.5 - 1
-    np.testing.assert_array_equal(encoder.embed_arrays(middle[:1])[0], everyone[0])
-    np.testing.assert_array_equal(encoder.embed_arrays(middle[1:2, :, :4])[0], everyone[1])
+    np.testing.assert_allclose(encoder.embed_arrays(middle[:1])[0], everyone[0], atol=1e-5)
+    np.testing.assert_allclose(encoder.embed_arrays(middle[1:2, :, :4])[0], everyone[1], atol=1e-5)
     # the same cines as files
     as_files = encoder.embed(cines)
     assert all(alike(as_files[i], everyone[i]) > 0.9 for i in range(3))

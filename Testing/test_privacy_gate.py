@@ -21,8 +21,9 @@ from CardioDiTLib.privacy.attach import attach_privacy
 from CardioDiTLib.privacy.audit import audit_memorization
 from CardioDiTLib.privacy.embedding_set import checked
 from CardioDiTLib.privacy.encoder import load_encoder
-from CardioDiTLib.privacy.gate import Gate, Verdict
+from CardioDiTLib.privacy.gate import Gate, Verdict, load_encoder_of, load_reference
 from CardioDiTLib.privacy.gated_generation import generate_gated, redraw_seed
+from CardioDiTLib.privacy.inputs import embedded
 from CardioDiTLib.privacy.nearest import nearest_neighbours
 from CardioDiTLib.privacy.reference_set import ReferenceSet
 
@@ -35,11 +36,12 @@ def parts(tmp_path_factory):
     encoder_folder = tiny_encoder_folder(folder / "encoder")
     encoder = load_encoder(encoder_folder)
     cines = [r.cine for r in Generator(bundle).generate(GenerationRequest(count=34, seed=5, preset="draft"))]
-    rows = encoder.embed(cines)
+    rows = embedded(encoder, cines, "all")
+    trained = np.arange(len(cines)) < 10
     # random weights tell cines hardly apart: nothing but the very same one is a leak here
     made = ReferenceSet.build(
-        checked(rows[:10], "training", encoder_sha256=encoder.sha256),
-        checked(rows[10:], "validation"),
+        rows.kept(trained),
+        rows.kept(~trained),
         leak_correlation=1.0,
     )
     return folder, encoder_folder, made, cines
@@ -175,7 +177,8 @@ def test_a_manifest_that_lies_is_refused(parts, tmp_path):
         ("dimension", 0, "no whole numbers"),
         ("thresholds", {"0.1": "x"}, "no numbers"),
         ("reference_file", "../x", "not a plain file name"),
-        ("encoder_files", [], "names no files"),
+        ("encoder_files", [], "another encoder than the one that comes with this version"),
+        ("encoder_files", "x", "no list of an encoder's files"),
         ("calibration", "guess", "calibrated by 'guess'"),
         ("more", 1, "has unknown more"),
     ):
@@ -278,3 +281,15 @@ def test_redraw_seeds_are_seeds():
     seeds = {redraw_seed(seed, attempt) for seed in (0, 1, 2**63 - 1) for attempt in range(1, 50)}
     assert len(seeds) == 147 and all(0 <= seed < 2**63 for seed in seeds)
     assert redraw_seed(7, 1) == 3742714928443552996  # cines that were made once have to stay within reach
+
+
+def test_a_bundle_can_name_the_encoder_of_the_software_but_no_other(parts, tmp_path):
+    place = attached(parts, tmp_path / "a")
+    before = load_bundle(place)
+    reference = load_reference(before)
+    with pytest.raises(CardioDiTError, match="Only the encoder that comes with the software"):
+        attach_privacy(place, place, reference, carry_encoder=False)
+    named = attach_privacy(place, None, replace(reference, encoder_sha256=""), carry_encoder=False)
+    spec = named.manifest.privacy
+    assert spec is not None and spec.encoder_files == () and not (place / "encoder.safetensors").exists()
+    assert load_encoder_of(named).sha256 == load_encoder(None).sha256 == spec.encoder_sha256

@@ -20,7 +20,8 @@ class PrivacySpec(ManifestPart):
 
     Args:
         reference_file: Quantised embeddings of the training set and their calibration.
-        encoder_files: Files of the encoder that made them, as they lie in a folder of an encoder.
+        encoder_files: Files of the encoder that made them, as they lie in a folder of an encoder; none where it is the
+            one that comes with the software, known by its fingerprint.
         encoder_sha256: Fingerprint that the encoder says of itself.
         n_train: Training embeddings.
         n_validation: Embeddings of other real patients that calibrated them; 0 where the training patients did.
@@ -42,8 +43,8 @@ class PrivacySpec(ManifestPart):
     thresholds: dict[str, float | None]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.encoder_files, list | tuple) or not self.encoder_files:
-            raise CardioDiTError("The privacy section of a bundle names no files of an encoder.", _REPAIR)
+        if not isinstance(self.encoder_files, list | tuple):
+            raise CardioDiTError("The privacy section of a bundle has no list of an encoder's files.", _REPAIR)
         object.__setattr__(self, "encoder_files", tuple(self.encoder_files))
         for name in self.files:
             check_file_name(name, self.title)

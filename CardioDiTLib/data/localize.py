@@ -1,4 +1,4 @@
-"""Where the heart is: from labels, or from what moves.
+"""Where the heart is: from labels, or from what it looks like and how it moves.
 
 The centre is a point in mm (RAS), so that it means the same on every grid.
 """
@@ -13,14 +13,18 @@ from scipy import ndimage
 
 from ..cine import Cine
 from ..errors import CardioDiTError
+from .heart_place import PIXEL_MM, place_features, place_scores
 from .time import blood_curve
 
-# Chosen on 80 ACDC patients and two full cines; see `motion_centre_index` for what each does.
+# Chosen on 80 ACDC patients and two full cines; see `heart_places` for what each does.
 _SMOOTHING_MM = 2.0
 _MOVING_AREA_MM2 = 18000.0
 _SATURATED_AREA_MM2 = 3600.0
-_SEARCH_MM = 20.0
 _RADIUS_MM = 60.0
+_GATHER_PIXELS = 5  # of 4 mm
+_CENTROID_MM = 12.0
+_STEPS = 5
+_APART_MM = 30.0
 
 
 def motion_energy(array: NDArray[Any], spacing_mm: tuple[float, float, float]) -> NDArray[np.float32]:
@@ -50,16 +54,7 @@ def motion_energy(array: NDArray[Any], spacing_mm: tuple[float, float, float]) -
 
 
 def motion_centre_index(array: NDArray[Any], spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:
-    """Centre of the beating region in index coordinates (x, y, z).
-
-    1. Motion energy; the strongest 3600 mm2 a slice all count alike, so that a few bright vessels or the strong
-       blood-to-lung edge do not pull; all but the strongest 18000 mm2 count nothing; the square root evens out
-       the rest.
-    2. Start: the densest place at the scale of a heart (20 mm), near the middle of the picture rather than at its rim.
-    3. Centroid within 60 mm of the centre, repeated until it stays (this trims what moves elsewhere: aorta, bowel).
-    4. Along the stack, the slices whose bright area shrinks and grows with the ventricles (`time.blood_curve`): atria
-       and great vessels move as much, and would pull the centre to the base. With fewer than six frames, or where the
-       slices do not agree, the motion energy of each slice instead.
+    """Centre of the beating heart in index coordinates (x, y, z), the likeliest of `heart_places`.
 
     Args:
         array: (T, Z, Y, X) intensities of one cycle.
@@ -71,44 +66,81 @@ def motion_centre_index(array: NDArray[Any], spacing_mm: tuple[float, float, flo
     Raises:
         CardioDiTError: If nothing moves.
     """
+    return heart_places(array, spacing_mm)[0]
+
+
+def heart_places(
+    array: NDArray[Any], spacing_mm: tuple[float, float, float], count: int = 1
+) -> list[tuple[float, float, float]]:
+    """Where the middle of the heart may be, the likeliest place first, in index coordinates (x, y, z).
+
+    1. What beats, and what the cine looks like in the mean, in rings about each place (`heart_place`), weighed.
+    2. The likelihood gathered over some pixels has its maxima; each is refined to the centroid about it. Further ones
+       lie at least 30 mm from those before.
+    3. Along the stack, the slices whose bright area shrinks and grows with the ventricles (`time.blood_curve`): atria
+       and great vessels move as much, and would pull the centre to the base. With fewer than six frames, or where the
+       slices do not agree, the motion energy of each slice instead.
+
+    Args:
+        array: (T, Z, Y, X) intensities of one cycle.
+        spacing_mm: (x, y, z) mm.
+        count: How many places at most.
+
+    Returns:
+        (x, y, z) index each, fractional; z is that of the likeliest place.
+
+    Raises:
+        CardioDiTError: If nothing moves.
+    """
     sx, sy, _ = spacing_mm
     energy = motion_energy(array, spacing_mm)
     slices, height, width = energy.shape
-    area = height * width * sx * sy
-    # A tight crop has no 18000 mm2 of heart to spare: never more than half the picture counts as moving.
-    moving = min(0.5, _MOVING_AREA_MM2 / area)
-    saturated = min(0.1, _SATURATED_AREA_MM2 / area)
-    floor, cap = np.quantile(energy, (1.0 - moving, 1.0 - saturated))
-    if not np.isfinite(cap) or cap <= 1e-6 * max(float(np.abs(array).max()), 1e-30):
+    if not np.isfinite(energy).all() or energy.max() <= 1e-6 * max(float(np.abs(array).max()), 1e-30):
         raise CardioDiTError("No heartbeat can be seen in these images.", "Check that the file is a cine of one cycle.")
-    weight = np.sqrt(np.clip(np.minimum(energy, cap) - floor, 0.0, None))
-    plane = weight.sum(axis=0)
-    y = (np.arange(height) - (height - 1) / 2) * sy
-    x = (np.arange(width) - (width - 1) / 2) * sx
-    prior = np.exp(-0.5 * ((y[:, None] / (0.3 * height * sy)) ** 2 + (x[None, :] / (0.3 * width * sx)) ** 2))
-    dense = ndimage.gaussian_filter(plane, (_SEARCH_MM / sy, _SEARCH_MM / sx), mode="constant") * prior
-    start_y, start_x = np.unravel_index(int(np.argmax(dense)), dense.shape)
-    centre = np.array([x[start_x], y[start_y]])
-    for _ in range(50):
-        near = (y[:, None] - centre[1]) ** 2 + (x[None, :] - centre[0]) ** 2 < _RADIUS_MM**2
-        local = plane * near
-        total = local.sum()
-        if total <= 0:
+    scores = place_scores(place_features(np.mean(array, axis=0, dtype=np.float32), energy, (sx, sy)))
+    share = np.exp(scores - scores.max())
+    rows, columns = np.indices(scores.shape)
+    gathered = ndimage.uniform_filter(share, _GATHER_PIXELS, mode="constant")
+    found: list[tuple[float, float]] = []
+    for _ in range(count):
+        y, x = (float(place) for place in np.unravel_index(int(np.argmax(gathered)), scores.shape))
+        if gathered[int(y), int(x)] <= 0:
             break
-        moved = np.array([(local.sum(axis=0) * x).sum(), (local.sum(axis=1) * y).sum()]) / total
-        if np.abs(moved - centre).max() < 0.05:
-            break
-        centre = moved
-    column, row = float(centre[0] / sx + (width - 1) / 2), float(centre[1] / sy + (height - 1) / 2)
+        around = np.hypot(rows - y, columns - x) * PIXEL_MM < _APART_MM
+        gathered[around] = 0
+        for _ in range(_STEPS):
+            weight = share * (np.hypot(rows - y, columns - x) * PIXEL_MM < _CENTROID_MM)
+            total = float(weight.sum())
+            if total <= 0:
+                break
+            y, x = float((weight * rows).sum() / total), float((weight * columns).sum() / total)
+        share[around] = 0
+        found.append(((x + 0.5) * width / scores.shape[1] - 0.5, (y + 0.5) * height / scores.shape[0] - 0.5))
+    column, row = found[0]
     blood = blood_curve(array, spacing_mm, (column, row), _RADIUS_MM) if len(array) >= 6 else None
     if blood is not None and blood.explained > 0.5:
         profile = np.sqrt(np.clip(blood.slice_weights, 0.0, None))
     else:
-        near = (y[:, None] - centre[1]) ** 2 + (x[None, :] - centre[0]) ** 2 < _RADIUS_MM**2
-        profile = (weight * near).sum(axis=(1, 2))
-    total = profile.sum()
+        y_mm, x_mm = (np.arange(height) - row) * sy, (np.arange(width) - column) * sx
+        near = y_mm[:, None] ** 2 + x_mm[None, :] ** 2 < _RADIUS_MM**2
+        profile = _beating(energy, sx * sy, near)
+    total = float(profile.sum())
     z = float((profile * np.arange(slices)).sum() / total) if total > 0 else (slices - 1) / 2
-    return column, row, z
+    return [(x, y, z) for x, y in found]
+
+
+def _beating(energy: NDArray[np.float32], pixel_mm2: float, near: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(Z,) how much of each slice beats.
+
+    The strongest 3600 mm2 a slice all count alike, so that a few bright vessels do not pull; all but the strongest
+    18000 mm2 count nothing; the square root evens out the rest.
+    """
+    area = near.size * pixel_mm2
+    # A tight crop has no 18000 mm2 of heart to spare: never more than half the picture counts as moving.
+    moving, saturated = min(0.5, _MOVING_AREA_MM2 / area), min(0.1, _SATURATED_AREA_MM2 / area)
+    floor, cap = np.quantile(energy, (1.0 - moving, 1.0 - saturated))
+    weight = np.sqrt(np.clip(np.minimum(energy, cap) - floor, 0.0, None))
+    return np.asarray((weight * near).sum(axis=(1, 2)), np.float32)
 
 
 def label_centre_index(labels: ArrayLike) -> tuple[float, float, float]:

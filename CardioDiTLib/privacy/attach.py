@@ -31,6 +31,7 @@ def attach_privacy(
     *,
     audit: Mapping[str, Any] | None = None,
     card: str | None = None,
+    carry_encoder: bool = True,
 ) -> Bundle:
     """Write an encoder, training embeddings and their facts into a bundle; what it carried of these is replaced.
 
@@ -43,6 +44,8 @@ def attach_privacy(
         audit: Result of the audit for the manifest, as :meth:`AuditReport.summary` gives it; None leaves what is there.
         card: Section for the model card, its heading first; it takes the place of one with the same heading. None
             leaves the card as it is.
+        carry_encoder: Copy the encoder's files too; without them the bundle names the encoder that comes with the
+            software by its fingerprint, as the embedded bundle does.
 
     Returns:
         The bundle, opened anew.
@@ -67,7 +70,11 @@ def attach_privacy(
     old = () if before.manifest.privacy is None else before.manifest.privacy.files
     kept = [name for name in before.manifest.files if name not in old]
     parts = [path for path in sorted(source.iterdir()) if path.is_file() and not path.name.startswith(".")]
-    parts = [path for path in parts if path.name not in _KEPT_OUT]
+    parts = [path for path in parts if path.name not in _KEPT_OUT] if carry_encoder else []
+    if not carry_encoder and encoder.sha256 != load_encoder(None).sha256:
+        raise CardioDiTError(
+            "Only the encoder that comes with the software can be left out of a bundle.", "Carry the encoder along."
+        )
     clash = {path.name.lower() for path in parts} & {name.lower() for name in (*kept, MANIFEST_NAME, REFERENCE_NAME)}
     if clash:
         raise CardioDiTError(

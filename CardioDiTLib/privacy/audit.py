@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.privacy.audit_report import AuditReport
 from CardioDiTLib.privacy.calibrating import CALIBRATIONS, LEAKS, AuditSettings, calibrate
-from CardioDiTLib.privacy.calibration import Calibration, patients_needed
+from CardioDiTLib.privacy.calibration import LEAK_CORRELATION, Calibration, patients_needed
 from CardioDiTLib.privacy.counting import (
     binomial_p_value,
     bootstrap_interval,
@@ -38,12 +38,9 @@ from CardioDiTLib.privacy.published_rule import PublishedResult, counted, neares
 from CardioDiTLib.privacy.reference_set import ReferenceSet
 from CardioDiTLib.privacy.report_parts import CountTest, SampleVerdict, Share
 
-LEAK_CORRELATION = 0.999
-"""Embeddings that correlate so are almost equal: the same cine, saved or scaled in another way."""
-
 _LEVEL = 0.05  # of the verdict, the count and single samples together
 _RESAMPLES = 1000
-_BLIND = 0.99  # where novel patients are as near as this, almost equal embeddings prove nothing
+_LARGEST = float(np.finfo(np.float64).max)  # a threshold that nothing but an exact copy exceeds
 
 AuditProgress = Callable[[str, int, int], None]
 """Told what is at work, and how many of how many are done."""
@@ -162,8 +159,7 @@ def _audit(
     threshold = calibration.threshold(settings.false_alarm)
 
     tell("comparing with training patients", 0, len(y))
-    found = nearest_neighbours(
-        y.values,
+    found = y.nearest(
         x.values,
         memory_mb=memory_mb,
         cancel=cancel,
@@ -171,38 +167,41 @@ def _audit(
     )
     scores, near = found.similarity[:, 0].astype(np.float64), found.index[:, 0]
     p_values = calibration.p_values(scores)
-    copy = scores > threshold
+    identical = scores >= settings.leak_correlation
+    # A score of an exact copy counts by itself, with or without patients enough for a threshold.
+    counted = np.where(identical & (not calibration.blind), np.inf, scores)
+    limit = min(threshold, _LARGEST)
+    copy = counted > limit
     tell("comparing synthetic cines", 0, len(y))
     duplicates = _duplicates(y.values, settings.leak_correlation, memory_mb, cancel)
 
     thresholds = bootstrap_thresholds(calibration, settings.false_alarm, _RESAMPLES, rng, made.patients)
+    thresholds = np.minimum(thresholds, _LARGEST)
     _, patient_of = np.unique(x_patients, return_inverse=True)
     n_patients = int(patient_of.max()) + 1
     nearest_copy = np.full(n_patients, -np.inf)
-    np.maximum.at(nearest_copy, patient_of[near], scores)
+    np.maximum.at(nearest_copy, patient_of[near], counted)
     expected = settings.false_alarm if np.isfinite(threshold) else 0.0
     chance = 1 - (1 - expected / n_patients) ** len(y)
-    copies = Share(int(copy.sum()), len(y), *bootstrap_interval(scores, thresholds, rng), expected)
+    n_above = int((scores > threshold).sum())
+    copies = Share(int(copy.sum()), len(y), *bootstrap_interval(counted, thresholds, rng), expected)
     memorized = Share(
-        int((nearest_copy > threshold).sum()), n_patients, *bootstrap_interval(nearest_copy, thresholds, rng), chance
+        int((nearest_copy > limit).sum()), n_patients, *bootstrap_interval(nearest_copy, thresholds, rng), chance
     )
     share_above = calibration.share_above(settings.false_alarm)
     test = CountTest(
-        p_value_of_count(copies.count, len(y), share_above),
-        binomial_p_value(copies.count, len(y), settings.false_alarm),
+        p_value_of_count(n_above, len(y), share_above),
+        binomial_p_value(n_above, len(y), settings.false_alarm),
         upper_bound(copies.count, len(y)),
         max(0.0, (copies.fraction - settings.false_alarm) / (1 - settings.false_alarm)),
         holm(p_values, _LEVEL),
         discoveries(p_values, _LEVEL),
         detectable_share(len(y), share_above, _LEVEL / 2),
     )
-    n_identical = int((scores >= settings.leak_correlation).sum())
-    blind = float(np.median(calibration.scores)) > _BLIND
-    if blind:
-        notes.append(
-            f"This embedding hardly tells patients apart: half of the real ones correlate with more than {_BLIND:g}."
-        )
-    sure = holm(p_values, _LEVEL / 2) > 0 or (n_identical > 0 and not blind)
+    n_identical = int(identical.sum())
+    if calibration.blind:
+        notes.append("This embedding hardly tells patients apart: half of the real ones are almost equal to another.")
+    sure = holm(p_values, _LEVEL / 2) > 0 or (n_identical > 0 and not calibration.blind)
     verdict = (
         "copies" if test.p_value <= _LEVEL / 2 or sure else "none found" if np.isfinite(threshold) else "undecided"
     )

@@ -93,14 +93,14 @@ def calibrate(
     by_validation: Scores | None = None
     if v is not None:
         scores, patients, leak = validation_scores(
-            x.values, v.values, x_patients, v_patients, settings.leak_correlation, memory_mb=memory_mb, cancel=cancel
+            x.values, v, x_patients, v_patients, settings.leak_correlation, memory_mb=memory_mb, cancel=cancel
         )
         by_validation = scores, patients
         notes += _about_leaks(leak, len(v), settings)
     by_training: Scores | None = None
     twice = 0
     try:
-        scores, patients, twice = leave_one_out(x.values, x_patients, settings.leak_correlation, memory_mb, cancel)
+        scores, patients, twice = leave_one_out(x, x_patients, settings.leak_correlation, memory_mb, cancel)
         by_training = scores, patients
     except CardioDiTError:
         if by_validation is None or settings.calibration == "leave-one-out":

@@ -13,6 +13,10 @@ from CardioDiTLib.privacy.null_rates import check_rate
 
 KINDS = ("validation", "leave-one-out")
 
+LEAK_CORRELATION = 0.999
+"""Embeddings that correlate so are almost equal: the same cine, saved or scaled in another way."""
+
+_BLIND = 0.99  # where novel patients are as near as this, almost equal embeddings prove nothing
 _ROUNDING = 1e-9
 
 
@@ -69,6 +73,11 @@ class Calibration:
     def n_patients(self) -> int:
         """G."""
         return round(float(self.weights.sum()))
+
+    @property
+    def blind(self) -> bool:
+        """Whether the embedding hardly tells patients apart, so that an almost equal one proves nothing."""
+        return float(np.median(self.scores)) > _BLIND
 
     @property
     def smallest_p(self) -> float:

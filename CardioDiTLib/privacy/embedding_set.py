@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.privacy.nearest import MIN_DIMENSION, directions
+from CardioDiTLib.privacy.nearest import (
+    DEFAULT_MEMORY_MB,
+    MIN_DIMENSION,
+    Cancel,
+    Neighbours,
+    Progress,
+    directions,
+    nearest_neighbours,
+)
 
 HASH_DIGITS = 16
 
@@ -26,6 +34,8 @@ class EmbeddingSet:
         names: (n,) names of the cines, shown only where somebody asks for names; None where there are none.
         picture: Gives a picture (Y, X) uint8 of a cine by its number; None where the images are not at hand.
         encoder_sha256: Of the encoder that made them; empty where it is not known.
+        poses: (n, p, d) float32, embeddings of each cine in all poses in which it may be a copy, `values` among them;
+            None where there are `values` alone.
     """
 
     values: NDArray[np.float32]
@@ -33,6 +43,7 @@ class EmbeddingSet:
     names: tuple[str, ...] | None = None
     picture: Callable[[int], NDArray[np.uint8]] | None = None
     encoder_sha256: str = ""
+    poses: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -47,6 +58,47 @@ class EmbeddingSet:
             None if self.names is None else tuple(self.names[i] for i in places),
             None if picture is None else lambda i: picture(int(places[i])),
             self.encoder_sha256,
+            None if self.poses is None else self.poses[mask],
+        )
+
+    def nearest(
+        self,
+        references: NDArray[Any],
+        *,
+        groups: NDArray[np.int64] | None = None,
+        reference_groups: NDArray[np.int64] | None = None,
+        memory_mb: float = DEFAULT_MEMORY_MB,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Neighbours:
+        """The nearest reference of each cine, in whichever pose it is nearest: the largest similarity counts.
+
+        Args:
+            references: (m, d) embeddings.
+            groups: (n,) whole numbers; with `reference_groups`, references of a cine's own group are passed over.
+            reference_groups: (m,) whole numbers.
+            memory_mb: As `nearest_neighbours` takes it.
+            progress: Told how many of how many cines are done.
+            cancel: Asked now and then.
+
+        Returns:
+            (n, 1) index and similarity.
+        """
+        table = self.values[:, None] if self.poses is None else self.poses
+        count = table.shape[1]
+        found = nearest_neighbours(
+            table.reshape(-1, table.shape[2]),
+            references,
+            query_groups=None if groups is None else np.repeat(groups, count),
+            reference_groups=reference_groups,
+            memory_mb=memory_mb,
+            progress=None if progress is None else lambda done, of: progress(done // count, of // count),
+            cancel=cancel,
+        )
+        similarity = found.similarity.reshape(-1, count)
+        rows, best = np.arange(len(table)), similarity.argmax(axis=1)
+        return Neighbours(
+            found.index.reshape(-1, count)[rows, best][:, None], np.ascontiguousarray(similarity[rows, best][:, None])
         )
 
 

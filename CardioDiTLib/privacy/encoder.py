@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sized
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from CardioDiTLib.bundles.fingerprint import record_of
@@ -20,10 +20,11 @@ from CardioDiTLib.bundles.stopping import CancelSource, Stop
 from CardioDiTLib.bundles.storage import write_weights
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.data.packing import PackedCines, read_pack
-from CardioDiTLib.data.preprocess import to_grid
 from CardioDiTLib.errors import Cancelled, CardioDiTError
-from CardioDiTLib.models.contrastive_cine import CineEmbedding, at_working_size
+from CardioDiTLib.models.contrastive_cine import CineEmbedding
+from CardioDiTLib.privacy.cine_canvas import MIDDLE, CineCanvas
 from CardioDiTLib.privacy.encoder_manifest import KIND, WEIGHTS_NAME, EncoderManifest, read_encoder_manifest
+from CardioDiTLib.privacy.pose_search import TURNS, embed_poses
 
 Progress = Callable[[int, int], None]
 PARTS = ("train", "validation", "all")
@@ -70,46 +71,61 @@ class CineEncoder:
             CardioDiTError: A cine is blank or has a single frame; the sentence gives its number.
             Cancelled: `cancel` said so.
         """
+        return self.embed_poses(cines, progress, cancel, turns=1)[:, 0]
+
+    def embed_poses(
+        self,
+        cines: Iterable[Cine],
+        progress: Progress | None = None,
+        cancel: CancelSource = None,
+        *,
+        turns: int = TURNS,
+    ) -> NDArray[np.float32]:
+        """Embeds cines of any grid in every pose in which one may be a copy (see `pose_search`).
+
+        Args:
+            cines: As `embed` takes them.
+            progress: As there.
+            cancel: As there.
+            turns: So many in each place where the heart may lie.
+
+        Returns:
+            (N, poses, D) float32. The first pose of each cine is what `embed` gives; where one has fewer places than
+            another, its first pose is repeated.
+
+        Raises:
+            CardioDiTError: A cine is blank or has a single frame; the sentence gives its number.
+            Cancelled: `cancel` said so.
+        """
         total = len(cines) if isinstance(cines, Sized) else 0
         stop = Stop(cancel)
-        rows = []
+        tables = []
         stop.check()
         for number, cine in enumerate(cines, start=1):
             stop.check()
             try:
-                rows.append(self.embed_arrays(self.on_grid(cine)[None])[0])
+                canvas = CineCanvas.of(cine, self.network.config.spacing_mm)
+                if turns == 1:
+                    canvas = replace(canvas, places=canvas.places[:1])
+                tables.append(embed_poses(self.network, canvas, turns).numpy())
             except Cancelled:
                 raise
             except CardioDiTError as error:
                 raise CardioDiTError(f"Cine {number} cannot be embedded: {error.message}", error.hint) from error
             if progress is not None:
                 progress(number, total)
-        return np.stack(rows) if rows else np.zeros((0, self.dimension), np.float32)
+        return _stacked(tables, self.dimension)
 
-    def on_grid(self, cine: Cine) -> NDArray[np.float32]:
-        """A cine (T, Z, Y, X) on the encoder's grid, heart in the middle, [-1, 1].
-
-        A heart that stands still has no centre that could be seen; the middle of the picture is taken.
-        """
-        # Neither the order of slices nor where the cycle begins makes a difference, so neither is looked for.
-        about: dict[str, Any] = {"end_diastole": None, "level": True, "padding": "minimum"}
-        try:
-            return to_grid(cine, self.manifest.grid, **about)[0]
-        except CardioDiTError as error:
-            if "heartbeat" not in error.message:
-                raise
-        middle = cine.index_to_ras((np.array(cine.shape[:0:-1]) - 1) / 2)
-        return to_grid(cine, self.manifest.grid, centre=middle, **about)[0]
-
-    def embed_arrays(self, array: NDArray[Any]) -> NDArray[np.float32]:
-        """Embeds cines that are on the encoder's grid.
+    def embed_arrays(self, array: NDArray[Any], turns: int = 1) -> NDArray[np.float32]:
+        """Embeds cines that are on the encoder's grid, the heart in the middle.
 
         Args:
-            array: (N, T, Z, Y, X) in [-1, 1]; rows and columns of the grid, any number of slices, and of frames at
-                even intervals over one cycle.
+            array: (N, T, Z, Y, X), any scale of brightness; rows and columns of the grid, any number of slices, and of
+                frames at even intervals over one cycle.
+            turns: In so many turns.
 
         Returns:
-            (N, D) float32.
+            (N, D) float32; with more than one turn (N, turns, D).
 
         Raises:
             CardioDiTError: Another number of axes, rows or columns, or values that are not finite.
@@ -120,16 +136,22 @@ class CineEncoder:
                 f"Cines of shape {array.shape} are not on the encoder's grid.",
                 f"Give an array (N, T, Z, {grid.height}, {grid.width}), or whole cines to `embed`.",
             )
-        size = self.network.config.size
-        found = np.empty((len(array), self.dimension), np.float32)
-        with torch.inference_mode():
-            for index, cine in enumerate(array):
-                frames = torch.from_numpy(np.ascontiguousarray(cine, np.float32))
-                if not bool(torch.isfinite(frames).all()):
-                    raise CardioDiTError("The images hold values that are not numbers.", "Repair the file.")
-                frames = at_working_size(frames.clamp(-1, 1), (size, size))
-                found[index] = self.network(frames[None])[0].numpy()
-        return found
+        tables = [embed_poses(self.network, self._posed(one, grid.spacing_mm), turns).numpy() for one in array]
+        found = _stacked(tables, self.dimension)
+        return found[:, 0] if turns == 1 else found
+
+    def _posed(self, array: NDArray[Any], spacing_mm: tuple[float, float, float]) -> CineCanvas:
+        """Canvas of a cine (T, Z, Y, X) whose heart lies in the middle."""
+        cine = Cine(np.asarray(array, np.float32), np.diag([*spacing_mm, 1.0]), np.arange(len(array)) / len(array))
+        return CineCanvas.of(cine, self.network.config.spacing_mm, (MIDDLE,))
+
+
+def _stacked(tables: list[NDArray[np.float32]], dimension: int) -> NDArray[np.float32]:
+    """Tables (poses, D) as one (N, poses, D)."""
+    if not tables:
+        return np.zeros((0, 1, dimension), np.float32)
+    most = max(map(len, tables))
+    return np.stack([np.concatenate([one, np.repeat(one[:1], most - len(one), axis=0)]) for one in tables])
 
 
 def load_encoder(folder: str | os.PathLike[str] | None = None) -> CineEncoder:
@@ -209,9 +231,11 @@ def embed_pack(
     which: str = "train",
     progress: Progress | None = None,
     cancel: CancelSource = None,
+    *,
+    turns: int = 1,
 ) -> NDArray[np.float32]:
-    """Embeds cines of a training pack as training sees them: the middle of the pack's picture, slices that the stack
-    did not have left out.
+    """Embeds cines of a training pack as training sees them: the heart in the middle of the pack's picture, slices that
+    the stack did not have left out.
 
     Args:
         encoder: The encoder.
@@ -219,9 +243,11 @@ def embed_pack(
         which: "train" (cines that are not kept aside), "validation" (those that are) or "all".
         progress: Called with (cines done, cines in all).
         cancel: A function that says whether to stop, an event, or None.
+        turns: With more than one, each cine in every pose in which a file of it would be asked about: about the middle,
+            and about what looks like a heart in it.
 
     Returns:
-        (N, D) float32, in the order of the pack.
+        (N, D) float32, in the order of the pack; with more than one turn (N, poses, D), the first as above.
 
     Raises:
         CardioDiTError: The pack cannot be read, or another word for `which`.
@@ -232,23 +258,39 @@ def embed_pack(
     pack = read_pack(Path(path), encoder.manifest.grid.frames)
     chosen = np.ones(len(pack.images), bool) if which == "all" else pack.validation == (which == "validation")
     indices, stop = np.flatnonzero(chosen), Stop(cancel)
-    found = np.zeros((len(indices), encoder.dimension), np.float32)
+    tables = []
     for place, index in enumerate(indices):
         stop.check()
-        found[place] = encoder.embed_arrays(pack_array(pack, int(index), encoder)[None])[0]
+        canvas = pack_canvas(pack, int(index), encoder, searched=turns > 1)
+        tables.append(embed_poses(encoder.network, canvas, turns).numpy())
         if progress is not None:
             progress(place + 1, len(indices))
-    return found
+    found = _stacked(tables, encoder.dimension)
+    return found[:, 0] if turns == 1 else found
 
 
 def pack_array(pack: PackedCines, index: int, encoder: CineEncoder) -> NDArray[np.float32]:
-    """One cine of a pack on the encoder's grid, (T, Z, Y, X) in [-1, 1]."""
+    """The middle of one cine of a pack on the encoder's grid, (T, Z, Y, X) in [-1, 1].
+
+    Raises:
+        CardioDiTError: The pack has another pixel spacing, or smaller pictures.
+    """
     grid, images = encoder.manifest.grid, pack.images[index]
     valid = np.asarray(pack.slice_valid[index], bool)
     images = images[:, valid] if valid.any() else images
     surplus = [images.shape[-2] - grid.height, images.shape[-1] - grid.width]
     if min(surplus) < 0 or not np.allclose(pack.spacing[:2], grid.spacing_mm[:2], rtol=0.01):
-        times = np.arange(len(images)) * float(pack.cycle_s[index]) / len(images)
-        return encoder.on_grid(Cine(images.astype(np.int16), np.diag([*pack.spacing, 1.0]), times))
+        raise CardioDiTError("The pack is on another grid than the encoder.", "Prepare it with the default spacing.")
     top, left = surplus[0] // 2, surplus[1] // 2
     return images[..., top : top + grid.height, left : left + grid.width].astype(np.float32) / 127.5 - 1
+
+
+def pack_canvas(pack: PackedCines, index: int, encoder: CineEncoder, searched: bool = False) -> CineCanvas:
+    """One cine of a pack, its heart in the middle; `searched` adds where a file of it might be looked at."""
+    images, valid = pack.images[index], np.asarray(pack.slice_valid[index], bool)
+    images = images[:, valid] if valid.any() else images
+    times = np.arange(len(images)) * float(pack.cycle_s[index]) / len(images)
+    cine = Cine(images.astype(np.int16), np.diag([*pack.spacing, 1.0]), times)
+    canvas = CineCanvas.of(cine, encoder.network.config.spacing_mm, None if searched else (MIDDLE,))
+    others = tuple(place for place in canvas.places if place != MIDDLE)
+    return replace(canvas, places=(MIDDLE, *others))

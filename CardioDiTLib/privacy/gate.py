@@ -13,9 +13,9 @@ from CardioDiTLib.bundles.bundle import Bundle
 from CardioDiTLib.bundles.privacy_spec import PrivacySpec
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.privacy.calibration import patients_needed
+from CardioDiTLib.privacy.calibration import LEAK_CORRELATION, patients_needed
 from CardioDiTLib.privacy.embedding_set import checked
-from CardioDiTLib.privacy.inputs import Encoder
+from CardioDiTLib.privacy.inputs import Encoder, embedded
 from CardioDiTLib.privacy.reference_set import ReferenceSet
 
 
@@ -109,24 +109,23 @@ class Gate:
         if isinstance(cine, Cine):
             if self.encoder is None:
                 raise CardioDiTError("This gate has no encoder and judges embeddings alone.", "Give an embedding.")
-            table = np.asarray(self.encoder.embed([cine]))
+            one = embedded(self.encoder, [cine], "given")
         else:
             table = np.asarray(cine)
-            table = table[None] if table.ndim == 1 else table
-        one = checked(table, "given")
+            one = checked(table[None] if table.ndim == 1 else table, "given")
         if one.values.shape != (1, self.reference.dimension):
             raise CardioDiTError(
                 f"This gate judges one embedding of {self.reference.dimension} numbers, not {one.values.shape}.",
                 "Use the encoder that belongs to it, and give one at a time.",
             )
-        found = self.reference.score(one.values)
+        found = one.nearest(self.reference.values)
         score, index = float(found.similarity[0, 0]), int(found.index[0, 0])
         return Verdict(
             score,
             self.threshold,
             self.false_alarm,
             float(self.reference.calibration.p_values(found.similarity[0])[0]),
-            not score > self.threshold,
+            not (score > self.threshold or (score >= LEAK_CORRELATION and not self.reference.calibration.blind)),
             index,
             self.reference.hash_of(index),
             self.reference.encoder_sha256,
@@ -150,7 +149,7 @@ def require_privacy(bundle: Bundle) -> PrivacySpec:
 
 
 def load_encoder_of(bundle: Bundle) -> Encoder:
-    """The encoder that a bundle carries.
+    """The encoder that a bundle carries, or names as the one that comes with the software.
 
     Raises:
         CardioDiTError: It carries none, or a file of it was changed.
@@ -160,7 +159,13 @@ def load_encoder_of(bundle: Bundle) -> Encoder:
         bundle.checked_file(name)
     from CardioDiTLib.privacy.encoder import load_encoder
 
-    encoder = load_encoder(bundle.folder)
+    encoder = load_encoder(bundle.folder if spec.encoder_files else None)
+    if encoder.sha256 != spec.encoder_sha256 and not spec.encoder_files:
+        raise CardioDiTError(
+            f"The training embeddings of '{bundle.manifest.name}' were made by another encoder than the one that comes "
+            "with this version.",
+            "Get the bundle of this version, or attach its embeddings again.",
+        )
     if encoder.sha256 != spec.encoder_sha256:
         raise CardioDiTError(
             f"The encoder in the bundle '{bundle.manifest.name}' is not the one that its manifest names.",

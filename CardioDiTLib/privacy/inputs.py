@@ -14,7 +14,6 @@ folder, or one cine file          cines, embedded; ``patients.csv`` (columns ``f
 
 from __future__ import annotations
 
-import csv
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -29,24 +28,47 @@ from safetensors.numpy import load_file
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io import load_cine
+from CardioDiTLib.io.cine_files import CINE_SUFFIXES, cines_by_name, stem_of
+from CardioDiTLib.io.name_table import read_name_table
 from CardioDiTLib.privacy.embedding_set import EmbeddingSet, checked
 from CardioDiTLib.privacy.nearest import Cancel, Progress
 
-CINE_SUFFIXES = (".nii.gz", ".seq.nrrd", ".nii", ".nrrd", ".zip")
-"""Files that are taken for cines."""
-
-_LABEL_ENDINGS = ("_seg", "_labels")
 _PATIENTS = "patients.csv"
 _FILE_HINT = "Give a table 'embeddings' (samples, numbers) as .npy, .npz or .safetensors."
 
 
 class Encoder(Protocol):
-    """What embeds cines; `privacy.encoder.CineEncoder` is one."""
+    """What embeds cines; `privacy.encoder.CineEncoder` is one.
+
+    It may also have ``embed_poses``, taking the same and giving (n, poses, d): each cine in all poses in which it may
+    be a copy, the one of ``embed`` first. Then every cine that is asked about is asked about in all of them.
+    """
 
     sha256: str
 
     def embed(self, cines: Any, progress: Any = None, cancel: Any = None) -> NDArray[np.float32]:
         """(n, d) embeddings of some cines."""
+
+
+def embedded(encoder: Encoder, cines: Any, what: str, groups: Sequence[Any] | None = None, **more: Any) -> EmbeddingSet:
+    """A set of cines as an encoder sees them, in all poses that it looks for.
+
+    Args:
+        encoder: The encoder.
+        cines: The cines.
+        what: Name of the set, for messages.
+        groups: (n,) patient of each.
+        more: ``progress`` and ``cancel`` of the encoder; further entries of :class:`EmbeddingSet`.
+
+    Raises:
+        CardioDiTError: A cine cannot be embedded.
+    """
+    watched = {name: more.pop(name) for name in ("progress", "cancel") if name in more}
+    search = getattr(encoder, "embed_poses", None)
+    if search is None:
+        return checked(encoder.embed(cines, **watched), what, groups, encoder_sha256=encoder.sha256, **more)
+    poses = search(cines, **watched)
+    return checked(poses[:, 0], what, groups, encoder_sha256=encoder.sha256, poses=poses, **more)
 
 
 Source = ArrayLike | str | os.PathLike[str] | EmbeddingSet
@@ -106,8 +128,15 @@ def read_embeddings(
         CardioDiTError: The source cannot be read, or its embeddings cannot be used.
     """
     if isinstance(source, EmbeddingSet):
-        entries = {"names": source.names, "picture": source.picture, "encoder_sha256": source.encoder_sha256}
-        return checked(source.values, what, source.groups if groups is None else groups, **entries)
+        return checked(
+            source.values,
+            what,
+            source.groups if groups is None else groups,
+            names=source.names,
+            picture=source.picture,
+            encoder_sha256=source.encoder_sha256,
+            poses=source.poses,
+        )
     if not isinstance(source, str | os.PathLike):
         return checked(source, what, groups)
     path = Path(source)
@@ -182,16 +211,18 @@ def _from_pack(
     cancel: Cancel | None,
 ) -> EmbeddingSet:
     from CardioDiTLib.privacy.encoder import embed_pack
+    from CardioDiTLib.privacy.pose_search import TURNS
 
     loaded = encoder.get()
-    values = embed_pack(loaded, path, which=part, progress=progress, cancel=cancel)  # type: ignore[arg-type]
+    poses = embed_pack(loaded, path, which=part, progress=progress, cancel=cancel, turns=TURNS)  # type: ignore[arg-type]
+    values = poses[:, 0]
     if not len(values):
         raise CardioDiTError(f"'{path.name}' has no cines for {part}.", "Give a pack that keeps some aside.")
     names = tuple(f"{path.stem}-{part}-{i:03d}" for i in range(len(values)))
     picture = _pack_pictures(path, part)
     if groups is None:
         groups = _pack_patients(path, part)
-    return checked(values, what, groups, names=names, picture=picture, encoder_sha256=loaded.sha256)
+    return checked(values, what, groups, names=names, picture=picture, encoder_sha256=loaded.sha256, poses=poses)
 
 
 def _pack_patients(path: Path, part: str) -> list[str]:
@@ -231,15 +262,15 @@ def _from_cines(
     cancel: Cancel | None,
 ) -> EmbeddingSet:
     paths = cine_files(path)
-    loaded = encoder.get()
-    values = loaded.embed(_loaded(paths, path), progress=_counted(progress, len(paths)), cancel=cancel)
-    return checked(
-        values,
+    return embedded(
+        encoder.get(),
+        _loaded(paths, path),
         what,
         _patients(path / _PATIENTS, paths) if groups is None else groups,
+        progress=_counted(progress, len(paths)),
+        cancel=cancel,
         names=tuple(file.name for file in paths),
         picture=lambda i: flat_picture(load_cine(paths[i])),
-        encoder_sha256=loaded.sha256,
     )
 
 
@@ -251,7 +282,7 @@ def _counted(progress: Progress | None, total: int) -> Any:
 
 
 def cine_files(folder: Path) -> list[Path]:
-    """Cine files of a folder by name, labels (``_seg``, ``_labels``) left out; or the one file that is given.
+    """Cine files of a folder by name, label maps left out; or the one file that is given.
 
     Raises:
         CardioDiTError: There is none.
@@ -260,17 +291,7 @@ def cine_files(folder: Path) -> list[Path]:
         if not folder.is_file():
             raise CardioDiTError(f"There is no file or folder '{folder}'.", "Check the path.")
         return [folder]
-    found = []
-    for path in sorted(folder.iterdir()):
-        name = path.name.lower()
-        suffix = next((one for one in CINE_SUFFIXES if name.endswith(one)), None)
-        if suffix is None or name.startswith(".") or name[: -len(suffix)].endswith(_LABEL_ENDINGS):
-            continue
-        if path.is_file():
-            found.append(path)
-    if not found:
-        raise CardioDiTError(f"There is no cine in '{folder}'.", f"Give files ending in {', '.join(CINE_SUFFIXES)}.")
-    return found
+    return list(cines_by_name(folder).values())
 
 
 def _loaded(paths: Sequence[Path], folder: Path) -> Iterator[Cine]:
@@ -285,18 +306,5 @@ def _loaded(paths: Sequence[Path], folder: Path) -> Iterator[Cine]:
 
 
 def _patients(table: Path, paths: Sequence[Path]) -> list[str] | None:
-    if not table.is_file():
-        return None
-    try:
-        with open(table, newline="", encoding="utf-8") as stream:
-            known = {row["file"]: row["patient"] for row in csv.DictReader(stream)}
-    except (KeyError, UnicodeDecodeError, csv.Error) as error:
-        raise CardioDiTError(
-            f"'{table}' cannot be read.", "Give a table with the columns 'file' and 'patient'."
-        ) from error
-    missing = sum(path.name not in known for path in paths)
-    if missing:
-        raise CardioDiTError(
-            f"{_PATIENTS} does not name {missing} of the {len(paths)} cines.", "Add a line a file, or remove the table."
-        )
-    return [known[path.name] for path in paths]
+    known = read_name_table(table, {stem_of(path) or path.name: path for path in paths}, "patient")
+    return None if known is None else list(known.values())

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.privacy.nearest import Cancel, nearest_neighbours
+from CardioDiTLib.privacy.embedding_set import EmbeddingSet
+from CardioDiTLib.privacy.nearest import Cancel
 
 IDENTICAL = 1 - 1e-6
 """Correlation from which two embeddings are the same but for rounding."""
@@ -44,7 +45,7 @@ class Leakage:
 
 def validation_scores(
     train: NDArray[np.float32],
-    validation: NDArray[np.float32],
+    validation: EmbeddingSet,
     train_patients: NDArray[np.int64],
     validation_patients: NDArray[np.int64],
     leak_correlation: float,
@@ -60,7 +61,7 @@ def validation_scores(
     Raises:
         CardioDiTError: All of them are in the training set.
     """
-    scores = nearest_neighbours(validation, train, memory_mb=memory_mb, cancel=cancel).similarity[:, 0]
+    scores = validation.nearest(train, memory_mb=memory_mb, cancel=cancel).similarity[:, 0]
     shared = np.isin(validation_patients, train_patients)
     identical = scores >= IDENTICAL
     near = (scores >= leak_correlation) & ~identical
@@ -76,15 +77,25 @@ def validation_scores(
 
 
 def leave_one_out(
-    train: NDArray[np.float32],
+    train: EmbeddingSet,
     patients: NDArray[np.int64],
     leak_correlation: float,
     memory_mb: float,
     cancel: Cancel | None = None,
+    references: NDArray[np.float32] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], int]:
     """Similarity of training embeddings with the nearest one of another patient.
 
-    Two patients whose embeddings are almost equal are taken for one who is there twice, and left out.
+    Each is asked about in all its poses, as any other cine is. Two patients whose embeddings are almost equal are taken
+    for one who is there twice, and left out.
+
+    Args:
+        train: Training set.
+        patients: (n,) number of the patient of each.
+        leak_correlation: Similarity from which two embeddings are almost equal.
+        memory_mb: For the blocks of similarities.
+        cancel: Asked now and then.
+        references: (n, d) what they are held against, in place of their own values (rounded ones, say).
 
     Returns:
         Scores, patients, and how many embeddings were left out.
@@ -94,8 +105,9 @@ def leave_one_out(
     """
     if len(np.unique(patients)) < 2:
         raise CardioDiTError("There is one training patient only.", "Give a validation set.")
-    found = nearest_neighbours(
-        train, train, query_groups=patients, reference_groups=patients, memory_mb=memory_mb, cancel=cancel
+    table = train.values if references is None else references
+    found = train.nearest(
+        table, groups=patients, reference_groups=patients, memory_mb=memory_mb, cancel=cancel
     ).similarity[:, 0]
     twice = found >= leak_correlation
     if twice.all():

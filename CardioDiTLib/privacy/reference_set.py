@@ -35,7 +35,7 @@ FALSE_ALARMS = (0.01, 0.05, 0.1)
 
 _STEPS = 127
 _TENSORS = {"codes": np.int8, "patients": np.int32, "scores": np.float32, "weights": np.float32, "meta": np.uint8}
-_VERSION = 1
+_VERSION = 2  # 1: cines in one pose, whose scores cannot be held against these
 _AGAIN = "Get the bundle again."
 
 
@@ -85,12 +85,12 @@ class ReferenceSet:
         stored = codes.astype(np.float32)
         if validation is None:
             (patients,) = patient_numbers(train)
-            scores, owners, _ = leave_one_out(stored, patients, leak_correlation, memory_mb)
+            scores, owners, _ = leave_one_out(train, patients, leak_correlation, memory_mb, references=stored)
             calibration, count = Calibration.of(scores, owners, "leave-one-out"), 0
         else:
             patients, others = patient_numbers(train, validation)
             scores, owners, _ = validation_scores(
-                stored, validation.values, patients, others, leak_correlation, memory_mb=memory_mb
+                stored, validation, patients, others, leak_correlation, memory_mb=memory_mb
             )
             calibration, count = Calibration.of(scores, owners), len(scores)
         _, numbered = np.unique(patients, return_inverse=True)

@@ -51,6 +51,7 @@ from CardioDiTLib.io import load_cine
 from CardioDiTLib.io.nifti import read_nifti
 from CardioDiTLib.models.contrastive_cine import at_working_size
 from CardioDiTLib.privacy.encoder import CineEncoder, load_encoder
+from CardioDiTLib.privacy.pose_search import TURNS
 
 RATES = (0.05, 0.01)
 SIZE = 128
@@ -107,12 +108,14 @@ class EmbeddingJudge:
 
     def describe(self, wide: Array) -> Array:
         if not self.whole_way:
-            return self.encoder.embed_arrays(cut(wide)[None])[0]
+            return self.encoder.embed_arrays(cut(wide)[None], turns=TURNS)[0]
         times = np.arange(len(wide)) * 0.9 / len(wide)
-        return self.encoder.embed([Cine(wide, np.diag([*SPACING_MM, 1.0]), times)])[0]
+        return self.encoder.embed_poses([Cine(wide, np.diag([*SPACING_MM, 1.0]), times)])[0]
 
     def compare(self, queries: list[Array], references: list[Array]) -> NDArray[np.float64]:
-        return correlations(np.stack(queries), np.stack(references))
+        """A query in all its poses, the references in their first; the largest correlation counts."""
+        table = np.stack([one[0] for one in references])
+        return np.stack([correlations(one, table).max(axis=0) for one in queries])
 
 
 class PixelJudge:

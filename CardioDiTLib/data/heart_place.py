@@ -1,0 +1,113 @@
+"""How much each place of a short-axis cine looks like the middle of a heart: what lies in rings about it, what beats.
+
+Motion alone also finds the chest wall that breathes between two breath-holds, liver, stomach and aorta. Rings tell a
+bright cavity in a dark wall with lung beside it from all of these, in whatever turn or mirror image. A small network of
+one hidden layer weighs them; its few hundred numbers (``heart_place.json``) are fitted and measured by
+``Testing/benchmarks/heart_place.py``.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, ndimage
+
+PIXEL_MM = 4.0
+"""Pixels on which places are compared."""
+
+WEIGHTS = Path(__file__).with_name("heart_place.json")
+
+_RINGS_MM = (0.0, 8.0, 16.0, 24.0, 34.0, 46.0, 60.0, 80.0)
+_LOCAL_MM = 15.0
+_LEAST_SHARE = 0.05  # of a ring, that lies inside the picture
+
+
+def place_features(
+    mean: NDArray[np.floating], energy: NDArray[np.floating], spacing_mm: tuple[float, float]
+) -> NDArray[np.float32]:
+    """What is known of each place.
+
+    Args:
+        mean: (Z, Y, X) mean over time.
+        energy: (Z, Y, X) how much each pixel beats (`localize.motion_energy`).
+        spacing_mm: (x, y) mm.
+
+    Returns:
+        (F, Y', X') on pixels of about 4 mm: the mean of each of eight pictures in each of seven rings, the share of
+        each ring that lies inside the picture, and the distance from its middle.
+    """
+    slices = zip(_coarse(mean, spacing_mm), _coarse(energy, spacing_mm))
+    pictures = np.mean([_pictures(*pair) for pair in slices], axis=0)
+    height, width = pictures.shape[-2:]
+    kernels = _kernels()
+    reach = kernels.shape[-1] // 2
+    size = [fft.next_fast_len(n + 2 * reach, real=True) for n in (height, width)]
+    spectra = fft.rfft2(kernels, s=size)
+
+    def in_rings(planes: NDArray[np.float32]) -> NDArray[np.float32]:
+        found = fft.irfft2(fft.rfft2(planes, s=size)[:, None] * spectra[None], s=size)
+        return np.asarray(found[..., reach : reach + height, reach : reach + width], np.float32)
+
+    share = in_rings(np.ones((1, height, width), np.float32))
+    rings = in_rings(pictures) / np.maximum(share, _LEAST_SHARE)
+    y = (np.arange(height) - (height - 1) / 2)[:, None] * PIXEL_MM
+    x = (np.arange(width) - (width - 1) / 2)[None] * PIXEL_MM
+    sides = (2 * x / (width * PIXEL_MM)) ** 2 + 0 * y, (2 * y / (height * PIXEL_MM)) ** 2 + 0 * x
+    far = [(x**2 + y**2) / 100.0**2, *sides]
+    return np.concatenate([rings.reshape(-1, height, width), share[0], np.array(far, np.float32)])
+
+
+def place_scores(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(F, Y, X) -> (Y, X) log-odds, up to a constant, that a place is the middle of the heart."""
+    weights = _weights()
+    hidden = np.tanh(features.reshape(len(features), -1).T @ weights["first"].T + weights["first_offset"])
+    return np.asarray(hidden @ weights["second"], np.float32).reshape(features.shape[1:])
+
+
+@cache
+def _weights() -> dict[str, NDArray[np.float64]]:
+    return {name: np.array(values) for name, values in json.loads(WEIGHTS.read_text(encoding="utf-8")).items()}
+
+
+@cache
+def _kernels() -> NDArray[np.float32]:
+    """(rings, N, N), each with the sum 1."""
+    reach = int(_RINGS_MM[-1] / PIXEL_MM) + 1
+    along = np.arange(-reach, reach + 1) * PIXEL_MM
+    radius = np.hypot(along[:, None], along[None])
+    made = []
+    for inner, outer in pairwise(_RINGS_MM):
+        ring = np.clip((outer - radius) / PIXEL_MM + 0.5, 0, 1) * np.clip((radius - inner) / PIXEL_MM + 0.5, 0, 1)
+        made.append(ring / ring.sum())
+    return np.array(made, np.float32)
+
+
+def _coarse(planes: NDArray[np.floating], spacing_mm: tuple[float, float]) -> NDArray[np.float32]:
+    """(Z, Y, X) -> pixels of about 4 mm, smoothed first."""
+    factors = [spacing_mm[1] / PIXEL_MM, spacing_mm[0] / PIXEL_MM]
+    smooth = ndimage.gaussian_filter(
+        np.asarray(planes, np.float32), (0.0, *(0.5 / factor if factor < 1 else 0.0 for factor in factors))
+    )
+    indices = []
+    for count, factor in zip(planes.shape[-2:], factors):
+        size = max(1, round(count * factor))
+        indices.append((np.arange(size) + 0.5) * count / size - 0.5)
+    rows, columns = np.meshgrid(*indices, indexing="ij")
+    return np.stack([ndimage.map_coordinates(plane, [rows, columns], order=1, mode="nearest") for plane in smooth])
+
+
+def _pictures(mean: NDArray[Any], energy: NDArray[Any]) -> NDArray[np.float32]:
+    """Eight pictures of a slice: brightness, beat, both, edges, and what is brighter or darker than about it."""
+    low, high = np.quantile(mean, (0.02, 0.98))
+    bright = np.clip((mean - low) / max(float(high - low), 1e-6), 0, 1)
+    beat = np.clip(energy / max(float(np.quantile(energy, 0.95)), 1e-6), 0, 1.5)
+    edges = np.hypot(*np.gradient(bright)) if min(bright.shape) > 1 else np.zeros_like(bright)
+    local = bright - ndimage.gaussian_filter(bright, _LOCAL_MM / PIXEL_MM)
+    about = np.clip(local, 0, None), np.clip(-local, 0, None)
+    return np.array([bright, bright**2, beat, np.sqrt(beat), beat * bright, edges, *about], np.float32)

@@ -1,0 +1,125 @@
+"""A cine as the audit's encoder wants it: without its time, at one pixel spacing, and where its heart may lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from CardioDiTLib.cine import Cine
+from CardioDiTLib.data.localize import heart_places
+from CardioDiTLib.data.time import cycle_seconds
+from CardioDiTLib.errors import CardioDiTError
+
+Place = tuple[float, float]
+"""(x, y) mm from the middle of a picture, x along its columns, y down its rows."""
+
+MIDDLE: Place = (0.0, 0.0)
+
+_SLICES, _SLICE_MM = 8, 10.0  # as the encoder was trained: more slices would thin out what it finds
+_SAME_MM = 6.0  # places nearer than this are one: shifts as small hardly change an embedding
+_POSED_MM = 260.0  # a picture up to this size may be one that was cut about the heart
+
+
+@dataclass(frozen=True, eq=False)
+class CineCanvas:
+    """Mean and first harmonic of a cine, in plane at about the encoder's pixel spacing.
+
+    The encoder sees nothing else of time. Both are linear in the frames, so that turning and moving pictures costs
+    three of them a slice, however many frames there are.
+
+    Attributes:
+        parts: (3, Z, Y, X) float32: mean over the cycle, cosine and sine part of the first harmonic; intensities.
+        spacing_mm: (y, x) mm.
+        places: Where the heart may lie; the first is the one that stands for the cine among references.
+    """
+
+    parts: torch.Tensor
+    spacing_mm: tuple[float, float]
+    places: tuple[Place, ...]
+
+    @classmethod
+    def of(cls, cine: Cine, spacing_mm: float, places: tuple[Place, ...] | None = None) -> CineCanvas:
+        """The canvas of a cine.
+
+        Args:
+            cine: Short-axis cine of any grid, two frames or more.
+            spacing_mm: Pixel spacing to come near to.
+            places: Where the heart lies, where that is known; None looks for it: the likeliest place first, then the
+                middle of the picture where it may have been cut about the heart (as generated cines are), else the
+                place that is second to the first.
+
+        Raises:
+            CardioDiTError: Values that are not finite, a single frame, or blank images.
+        """
+        array = np.asarray(cine.array)
+        if len(array) < 2:
+            raise CardioDiTError("The cine has a single frame.", "Give a whole cycle.")
+        parts = _harmonics(array, np.asarray(cine.frame_times, np.float64))
+        if not np.isfinite(parts).all():
+            raise CardioDiTError("The images hold values that are not numbers.", "Repair the file.")
+        if not np.ptp(parts[0]) > 0:
+            raise CardioDiTError("The images are blank.", "Look at them before going on.")
+        depth = (array.shape[1] - 1) / 2
+        if places is None:
+            places, depth = _found(array, cine.spacing, depth)
+        planes = torch.from_numpy(_slices(parts, depth, cine.spacing[2]))
+        size = [max(1, round(n * s / spacing_mm)) for n, s in zip(array.shape[-2:], cine.spacing[1::-1])]
+        small = F.interpolate(
+            planes.flatten(0, 1)[None], (size[0], size[1]), mode="bilinear", antialias=True, align_corners=False
+        )[0]
+        true = [n * s / m for n, s, m in zip(array.shape[-2:], cine.spacing[1::-1], size)]
+        return cls(small.view(3, -1, size[0], size[1]), (true[0], true[1]), places)
+
+
+def _harmonics(array: NDArray[Any], times: NDArray[np.float64]) -> NDArray[np.float32]:
+    """(T, Z, Y, X) -> (3, Z, Y, X); frames count as much as the time about them."""
+    cycle = cycle_seconds(times)
+    phases = (times - times[0]) / cycle
+    gaps = np.diff(np.append(phases, 1.0))
+    weights = (gaps + np.roll(gaps, 1)) / 2
+    if len(array) == 2:
+        weights[:], phases = 0.5, np.array([0.0, 0.5])  # two moments of the cycle, whenever they were
+    angle = 2 * np.pi * phases
+    basis = np.stack([weights, 2 * weights * np.cos(angle), 2 * weights * np.sin(angle)]).astype(np.float32)
+    flat = np.asarray(array, np.float32).reshape(len(array), -1)
+    return (basis @ flat).reshape(3, *array.shape[1:])
+
+
+def _slices(parts: NDArray[np.float32], depth: float, spacing_mm: float) -> NDArray[np.float32]:
+    """At most eight slices 10 mm apart about a depth (index), from within the stack alone."""
+    last = parts.shape[1] - 1
+    ratio = _SLICE_MM / spacing_mm
+    count = min(_SLICES, max(1, int(last / ratio + 1.25)))
+    half = (count - 1) / 2 * ratio
+    first = float(np.clip(depth, half, last - half)) - half if 2 * half <= last else last / 2 - half
+    if abs(ratio - 1) < 0.02:
+        first, ratio = float(np.clip(round(first), 0, last - count + 1)), 1.0  # slice on slice: nothing is blended
+    at = np.clip(first + ratio * np.arange(count), 0, last)
+    below = np.minimum(at.astype(int), max(last - 1, 0))
+    above, share = np.minimum(below + 1, last), (at - below).astype(np.float32)[:, None, None]
+    return np.ascontiguousarray((1 - share) * parts[:, below] + share * parts[:, above], np.float32)
+
+
+def _found(
+    array: NDArray[Any], spacing_mm: tuple[float, float, float], depth: float
+) -> tuple[tuple[Place, ...], float]:
+    """Places of the heart, and the index of the middle slice."""
+    height, width = array.shape[-2:]
+    posed = max(height * spacing_mm[1], width * spacing_mm[0]) <= _POSED_MM
+    try:
+        found = heart_places(array, spacing_mm, count=1 if posed else 2)
+    except CardioDiTError:
+        return (MIDDLE,), depth
+    in_mm = [((x - (width - 1) / 2) * spacing_mm[0], (y - (height - 1) / 2) * spacing_mm[1]) for x, y, _ in found]
+    kept: list[Place] = []
+    # The middle goes before whatever lies so near to it that they are one.
+    middle = [MIDDLE] if posed else []
+    for place in [MIDDLE if posed and np.hypot(*in_mm[0]) < _SAME_MM else in_mm[0], *middle, *in_mm[1:]]:
+        if all(np.hypot(place[0] - x, place[1] - y) >= _SAME_MM for x, y in kept):
+            kept.append((float(place[0]), float(place[1])))
+    return tuple(kept), float(found[0][2])
