@@ -220,7 +220,7 @@ def test_heart_rate_of_the_header_and_one_that_does_not_fit():
     report = cardiac_function(segmentation)
     assert report.heart_rate_bpm == 60.0 and report.cycle_s == pytest.approx(0.8)
     assert "0.8 s" in report.notes[0]
-    assert cardiac_function(segmentation, heart_rate_bpm=75).notes == ()
+    assert not [note for note in cardiac_function(segmentation, heart_rate_bpm=75).notes if "0.8 s" in note]
     for wrong in (0, -5, 1000, float("nan")):
         with pytest.raises(CardioDiTError, match="heart rate"):
             cardiac_function(segmentation, heart_rate_bpm=wrong)

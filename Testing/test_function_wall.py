@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from function_shapes import SHAPE, SPACING, beating, oblique_affine, plane_mm, stored_otherwise, ventricles
+from scipy.spatial.transform import Rotation
 
 from CardioDiTLib.cine import LandmarkTrack, Segmentation
 from CardioDiTLib.function import SEGMENT_NAMES, cardiac_function
@@ -170,7 +171,9 @@ def test_the_same_heart_stored_otherwise_has_the_same_table(flips, transpose, rv
         segmentation = Segmentation(array, segmentation.affine, segmentation.frame_times)
     report = cardiac_function(segmentation, landmarks)
     other = cardiac_function(*stored_otherwise(segmentation, landmarks, flips=flips, transpose=transpose))
-    assert np.isfinite(report.segment_thickness_ed_mm[:16]).all() and not report.notes
+    assert np.isfinite(report.segment_thickness_ed_mm[:16]).all()
+    # the crescent of these labels keeps its volume, which is told
+    assert all("ventricles eject" in note for note in report.notes)
     for name in TABLES:
         np.testing.assert_allclose(getattr(other, name), getattr(report, name), rtol=1e-6, err_msg=name)
     np.testing.assert_allclose(other.septal_angle_deg, report.septal_angle_deg, atol=1e-6)
@@ -180,8 +183,8 @@ def test_the_same_heart_stored_otherwise_has_the_same_table(flips, transpose, rv
 def test_a_heart_turned_in_the_patient_has_the_same_table():
     segmentation, landmarks = marked(frames=8)
     turn = np.eye(4)
-    turn[:3, :3], _ = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))
-    turn[:3, :3] *= np.sign(np.linalg.det(turn[:3, :3]))
+    # as hearts lie in patients: one that stands on its head contradicts its header, and its base is not told
+    turn[:3, :3] = Rotation.from_euler("xyz", (20, -15, 30), degrees=True).as_matrix()
     turned = Segmentation(segmentation.array, turn @ segmentation.affine, segmentation.frame_times)
     points = LandmarkTrack(landmarks.points @ turn[:3, :3].T + turn[:3, 3], landmarks.confidence, landmarks.frame_times)
     a, b = cardiac_function(segmentation, landmarks), cardiac_function(turned, points)

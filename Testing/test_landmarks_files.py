@@ -107,10 +107,10 @@ def test_damaged_tables_are_named(tmp_path, text, sentence):
 
 def test_damaged_json_is_named(tmp_path):
     path = save_landmarks(gappy(), tmp_path / "a.json")
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     point = content["points"][0]
     for broken, sentence in (
-        (path.read_text()[:200], "not JSON"),
+        (path.read_text(encoding="utf-8")[:200], "not JSON"),
         ("[1]", "no landmark file"),
         (json.dumps({**content, "format": "other"}), "no landmark file"),
         (json.dumps({**content, "version": 9}), "version 9"),
@@ -122,7 +122,7 @@ def test_damaged_json_is_named(tmp_path):
         (json.dumps({**content, "frame_times_s": "soon"}), "frame times"),
         (json.dumps({**content, "frame_times_s": None}), "frame times"),
     ):
-        path.write_text(broken)
+        path.write_text(broken, encoding="utf-8")
         with pytest.raises(CardioDiTError, match=r"'a\.json'") as caught:
             load_landmarks(path)
         assert sentence in caught.value.message, broken[:80]

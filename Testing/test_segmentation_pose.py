@@ -76,6 +76,7 @@ class _LeftIsRight(torch.nn.Module):
     class config:
         spacing_mm = 1.5
         neighbours = 0
+        motion = False
 
         @staticmethod
         def neighbour_step(_):
@@ -125,6 +126,8 @@ def test_segmentation_finds_a_heart_that_lies_the_other_way_round(monkeypatch):
 
 class _Unchanged:
     """A view of a cine as it is stored."""
+
+    flip_z = False
 
     @classmethod
     def of(cls, affine):

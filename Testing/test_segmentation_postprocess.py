@@ -9,7 +9,7 @@ import pytest
 
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.segmentation.flip_repair import FlipRepair, extreme_frames
-from CardioDiTLib.segmentation.postprocess import clean_labels
+from CardioDiTLib.segmentation.postprocess import clean_labels, outside_the_wall
 from CardioDiTLib.segmentation.scores import dice_per_label
 
 SPACING = (2.0, 2.0, 10.0)
@@ -184,3 +184,15 @@ def test_dice():
     scores = dice_per_label(found, truth)
     assert scores["RV"] == pytest.approx(2 / 3) and scores["myocardium"] == pytest.approx(0.8)
     assert np.isnan(scores["LV"])
+
+
+def test_an_uncertain_rim_is_no_wall():
+    shares = np.zeros((1, 4, 8, 8), np.float32)
+    shares[0, 2], shares[0, 0, :, :4] = 0.7, 0.3  # 0.43 of the muscle's
+    shares[0, 0, :, 4:], shares[0, 1, :, 4:] = 0.2, 0.1
+    labels = shares.argmax(axis=1).astype(np.uint8)
+    assert (labels == 2).all()
+    gone = outside_the_wall(labels, shares)
+    assert gone[0, :, :4].all() and not gone[0, :, 4:].any()
+    labels[:] = 3
+    assert not outside_the_wall(labels, shares).any()

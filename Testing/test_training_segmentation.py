@@ -81,7 +81,7 @@ def test_the_loss_falls_and_hearts_never_seen_are_found(pack, tmp_path):
         average_decay=0.95,
     )
     stage = SegmentationStage(config, read_pack(pack))
-    loop = LoopConfig(steps=80, warmup_steps=5, validate_every=80, log_every=10, device="cpu", threads=1)
+    loop = LoopConfig(steps=140, warmup_steps=5, validate_every=140, log_every=10, device="cpu", threads=1)
     scores = Trainer(stage, loop, tmp_path / "run").run()
     losses = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     losses = [entry["loss"] for entry in losses if "loss" in entry]

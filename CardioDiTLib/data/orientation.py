@@ -16,13 +16,26 @@ APEX_DIRECTION = np.array([-0.58, 0.52, -0.63]) / np.linalg.norm([-0.58, 0.52, -
 
 End = Literal["first", "last"]
 
+ENOUGH_EVIDENCE = 1.0
+"""Log odds, below which no end is named the base."""
+
+LEFT_WEIGHT, RIGHT_WEIGHT = 2.4, 1.1
+"""Log odds for each unit of the logarithm of the ratio of areas, first third of the labelled slices to the last."""
+
+HEADER_WEIGHT = 3.0
+"""Log odds of a slice direction that is exactly that of the heart's long axis."""
+
 
 def base_end(affine: ArrayLike, labels: ArrayLike | None = None) -> End | None:
     """Which end of the stack is the base of the heart.
 
-    Labels decide where there are any: the cavity tapers towards the apex. Otherwise the slice direction does. Planes
-    that lie exactly along the patient's axes are no short-axis planes (the file lost its direction cosines), and
-    slices nearly at right angles to the heart's long axis say nothing: then it cannot be told.
+    What speaks for an end is added up: in labels the left cavity tapers towards the apex, and the right ventricle lies
+    at the base and ends before the left one does; and the slice direction, where the file has kept it. Planes that lie
+    exactly along the patient's axes are no short-axis planes (the file lost its direction cosines), and slices nearly
+    at right angles to the heart's long axis say nothing. Where all of it together is weak, it cannot be told.
+
+    The weights were fitted to stacks of ACDC, whole and cut to some slices of theirs (3 or more); of such stacks of
+    other patients labels alone name the right end in 87 %, the wrong one in 0.3 %, and none in the rest.
 
     Args:
         affine: (4, 4) index (x, y, z) to mm in RAS.
@@ -31,23 +44,37 @@ def base_end(affine: ArrayLike, labels: ArrayLike | None = None) -> End | None:
     Returns:
         "first" if slice 0 is at the base, "last" if slice Z - 1 is, None if it cannot be told.
     """
+    evidence = _header_evidence(affine)
     if labels is not None:
-        areas = (np.asarray(labels) == 3).sum(axis=(0, 2, 3)).astype(float)
-        used = np.flatnonzero(areas)
-        if len(used) >= 3:
-            areas = areas[used[0] : used[-1] + 1]
-            third = max(1, len(areas) // 3)
-            first, last = areas[:third].mean(), areas[-third:].mean()
-            if max(first, last) > 1.2 * min(first, last):
-                return "first" if first > last else "last"
+        evidence += _label_evidence(np.asarray(labels))
+    if abs(evidence) < ENOUGH_EVIDENCE:
+        return None
+    return "first" if evidence > 0 else "last"
+
+
+def _header_evidence(affine: ArrayLike) -> float:
+    """Positive where the slice direction says that slice 0 is at the base; 0 where it says nothing."""
     directions = np.asarray(affine, dtype=np.float64)[:3, :3]
     directions = directions / np.linalg.norm(directions, axis=0)
     if np.allclose(np.abs(directions).max(axis=0), 1.0, atol=1e-3):
-        return None
+        return 0.0
     cosine = float(directions[:, 2] @ APEX_DIRECTION)
-    if abs(cosine) < 0.35:
-        return None
-    return "first" if cosine > 0 else "last"
+    return HEADER_WEIGHT * cosine if abs(cosine) >= 0.35 else 0.0
+
+
+def _label_evidence(labels: NDArray[np.generic]) -> float:
+    """Positive where the labels say that slice 0 is at the base; 0 where too few slices are labelled."""
+    left, right = ((labels == label).sum(axis=(0, 2, 3)).astype(float) for label in (3, 1))
+    used = np.flatnonzero(left)
+    if len(used) < 3:
+        return 0.0
+    part, least = slice(used[0], used[-1] + 1), 0.03 * left.max()
+    third = max(1, (used[-1] + 1 - used[0]) // 3)
+
+    def first_to_last(areas: NDArray[np.float64]) -> float:
+        return float(np.log((areas[part][:third].mean() + least) / (areas[part][-third:].mean() + least)))
+
+    return LEFT_WEIGHT * first_to_last(left) + RIGHT_WEIGHT * first_to_last(right)
 
 
 def short_axis_affine(

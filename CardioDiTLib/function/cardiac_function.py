@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from CardioDiTLib.cine import LandmarkTrack, Segmentation
 from CardioDiTLib.data.orientation import End, base_end
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.function.aha import CAP_REASON, segment_labels, segment_layout, segment_mass_g, segment_thickness_mm
+from CardioDiTLib.function.check_by_eye import sureness_note
 from CardioDiTLib.function.coverage import USUAL_LENGTH_MM, labelled_length_mm, only_base_open, open_end
+from CardioDiTLib.function.failed_frames import failed_frames, failed_sentence
 from CardioDiTLib.function.function_report import FunctionReport
 from CardioDiTLib.function.rates import peak_rates
 from CardioDiTLib.function.septum import septal_curves, turning_axis
@@ -25,8 +28,17 @@ from CardioDiTLib.function.volumes import (
     volume_curve_ml,
 )
 from CardioDiTLib.function.wall_thickness import RingThickness, ring_thickness
+from CardioDiTLib.io.label_convention import named_segmentation
+
+NO_BASE = (
+    "Which end of the stack is the base cannot be told from its header or labels, so slices there were not judged by "
+    "what is known of the base."
+)
 
 _NAMES = {LEFT_VENTRICLE: "left ventricle", RIGHT_VENTRICLE: "right ventricle"}
+STROKES_APART_ML, STROKES_APART_SHARE = 15.0, 0.25
+"""Stroke volumes of the ventricles that differ by more than both are told: readers differ by less (Petersen 2017)."""
+
 _PHASES = ("end-diastole", "end-systole")
 _SEGMENT_FIELDS = (
     *("segment_thickness_ed_mm", "segment_thickness_es_mm"),
@@ -40,6 +52,7 @@ def cardiac_function(
     heart_rate_bpm: float | None = None,
     *,
     stack_covers_heart: bool | None = None,
+    label_map: Mapping[int, int] | str | None = None,
 ) -> FunctionReport:
     """Measure volumes, ejection fraction, mass, output, rates, wall thickness by AHA segments, and the septum.
 
@@ -59,6 +72,9 @@ def cardiac_function(
         stack_covers_heart: True: the caller vouches that the first and the last slice with a label are the ends of the
             ventricles. False: whatever goes on beyond the stack is not covered, at the base too, however much of it is
             labelled. None: as said above.
+        label_map: From the labels to 0 background, 1 RV, 2 myocardium, 3 LV, or the name of a convention; None to take
+            them so unless the anatomy contradicts, which is then noted (see
+            :mod:`CardioDiTLib.io.label_convention`).
 
     Returns:
         The report. What could not be measured is NaN, with a reason.
@@ -74,12 +90,23 @@ def cardiac_function(
         >>> round(report.ef_percent), round(report.wall_thickness_ed_mm)
         (58, 9)
     """
+    if not isinstance(segmentation, Segmentation):
+        raise CardioDiTError(
+            f"Function is measured on a Segmentation, this is a {type(segmentation).__name__}.",
+            "Segment the cine first: its labels say where the ventricles are, its grey values do not.",
+        )
+    if landmarks is not None and not isinstance(landmarks, LandmarkTrack):
+        raise CardioDiTError(
+            f"Insertion points are a LandmarkTrack, this is a {type(landmarks).__name__}.",
+            "Give what detect_landmarks or load_landmarks returned.",
+        )
     if landmarks is not None and (landmarks.n_frames, landmarks.n_slices) != segmentation.shape[:2]:
         raise CardioDiTError(
             f"The landmarks have {landmarks.n_frames} frames and {landmarks.n_slices} slices, "
             f"the segmentation {segmentation.n_frames} and {segmentation.n_slices}.",
             "Give landmarks that were found on the same cine.",
         )
+    segmentation, label_note = named_segmentation(segmentation, label_map)
     time = cycle_time(segmentation, heart_rate_bpm)
     base = base_end(segmentation.affine, segmentation.array)
     values: dict[str, Any] = {
@@ -88,12 +115,22 @@ def cardiac_function(
         "heart_rate_bpm": time.heart_rate_bpm,
     }
     reasons = {"cycle_s": time.cycle_reason, "heart_rate_bpm": time.rate_reason}
-    notes = list(time.notes)
+    notes = [*([label_note] if label_note else []), *time.notes]
+    if base is None and segmentation.n_slices >= 3:
+        notes.append(NO_BASE)
     for label, prefix in ((LEFT_VENTRICLE, ""), (RIGHT_VENTRICLE, "rv_")):
         _ventricle(segmentation, label, prefix, time, base, stack_covers_heart, values, reasons, notes)
+    notes += _strokes_apart(values)
     _mass(segmentation, base, stack_covers_heart, values, reasons)
     _wall(segmentation, landmarks, base, values, reasons, notes)
     _septum(segmentation, landmarks, values, reasons)
+    muscle = (values.get("ed_frame"), values.get("es_frame"))
+    right = (values.get("rv_ed_frame"), values.get("rv_es_frame"))
+    told = sureness_note(segmentation.meta, {"RV": right, "myocardium": muscle, "LV": muscle})
+    notes += [told] if told else []
+    if landmarks is not None:
+        about = landmarks.meta.get("landmarks", {})
+        notes += [str(about["naming_note"])] if about.get("naming_note") else []
     meta = dict(segmentation.meta)
     if landmarks is not None and landmarks.meta.get("landmarks"):
         meta["landmarks"] = landmarks.meta["landmarks"]
@@ -134,17 +171,27 @@ def _ventricle(
     what = _NAMES[label]
     volume = volume_curve_ml(segmentation, label)
     curve = f"{prefix or 'lv_'}volume_ml"
+    failed = failed_frames(volume)
+    out = ""
+    if failed.any():
+        verb = "were" if failed.sum() > 1 else "was"
+        out = f"{failed_sentence(what, volume, failed)} and {verb} left out: look at the labels there"
+        notes.append(f"{out[0].upper()}{out[1:]}.")
+        volume = np.where(failed, np.nan, volume)
     values[curve] = volume
     labelled = np.isfinite(volume)
     gaps = f"the {what} is not labelled in {int((~labelled).sum())} of {len(volume)} frames" if labelled.any() else ""
     if labelled.all():
         gaps = ""
+    gaps = out or gaps
     reasons[curve] = gaps or ("" if labelled.any() else f"the {what} is not labelled in any frame")
     single = [f"{prefix}{name}" for name in ("edv_ml", "esv_ml")]
     both = [f"{prefix}{name}" for name in ("sv_ml", "ef_percent")]
     output = f"{prefix}cardiac_output_l_min"
     rates = [f"{prefix}{name}" for name in ("peak_ejection_rate_ml_s", "peak_filling_rate_ml_s")]
     found = _phases_of_beat(volume, what)
+    if isinstance(found, str) and out:
+        found = f"{out}, and the rest does not tell end-diastole from end-systole"
     if isinstance(found, str):
         names = (*single, *both, output, *rates, f"{prefix}ed_frame", f"{prefix}es_frame")
         reasons.update(dict.fromkeys(names, found))
@@ -160,7 +207,8 @@ def _ventricle(
         if where and not taken:
             not_covered[index] = (
                 f"the slices may not cover the {what}, which reaches the {where}; "
-                f"{volume[frame]:.1f} mL are labelled at {_PHASES[index]}"
+                f"{volume[frame]:.1f} mL are labelled at {_PHASES[index]}; if they do, the option "
+                "stack_covers_heart lifts this"
             )
         else:
             values[name] = float(volume[frame])
@@ -180,6 +228,17 @@ def _ventricle(
     reasons.update(dict.fromkeys(rates, problem))
     if not problem:
         values[rates[0]], values[rates[1]] = peak_rates(volume, time.phases, time.cycle_s)
+
+
+def _strokes_apart(values: dict[str, Any]) -> list[str]:
+    """One ventricle judged by the other: over a beat both eject the same, but for leaks and shunts."""
+    left, right = values.get("sv_ml", np.nan), values.get("rv_sv_ml", np.nan)
+    if not abs(left - right) > max(STROKES_APART_ML, STROKES_APART_SHARE * max(left, right)):  # NaN: nothing to judge
+        return []
+    return [
+        f"The ventricles eject {left:.0f} mL (left) and {right:.0f} mL (right). Without a leaking valve or a shunt "
+        "these are equal: the labels of one of them are probably wrong; check the basal slices at end-systole."
+    ]
 
 
 def _taken_as_covered(

@@ -28,7 +28,7 @@ _FRAMES = ("ed_frame", "es_frame", "rv_ed_frame", "rv_es_frame")
 _OTHER = ("reasons", "notes", "meta", "version")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FunctionReport:
     """Function of both ventricles. A number that could not be had is NaN (a frame None), and `reasons` says why.
 
@@ -115,6 +115,19 @@ class FunctionReport:
                 values.setflags(write=False)
                 object.__setattr__(self, name, values)
         object.__setattr__(self, "notes", tuple(self.notes))
+
+    def __repr__(self) -> str:
+        """One line with the numbers that are asked for first; `function.summary_lines` gives all."""
+        parts = []
+        for title, prefix in (("LV", ""), ("RV", "rv_")):
+            shown = []
+            for name, field_name, unit in (("EF", "ef_percent", "%"), ("EDV", "edv_ml", "mL"), ("ESV", "esv_ml", "mL")):
+                value = getattr(self, prefix + field_name)
+                shown.append(f"{name} {value:.0f} {unit}" if math.isfinite(value) else f"{name} –")
+            parts.append(f"{title}: {', '.join(shown)}")
+        if math.isfinite(self.lv_mass_g):
+            parts.append(f"mass {self.lv_mass_g:.0f} g")
+        return f"FunctionReport({'; '.join(parts)}{'; synthetic' if self.synthetic else ''})"
 
     @property
     def synthetic(self) -> bool:

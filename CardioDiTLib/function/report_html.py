@@ -169,9 +169,9 @@ def _volumes(report: FunctionReport) -> str:
 
 
 def _curve(report: FunctionReport) -> str:
-    said = [f"{name} in frame {frame + 1}" for name, frame in _phases(report)]
-    said += [f"RV {name} in frame {frame + 1}" for name, frame in _phases(report, "rv_")]
-    caption = (f"{', '.join(said)} of {len(report.frame_times_s)}. " if said else "") + (
+    said = [f"{name} in frame {frame}" for name, frame in _phases(report)]
+    said += [f"RV {name} in frame {frame}" for name, frame in _phases(report, "rv_")]
+    caption = (f"{', '.join(said)} of {len(report.frame_times_s)}, counted from 0. " if said else "") + (
         "Dots: frames, as labelled. Lines: the periodic curve that the rates come from."
         if len(report.frame_times_s) >= MIN_CYCLE_FRAMES
         else "Dots: frames, as labelled."
@@ -261,6 +261,9 @@ at ED and at ES; the septum reaches from the anterior to the inferior insertion 
 </ul>"""
 
 
+_META_NAMES = {"spacing": "spacing of denoising steps"}
+
+
 def _provenance(report: FunctionReport, segmentation: Segmentation) -> str:
     frames, slices, rows, columns = segmentation.shape
     sx, sy, sz = segmentation.spacing
@@ -268,8 +271,10 @@ def _provenance(report: FunctionReport, segmentation: Segmentation) -> str:
         "CardioDiT": report.version,
         "grid": f"{columns} x {rows} pixels, {slices} slices, {frames} frames",
         "spacing": f"{sx:.3g} x {sy:.3g} mm, {sz:.3g} mm from slice to slice",
-        **{key: _shown(value) for key, value in report.to_dict()["meta"].items()},
     }
+    # what a generator or a file says may have the name of what was measured here; it never takes its place
+    for key, value in report.to_dict()["meta"].items():
+        entries[_META_NAMES.get(key, key if key not in entries else f"{key} (source)")] = _shown(value)
     lines = "".join(
         f"<tr><th scope='row'>{escape(str(key))}</th><td>{escape(str(value))}</td></tr>"
         for key, value in entries.items()

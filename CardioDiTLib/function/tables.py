@@ -14,6 +14,7 @@ from CardioDiTLib.function.aha import SEGMENT_NAMES
 from CardioDiTLib.function.function_report import FunctionReport
 from CardioDiTLib.function.quantities import CURVES, FRAMES, LEFT, RIGHT, SEGMENTS, TIME, WALL
 from CardioDiTLib.io.atomic import atomic_path
+from CardioDiTLib.json_text import parse_json
 
 
 def to_json(report: FunctionReport, path: str | os.PathLike[str]) -> Path:
@@ -35,7 +36,7 @@ def from_json(path: str | os.PathLike[str]) -> FunctionReport:
         CardioDiTError: The file is not there, not JSON, or no function report.
     """
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        values = parse_json(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise CardioDiTError(f"'{path}' cannot be read: {error.strerror or error}.", "Check the path.") from error
     except ValueError as error:

@@ -10,6 +10,7 @@ from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
 from CardioDiTLib.device import choose_device, told_when_out_of_memory
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.landmarks import model as landmark_model
+from CardioDiTLib.landmarks.angle_check import doubted_angles
 from CardioDiTLib.landmarks.from_network import landmarks_from_network
 from CardioDiTLib.landmarks.from_segmentation import landmarks_from_segmentation
 from CardioDiTLib.landmarks.fusion import fused_tracks
@@ -139,7 +140,8 @@ def detect_landmarks(
         tracks.append(landmarks_from_segmentation(segmentation, swap=swap))
     found = tracks[0] if len(tracks) == 1 else fused_tracks(tracks[0], tracks[1])
     # An ED/ES pair is no course of time: what stands out there from slice to slice is more often right than wrong.
-    return track_landmarks(found) if track and cine.n_frames >= FEWEST_FRAMES else found
+    followed = track_landmarks(found) if track and cine.n_frames >= FEWEST_FRAMES else found
+    return doubted_angles(followed)
 
 
 def _best(weights: Weights, segmentation: Segmentation | None, segmentation_weights: SegmentationWeights) -> str:

@@ -23,6 +23,7 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io.atomic import atomic_path
 from CardioDiTLib.io.frame_times import assumed_times
 from CardioDiTLib.io.provenance import decode_meta, encode_meta
+from CardioDiTLib.json_text import parse_json
 
 POINT_NAMES = ("anterior", "inferior")
 COLUMNS = ("frame", "slice", "point", "x_mm", "y_mm", "z_mm", "confidence")
@@ -146,7 +147,7 @@ def _parsed_csv(text: str) -> _Parsed:
             meta = decode_meta(value.strip())
             continue
         try:
-            head[name] = json.loads(value)
+            head[name] = parse_json(value)
         except ValueError as error:
             raise CardioDiTError(f"Line {skipped} cannot be read: {line[:60]}.", "Write the file again.") from error
     reader = csv.reader(lines[skipped:], strict=True)
@@ -171,7 +172,7 @@ def _parsed_csv(text: str) -> _Parsed:
 
 def _parsed_json(text: str) -> _Parsed:
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except ValueError as error:
         raise CardioDiTError(f"It is not JSON: {error}.", "Write the file again; it may be cut off.") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:

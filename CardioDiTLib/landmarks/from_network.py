@@ -85,6 +85,8 @@ def named_track(cine: Cine, seen: CinePoints, model: LandmarkModel, *, swap: boo
     }
     if np.isfinite(naming.agreement):
         about["agreement"] = naming.agreement
+    if naming.note:
+        about["naming_note"] = naming.note
     return LandmarkTrack(
         np.where(found[..., None], ras, np.nan),
         np.where(found, confidence, 0.0),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from CardioDiTLib.cine import LandmarkTrack, Segmentation
+from CardioDiTLib.io.label_convention import named_segmentation
 from CardioDiTLib.landmarks.naming import name_points
 from CardioDiTLib.landmarks.septal_walk import SeptalWalk, walk_septum
 
 
-def landmarks_from_segmentation(segmentation: Segmentation, *, swap: bool = False) -> LandmarkTrack:
+def landmarks_from_segmentation(
+    segmentation: Segmentation, *, swap: bool = False, label_map: Mapping[int, int] | str | None = None
+) -> LandmarkTrack:
     """Right-ventricular insertion points from labels of the ventricles.
 
     In every slice the ends of the septum are found (:func:`~CardioDiTLib.landmarks.septal_walk.walk_septum`); which is
@@ -22,6 +26,8 @@ def landmarks_from_segmentation(segmentation: Segmentation, *, swap: bool = Fals
     Args:
         segmentation: (T, Z, Y, X), 1 right ventricle, 2 myocardium, 3 left cavity.
         swap: Exchange the names: for pictures that are mirrored but do not say so.
+        label_map: From its labels to 0 background, 1 RV, 2 myocardium, 3 LV, or the name of a convention; None to
+            take them as said above unless the anatomy contradicts (:func:`~CardioDiTLib.io.label_convention`).
 
     Returns:
         Points (T, Z, 2, 3) mm RAS, anterior then inferior, on the myocardium's outer border and in the slice's plane;
@@ -32,6 +38,7 @@ def landmarks_from_segmentation(segmentation: Segmentation, *, swap: bool = Fals
         >>> track = landmarks_from_segmentation(load_segmentation("heart.nii.gz"))  # doctest: +SKIP
         >>> anterior_mm = track.points[0, 4, 0]  # doctest: +SKIP
     """
+    segmentation, note = named_segmentation(segmentation, label_map)
     frames, slices = segmentation.n_frames, segmentation.n_slices
     spacing = segmentation.spacing
     walks: dict[tuple[int, int], SeptalWalk] = {}
@@ -56,4 +63,8 @@ def landmarks_from_segmentation(segmentation: Segmentation, *, swap: bool = Fals
     about: dict[str, Any] = {"source": "segmentation", "named_by": naming.rule, "swapped": swap}
     if np.isfinite(naming.agreement):
         about["agreement"] = naming.agreement
+    if naming.note:
+        about["naming_note"] = naming.note
+    if note:
+        about["label_note"] = note
     return LandmarkTrack(points, confidence, segmentation.frame_times, {**segmentation.meta, "landmarks": about})

@@ -16,16 +16,22 @@ class FusionRule:
 
     Attributes:
         apart_mm: Points closer than this are one point seen twice: their weighted mean is taken. Of two that lie
-            farther apart the network's is taken.
+            farther apart the one that fits the points that both sources agree on in the neighbouring slices and frames
+            is taken, the network's where there are none.
         label_weight: Weight of a point from labels, whose confidence is a share of contact, against one of the network.
         network_alone: Confidence that a point of the network needs where the labels have none.
-        labels_alone: Confidence that a point from labels needs where the network has none; above 1: never.
+        labels_alone: Confidence that a point from labels needs in the first and the last slice of a frame with points,
+            where the network, which knows the cine, has none; above 1: never. Between other slices with points no
+            confidence is needed: a septum has no holes.
+        known_share: Share of the points from labels that the network has to see too. Where it sees less, it does not
+            know such pictures: its silence says nothing then, and points from labels are taken as they are.
     """
 
     apart_mm: float = 12.0
     label_weight: float = 0.5
     network_alone: float = 0.8
-    labels_alone: float = 0.9
+    labels_alone: float = 0.65
+    known_share: float = 0.75
 
 
 def fused_tracks(network: LandmarkTrack, labels: LandmarkTrack, rule: FusionRule | None = None) -> LandmarkTrack:
@@ -53,10 +59,15 @@ def fused_tracks(network: LandmarkTrack, labels: LandmarkTrack, rule: FusionRule
     weight = rule.label_weight * other / np.maximum(rule.label_weight * other + sureness, 1e-9)
     mean = (1 - weight)[..., None] * points + weight[..., None] * labels.points
     agree = seen & walked & (_distance(points, labels.points) <= rule.apart_mm)
+    apart = seen & walked & ~agree
+    fits_labels = _nearer_to_neighbours(points, labels.points, np.where(agree[..., None], mean, np.nan)) & apart
+    known = bool((seen & walked).sum() >= rule.known_share * walked.sum())
+    within = _between_others((seen & walked) | (seen & (sureness >= rule.network_alone)))
+    needed = np.where(within | (not known), 0.0, rule.labels_alone)
     result = np.full(points.shape, np.nan)
     confidence = np.zeros(sureness.shape)
-    alone = seen & ~agree & (walked | (sureness >= rule.network_alone))
-    only_labels = walked & ~seen & (other >= rule.labels_alone)
+    alone = (apart & ~fits_labels) | (seen & ~walked & (sureness >= rule.network_alone))
+    only_labels = fits_labels | (walked & ~seen & (other >= needed))
     for where, values, sure in (
         (agree, mean, (1 - weight) * sureness + weight * other),
         (alone, points, sureness / 2),
@@ -67,12 +78,38 @@ def fused_tracks(network: LandmarkTrack, labels: LandmarkTrack, rule: FusionRule
         **network.meta.get("landmarks", {}),
         "source": "network and segmentation",
         "fusion": asdict(rule),
+        "network_knows_cine": known,
         "agreeing": int(agree.sum()),
         "network_alone": int(alone.sum()),
         "labels_alone": int(only_labels.sum()),
     }
     meta = {**labels.meta, **network.meta, "landmarks": about}
     return LandmarkTrack(result, np.clip(confidence, 0, 1), network.frame_times, meta)
+
+
+def _between_others(there: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(T, Z, 2): slices with such points on both sides of them, in the same frame."""
+    before = np.maximum.accumulate(there, axis=1)
+    after = np.maximum.accumulate(there[:, ::-1], axis=1)[:, ::-1]
+    return np.asarray(before & after)
+
+
+def _nearer_to_neighbours(
+    points: NDArray[np.float64], labels: NDArray[np.float64], agreed: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """(T, Z, 2): where the labels' point is the nearer one to agreed points one slice or one frame (cyclic) away."""
+    sums, counts = np.zeros(agreed.shape), np.zeros(agreed.shape[:3])
+    padded = np.full((agreed.shape[0], agreed.shape[1] + 2, *agreed.shape[2:]), np.nan)
+    padded[:, 1:-1] = agreed
+    near = [padded[:, :-2], padded[:, 2:]]
+    if len(agreed) > 2:
+        near += [np.roll(agreed, 1, axis=0), np.roll(agreed, -1, axis=0)]
+    for one in near:
+        there = ~np.isnan(one[..., 0])
+        sums += np.where(there[..., None], one, 0.0)
+        counts += there
+    middle = np.where(counts[..., None] > 0, sums / np.maximum(counts, 1)[..., None], np.nan)
+    return np.asarray(_distance(labels, middle) < _distance(points, middle))  # False where nothing is agreed
 
 
 def _distance(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -32,11 +32,19 @@ class Naming:
             "none" where there are no points.
         agreement: Share of the septum's length, over slices and frames, in slices that by themselves say the same; NaN
             where the picture decided.
+        note: What speaks against it; empty where nothing does.
     """
 
     first_is_anterior: bool
     rule: Rule
     agreement: float
+    note: str = ""
+
+
+CONTRADICTION = (
+    "The header of the file and the anatomy disagree on which insertion point is the anterior one: the picture may "
+    "have been turned or mirrored without its header. Look at the points; 'swap' exchanges their names."
+)
 
 
 def name_points(
@@ -61,6 +69,10 @@ def name_points(
        ventricle to the left, front wall up, but turned any way). It is judged in the file's own coordinates, so that
        mirroring an array together with its affine changes nothing. A picture that was mirrored without a trace gives
        swapped names; there is no way to tell.
+
+    Where the header has directions, two answers can be had from it, and only in a picture that lies as its header says
+    are they the same: the direction from point to point (1), and the sense of the walk as seen from the apex (2). Where
+    they differ the first still names the points, and the note says so.
 
     Args:
         affine: (4, 4) index (x, y, z) to mm in RAS.
@@ -88,9 +100,11 @@ def name_points(
     total = weights @ (vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9))
     scale = float(np.linalg.norm(total) * np.linalg.norm(towards))
     cosine = float(total @ towards) / scale if scale > 0 else 0.0
+    seen_from_apex = float(facing @ -APEX_DIRECTION)
     if np.linalg.norm(towards) >= SMALLEST_COSINE and abs(cosine) >= SMALLEST_COSINE:
         anterior = cosine > 0
         same = ((vectors @ towards) > 0) == anterior
-        return Naming(bool(anterior), "patient", float(weights[same].sum() / weights.sum()))
-    seen_from_apex = float(facing @ -APEX_DIRECTION)
+        contradicted = abs(seen_from_apex) >= SMALLEST_COSINE and bool(seen_from_apex > 0) != bool(anterior)
+        note = CONTRADICTION if contradicted else ""
+        return Naming(bool(anterior), "patient", float(weights[same].sum() / weights.sum()), note)
     return Naming(seen_from_apex > 0, "long axis", float("nan"))

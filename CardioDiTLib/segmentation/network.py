@@ -5,9 +5,10 @@ MONAI's residual U-Net in 2D, for three reasons. Slices lie 5 to 13 mm apart and
 makes it two to four times cheaper than DynUNet at the same number of weights, and a clinician's machine often has no
 GPU. And with instance normalisation it cares neither for the batch nor for a scanner's contrast.
 
-What 2D lacks, whether a basal slice still belongs to the ventricle, comes in through two more channels: the
-neighbouring slices of the same frame. Neighbouring *frames* are left out on purpose: they would teach the network that
-a heart hardly moves, and what suffers first is end-systole, on which the ejection fraction hangs.
+What 2D lacks, whether a basal slice still belongs to the ventricle, comes in through more channels: the neighbouring
+slices of the same frame, and how the slice looks on average over the beat and how much it changes. Neighbouring
+*frames* are left out on purpose: they would teach the network that a heart hardly moves, and what suffers first is
+end-systole, on which the ejection fraction hangs.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class NetworkConfig:
         neighbours: Slices on each side that are seen beside the one that is labelled.
         neighbour_mm: Distance that those slices should have; the nearest whole number of slices is taken.
         spacing_mm: Pixel spacing in plane at which the network works.
+        motion: Two more channels: mean and spread of the slice over the beat.
 
     Raises:
         CardioDiTError: A value is not possible.
@@ -47,6 +49,7 @@ class NetworkConfig:
     neighbours: int = 1
     neighbour_mm: float = 10.0
     spacing_mm: float = 1.5
+    motion: bool = False
 
     noun: ClassVar[str] = "segmentation network"
     """What errors call it."""
@@ -56,6 +59,8 @@ class NetworkConfig:
         whole = [*channels, self.res_units, self.neighbours]
         if len(channels) < 2 or any(isinstance(v, bool) or not isinstance(v, int) for v in whole):
             raise CardioDiTError(f"A {self.noun} cannot have the channels {self.channels!r}.", _HINT)
+        if not isinstance(self.motion, bool):
+            raise CardioDiTError(f"'motion' of a {self.noun} is {self.motion!r}, not true or false.", _HINT)
         if min(channels) < 1 or self.res_units < 0 or self.neighbours < 0:
             raise CardioDiTError(f"A {self.noun} needs positive numbers of channels and units.", _HINT)
         for name in ("neighbour_mm", "spacing_mm"):
@@ -66,8 +71,8 @@ class NetworkConfig:
 
     @property
     def in_channels(self) -> int:
-        """Slices that are seen together."""
-        return 2 * self.neighbours + 1
+        """Slices that are seen together, and what is seen of the beat."""
+        return 2 * self.neighbours + 1 + 2 * self.motion
 
     @property
     def multiple(self) -> int:
@@ -90,7 +95,8 @@ class NetworkConfig:
             CardioDiTError: Not an object, an unknown or missing entry, or a value that is not possible.
         """
         names = {item.name for item in fields(cls)}
-        if not isinstance(values, Mapping) or set(values) != names:
+        # Models that were written before there was such a channel have none.
+        if not isinstance(values, Mapping) or {*values, "motion"} != names:
             raise CardioDiTError(f"The settings of the {cls.noun} have missing or unknown entries.", _HINT)
         return cls(**values)
 
@@ -119,7 +125,8 @@ class SliceNetwork(nn.Module):
         """Any size in, the same size out.
 
         Args:
-            pictures: (N, 2 * neighbours + 1, H, W) within [-1, 1]; the slice itself is the channel in the middle.
+            pictures: (N, in_channels, H, W) within [-1, 1]; the slice itself is in the middle of the first
+                2 * neighbours + 1 channels, mean and spread over the beat follow.
 
         Returns:
             (N, out_channels, H, W), as the last convolution gives them.

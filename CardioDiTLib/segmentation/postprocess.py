@@ -17,10 +17,29 @@ LINK_MM = 5.0
 PIECE_SHARE = 0.25
 """In one slice, a second piece of a ventricle has to be this large compared with the largest."""
 
+RIM = 0.4
+"""Muscle whose probability of being background is more than this share of that of being muscle is left out: a loss that
+measures overlap makes thin walls thick where the outline is uncertain, and an expert's wall ends sooner. Ten ACDC
+patients kept aside: mass at ED +11 g without it, +2.5 g with it; Dice of the myocardium .890 and .896 at ED, .902 and
+.909 at ES."""
+
 _IN_PLANE = np.ones((3, 3), bool)
 _THROUGH = np.zeros((3, 3, 3), bool)
 _THROUGH[1] = True
 _THROUGH[:, 1, 1] = True
+
+
+def outside_the_wall(labels: NDArray[np.uint8], shares: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Voxels at the outer rim of the myocardium that are more likely none than an overlap loss says.
+
+    Args:
+        labels: (Z, Y, X), the most likely label.
+        shares: (Z, 4, Y, X), probabilities.
+
+    Returns:
+        (Z, Y, X), True for muscle that should be background.
+    """
+    return np.asarray((labels == MYOCARDIUM) & (shares[:, 0] > RIM * shares[:, MYOCARDIUM]))
 
 
 def clean_labels(labels: NDArray[np.uint8], spacing_mm: tuple[float, float, float]) -> NDArray[np.uint8]:

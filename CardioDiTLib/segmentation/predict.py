@@ -10,6 +10,9 @@ from CardioDiTLib.bundles.stopping import Stop
 from CardioDiTLib.cine import LABEL_NAMES
 from CardioDiTLib.segmentation.network import SegmentationNetwork
 
+SPREAD_SCALE = 2.0
+"""Standard deviations over the beat are multiplied by this, to be of the size of the other channels."""
+
 _MIRRORS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
 
 
@@ -29,11 +32,24 @@ def slices_seen(z: int, valid: NDArray[np.bool_], neighbours: int, step: int = 1
     return [place if 0 <= place < len(valid) and valid[place] else z for place in wanted]
 
 
+def beat_channels(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean and scaled standard deviation over the beat.
+
+    Args:
+        frames: (T, Z, H, W) within [-1, 1].
+
+    Returns:
+        (Z, 2, H, W) float32.
+    """
+    return np.stack([frames.mean(0), np.minimum(SPREAD_SCALE * frames.std(0), 1.0)], 1).astype(np.float32)
+
+
 @torch.inference_mode()
 def slice_probabilities(
     network: SegmentationNetwork,
     stack: NDArray[np.float32],
     *,
+    beat: NDArray[np.float32] | None = None,
     step: int = 1,
     device: torch.device | None = None,
     batch: int = 8,
@@ -46,6 +62,8 @@ def slice_probabilities(
     Args:
         network: In evaluation mode, on `device`.
         stack: (Z, H, W) within [-1, 1], at the network's spacing.
+        beat: (Z, 2, H, W), what `beat_channels` gives, for a network that sees motion; None for one that does not, or
+            where only one frame is known.
         step: See `NetworkConfig.neighbour_step`.
         device: Where the network is; None is the CPU.
         batch: Slices at once.
@@ -68,7 +86,12 @@ def slice_probabilities(
         seen = [
             slices_seen(z, valid, network.config.neighbours, step) for z in range(first, min(first + batch, len(stack)))
         ]
-        pictures = torch.from_numpy(stack[np.asarray(seen)]).to(where)
+        shown = stack[np.asarray(seen)]
+        if network.config.motion:
+            here = slice(first, first + batch)
+            own = np.stack([stack[here], np.zeros_like(stack[here])], 1) if beat is None else beat[here]
+            shown = np.concatenate([shown, own], 1)
+        pictures = torch.from_numpy(shown).to(where)
         total = torch.zeros(())
         views = ((), (-2,)) if mirrored and posed else _MIRRORS if mirrored else _MIRRORS[:1]
         for axes in views:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +23,9 @@ from CardioDiTLib.segmentation.manifest import WEIGHTS_NAME
 from CardioDiTLib.segmentation.model import SegmentationModel, load_model
 from CardioDiTLib.segmentation.plane_sampler import PlaneSampler
 from CardioDiTLib.segmentation.pose import FRAMES, right_ventricle_direction
-from CardioDiTLib.segmentation.postprocess import clean_labels
-from CardioDiTLib.segmentation.predict import slice_probabilities
+from CardioDiTLib.segmentation.postprocess import clean_labels, outside_the_wall
+from CardioDiTLib.segmentation.predict import SPREAD_SCALE, slice_probabilities
+from CardioDiTLib.segmentation.sureness import Sureness
 from CardioDiTLib.segmentation.taper import tapering_right_ventricle
 from CardioDiTLib.segmentation.window import Window, brightness, heart_window
 
@@ -63,7 +65,8 @@ def segment(
         plausible: Undo jumps of a single frame and remove what a heart cannot be; False gives the network's own labels.
 
     Returns:
-        Labels (T, Z, Y, X) on the grid and at the times of the cine; the model's name and hash in ``meta``.
+        Labels (T, Z, Y, X) on the grid and at the times of the cine; in ``meta["segmentation"]`` the model's name and
+        hash, which end was taken for the base, and how sure the labels are (``Sureness.to_dict``).
 
     Raises:
         CardioDiTError: No weights, damaged weights, no such device, blank images, or not enough memory.
@@ -88,12 +91,13 @@ def segment(
     try:
         with told_when_out_of_memory("Give a smaller batch, or the device cpu."):
             labels = np.zeros(array.shape, np.uint8)
+            sure = Sureness(*array.shape[:2])
             # What beats most need not be the heart: where no cavity is found, the whole picture is looked at.
             for part in [window] if window == whole else [window, whole]:
                 labels[:] = 0
                 seen = (slice(None), slice(None), *part)
                 labels[seen] = _labels(
-                    model, array[seen], spacing, where, batch, mirrored, posed, plausible, stop, progress
+                    model, array[seen], spacing, where, batch, mirrored, posed, plausible, stop, progress, sure
                 )
                 if (labels == 3).any():
                     break
@@ -101,17 +105,19 @@ def segment(
         # A model that a caller handed in is given back where it was.
         model.network.to(home)
     record = model.manifest.files.get(WEIGHTS_NAME)
-    about = {
+    about: dict[str, Any] = {
         "name": model.manifest.name,
         "version": model.manifest.version,
         "sha256": record.sha256 if record else "",
         "mirrored": mirrored,
         "posed": posed,
         "plausible": plausible,
+        "sureness": sure.to_dict(flipped=view.flip_z),
     }
     labels = np.ascontiguousarray(view.undo(labels))
     if plausible:
         base = base_end(cine.affine, labels)
+        about["base"] = base or "unknown"
         labels = tapering_right_ventricle(without_atrium(labels, base), base, cine.spacing)
     return Segmentation(
         labels,
@@ -132,16 +138,33 @@ def _labels(
     plausible: bool,
     stop: Stop,
     progress: Progress | None,
+    sure: Sureness,
 ) -> NDArray[np.uint8]:
     """Labels (T, Z, Y, X) of what is looked at, frame by frame."""
     config, rule = model.network.config, model.manifest.intensity
     scale = brightness(array, rule.low_percentile, rule.high_percentile)
 
-    def shares_of(frame: NDArray[np.generic], sampler: PlaneSampler, posed: bool) -> NDArray[np.float32]:
+    def beat_of(sampler: PlaneSampler) -> NDArray[np.float32] | None:
+        if not config.motion or len(array) < 2:
+            return None
+        first, second = (np.zeros(array.shape[1:], np.float32) for _ in range(2))
+        for frame in array:
+            seen = scale.scale(frame)
+            first += seen
+            second += seen**2
+        mean = first / len(array)
+        spread = np.sqrt(np.maximum(second / len(array) - mean**2, 0.0))
+        planes = [sampler.to_network(mean), np.minimum(SPREAD_SCALE * sampler.to_network(spread), 1.0)]
+        return np.stack(planes, 1).astype(np.float32)
+
+    def shares_of(
+        frame: NDArray[np.generic], sampler: PlaneSampler, beat: NDArray[np.float32] | None, posed: bool
+    ) -> NDArray[np.float32]:
         stop.check()
         found = slice_probabilities(
             model.network,
             scale.scale(sampler.to_network(frame)),
+            beat=beat,
             step=config.neighbour_step(spacing[2]),
             device=device,
             batch=batch,
@@ -153,20 +176,24 @@ def _labels(
 
     grid = ((array.shape[2], array.shape[3]), (spacing[0], spacing[1]), config.spacing_mm)
     sampler, way = PlaneSampler(*grid), None
+    beat = beat_of(sampler)
     known: dict[int, NDArray[np.float32]] = {}
     if posed:
         chosen = np.unique(np.linspace(0, len(array), FRAMES, endpoint=False).astype(int))
-        known = {int(t): shares_of(array[t], sampler, False) for t in chosen}
+        known = {int(t): shares_of(array[t], sampler, beat, False) for t in chosen}
         rough = np.stack([shares.argmax(axis=1) for shares in known.values()]).astype(np.uint8)
         way = right_ventricle_direction(rough, (spacing[0], spacing[1]))
         if way is not None:
             sampler, known = PlaneSampler(*grid, turn_rad=way - math.pi), {}
+            beat = beat_of(sampler)
     labels = np.empty(array.shape, np.uint8)
     repair = FlipRepair(len(array))
     for t, frame in enumerate(array):
-        shares = known.pop(t) if t in known else shares_of(frame, sampler, way is not None)
+        shares = known.pop(t) if t in known else shares_of(frame, sampler, beat, way is not None)
         labels[t] = shares.argmax(axis=1)
+        sure.add(t, shares, labels[t])
         if plausible:
+            labels[t][outside_the_wall(labels[t], shares)] = 0
             repair.add(labels[t], shares)
         if progress is not None:
             progress(t + 1, len(array))

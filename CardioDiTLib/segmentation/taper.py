@@ -48,7 +48,10 @@ def tapering_right_ventricle(
         if base is None:
             continue
         areas = [int((frame[z] == RV).sum()) for z in order]
-        widest = int(np.argmax(areas))
+        # The widest slice of the basal half: further down, what is widest can be liver or stomach.
+        cavity = [place for place, z in enumerate(order) if (frame[z] == LV).any()]
+        half = cavity[0] + (len(cavity) + 1) // 2
+        widest = int(np.argmax(areas[:half])) if any(areas[:half]) else int(np.argmax(areas))
         smallest, neighbour = areas[widest], None
         for place, z in enumerate(order):
             own = frame[z] == RV

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ import torch
 import yaml
 
 from ..bundles.manifest_parts import Licence, TrainingData
-from ..data.packing import read_pack
 from ..errors import CardioDiTError
 from ..io.atomic import atomic_path
 from ..landmarks.manifest import MANIFEST_NAME, LandmarkManifest
@@ -30,6 +28,7 @@ from .loop import Trainer
 from .model_texts import last_validation, read_texts
 from .published_landmark_stage import PublishedLandmarkStage, PublishedStageConfig
 from .run import averaged_weights, finished_steps
+from .telling import deadline_after, opened_pack
 
 _EXAMPLE = "Give a YAML file as Resources/Training/landmarks.yaml."
 _START = "start.json"
@@ -116,9 +115,11 @@ def train_landmarks(
     place, settings = Path(folder) / "landmarks", config.landmarks
     if finished_steps(place) >= settings.loop.steps:
         return True
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    deadline = deadline_after(minutes)
     distributed.start()
-    pack = read_pack(data, config.frames)
+    pack = opened_pack(data, config.frames, deadline)
+    if pack is None:
+        return False
     # The first weights are drawn here; from the first step on every draw has its own seed.
     torch.manual_seed(settings.loop.seed)
     stage: LandmarkStage | PublishedLandmarkStage

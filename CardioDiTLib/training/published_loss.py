@@ -26,7 +26,8 @@ def bce_minus_dice(
         A number.
     """
     likely = probabilities.clamp(_CLIP, 1 - _CLIP)
-    entropy = -(targets * likely.log() + (1 - targets) * (1 - likely).log()).mean()
+    # The published code clips and then adds the same number once more inside the logarithms.
+    entropy = -(targets * (likely + _CLIP).log() + (1 - targets) * (1 - likely + _CLIP).log()).mean()
     overlap = (probabilities * targets).sum()
     dice = (2 * overlap + _SMOOTH) / (probabilities.sum() + targets.sum() + _SMOOTH)
     return bce_weight * entropy - dice_weight * dice

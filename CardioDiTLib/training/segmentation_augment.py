@@ -7,6 +7,7 @@ in every orientation. Contrast is never inverted: in a balanced cine blood is br
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -90,7 +91,11 @@ class PictureAugmenter:
         self.ranges, self.size, self.spacing_mm, self.source_mm = ranges, size, spacing_mm, source_mm
 
     def __call__(
-        self, pictures: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
+        self,
+        pictures: torch.Tensor,
+        labels: torch.Tensor,
+        generator: torch.Generator,
+        own: Sequence[int] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Augments pictures and moves their labels along.
 
@@ -98,14 +103,20 @@ class PictureAugmenter:
             pictures: (N, C, Y, X) within [-1, 1], CPU; the slice itself is in the middle of C.
             labels: (N, Y, X), whole numbers.
             generator: Where the randomness comes from.
+            own: Channels that show the slice itself (other frames of it); they move and brighten as one. None: the one
+                in the middle.
 
         Returns:
             (N, C, size, size) within [-1, 1] and (N, size, size) int64.
         """
-        return self.with_places(pictures, labels, generator)[:2]
+        return self.with_places(pictures, labels, generator, own)[:2]
 
     def with_places(
-        self, pictures: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
+        self,
+        pictures: torch.Tensor,
+        labels: torch.Tensor,
+        generator: torch.Generator,
+        own: Sequence[int] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The same, and where each pixel was taken from.
 
@@ -117,13 +128,14 @@ class PictureAugmenter:
         place = self._places(draw)
         # Black is 0 from here on, which is also what comes in from beyond the rim.
         unit = pictures.add(1.0).mul(0.5)
+        still = list(own) if own is not None else [unit.shape[1] // 2]
         channels = []
         for channel, picture in enumerate(unit.split(1, dim=1)):
             shift = draw.normal(self.ranges.slice_shift_mm, 2)[..., None, None]
-            own = place if channel == unit.shape[1] // 2 else place + shift
-            channels.append(F.grid_sample(picture, self._grid(own, unit), "bilinear", "zeros", align_corners=False))
+            seen = place if channel in still else place + shift
+            channels.append(F.grid_sample(picture, self._grid(seen, unit), "bilinear", "zeros", align_corners=False))
         truth = F.grid_sample(labels[:, None].float(), self._grid(place, unit), "nearest", "zeros", align_corners=False)
-        return self._brightness(torch.cat(channels, 1), draw), truth[:, 0].round().long(), place
+        return self._brightness(torch.cat(channels, 1), draw, still), truth[:, 0].round().long(), place
 
     def _places(self, draw: _Draw) -> torch.Tensor:
         """(N, 2, size, size): the place (x, y) in mm from the middle that each pixel is taken from."""
@@ -150,7 +162,7 @@ class PictureAugmenter:
         half = torch.tensor([2 / (width * self.source_mm[0]), 2 / (height * self.source_mm[1])])
         return (place * half.view(1, 2, 1, 1)).permute(0, 2, 3, 1)
 
-    def _brightness(self, unit: torch.Tensor, draw: _Draw) -> torch.Tensor:
+    def _brightness(self, unit: torch.Tensor, draw: _Draw, still: list[int]) -> torch.Tensor:
         """(N, C, size, size) within [0, 1] -> [-1, 1]."""
         ranges, channels = self.ranges, unit.shape[1]
 
@@ -162,7 +174,9 @@ class PictureAugmenter:
         unit = unit.clamp(0, 1) ** spread(torch.exp(draw.normal(ranges.gamma)))
         unit = _warped(unit, draw.normal(ranges.warp, 6) * (draw.share() < 0.5))
         unit = unit * spread(torch.exp(draw.normal(ranges.gain)))
-        unit = unit * spread(torch.exp(draw.normal(ranges.slice_gain, channels)))
+        gains = draw.normal(ranges.slice_gain, channels)
+        gains[:, still] = gains[:, still[:1]]
+        unit = unit * spread(torch.exp(gains))
         field = draw.field(1, 3) * spread(draw.share() * ranges.field)
         unit = unit * torch.exp(F.interpolate(field, unit.shape[-2:], mode="bicubic", align_corners=True))
         unit = unit * _band(unit.shape[-1], draw.share() < ranges.black, draw)

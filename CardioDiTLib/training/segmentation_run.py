@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 import yaml
 
 from ..bundles.manifest_parts import Licence, TrainingData
-from ..data.packing import read_pack
 from ..errors import CardioDiTError
 from ..segmentation.manifest import IntensityRule, SegmentationManifest
-from ..segmentation.model import write_model
+from ..segmentation.model import load_model, write_model
 from ..segmentation.network import SegmentationNetwork
 from . import distributed
 from .config import StageSettings, build_settings, check_keys, stage_settings
+from .labelled_stacks import GRID_MM, read_cavities, read_recorded
 from .loop import Trainer
 from .model_texts import last_validation, read_texts
 from .run import averaged_weights, finished_steps
 from .segmentation_stage import SegmentationStage, SegmentationStageConfig
+from .telling import deadline_after, opened_pack
 
 _EXAMPLE = "Give a YAML file as Resources/Training/segmentation.yaml."
 
@@ -73,7 +73,14 @@ def read_segmentation_config(path: str | Path) -> SegmentationTraining:
 
 
 def train_segmentation(
-    config: SegmentationTraining, data: str | Path, folder: str | Path, minutes: float | None = None
+    config: SegmentationTraining,
+    data: str | Path,
+    folder: str | Path,
+    minutes: float | None = None,
+    *,
+    start_from: str | Path | None = None,
+    recorded: str | Path | None = None,
+    cavities: str | Path | None = None,
 ) -> bool:
     """Trains in `folder/segmentation`, going on from an earlier piece; True where all steps are done.
 
@@ -82,20 +89,64 @@ def train_segmentation(
         data: A pack with labels.
         folder: Folder of the run.
         minutes: Stop, with a checkpoint, after this long; opening the pack counts.
+        start_from: Folder of a segmentation model whose weights are where it begins: the same channels, and no more
+            neighbours than here; what is new to it begins at 0.
+        recorded: Folder of ACDC, to train on its volumes as recorded beside the pack.
+        cavities: Folder of slices in which only the left cavity was drawn.
 
     Raises:
-        CardioDiTError: The pack cannot be read or has no labels.
+        CardioDiTError: The pack cannot be read or has no labels, or the model to begin with is another one.
     """
     place, settings = Path(folder) / "segmentation", config.segmentation
     if finished_steps(place) >= settings.loop.steps:
         return True
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    deadline = deadline_after(minutes)
     distributed.start()
-    pack = read_pack(data, config.frames)
+    pack = opened_pack(data, config.frames, deadline)
+    if pack is None:
+        return False
     # The first weights are drawn here; from the first step on every draw has its own seed.
     torch.manual_seed(settings.loop.seed)
-    Trainer(SegmentationStage(settings.stage, pack, config.intensity), settings.loop, place).run(deadline)
+    size = round(config.field_mm / GRID_MM)
+    stage = SegmentationStage(
+        settings.stage,
+        pack,
+        config.intensity,
+        stacks=[] if recorded is None else read_recorded(recorded, size, config.intensity),
+        cavities=[] if cavities is None else read_cavities(cavities, size, config.intensity),
+    )
+    if start_from is not None and not finished_steps(place):
+        begin_from(stage.model, load_model(start_from).network)
+        stage.average.load_state_dict(stage.model.state_dict())
+    Trainer(stage, settings.loop, place).run(deadline)
     return finished_steps(place) >= settings.loop.steps
+
+
+def begin_from(network: SegmentationNetwork, known: SegmentationNetwork) -> None:
+    """Takes the weights of a network that sees the same or less; new channels begin without any influence.
+
+    Raises:
+        CardioDiTError: The networks differ in more than what they see.
+    """
+    own, more = network.config, network.config.neighbours - known.config.neighbours
+    seen = [more + place for place in range(2 * known.config.neighbours + 1)]
+    if known.config.motion:
+        seen += [own.in_channels - 2, own.in_channels - 1]
+    alike = replace(known.config, neighbours=own.neighbours, motion=own.motion) == own
+    if not alike or more < 0 or (known.config.motion and not own.motion):
+        raise CardioDiTError(
+            "The model to begin with has another network than the settings describe.",
+            "Give the same channels, units and spacing, and no fewer neighbours.",
+        )
+    weights = network.state_dict()
+    for name, value in known.state_dict().items():
+        if weights[name].shape == value.shape:
+            weights[name] = value
+        else:
+            wider = torch.zeros_like(weights[name])
+            wider[:, seen] = value
+            weights[name] = wider
+    network.load_state_dict(weights)
 
 
 def export_segmentation(

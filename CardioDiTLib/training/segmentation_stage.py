@@ -1,29 +1,37 @@
 """The segmentation network as a stage of the training loop.
 
 Pictures come from the labelled cines of a pack. Half of them are of end-diastole or end-systole: in a pack of ED/ES
-pairs those are the recorded frames with an expert's labels, the others were made by motion between them. Loss:
-cross-entropy and soft Dice over the batch, the background left out of the latter.
+pairs those are the recorded frames with an expert's labels, the others were made by motion between them. Beside the
+pack, stacks as recorded can be given, and slices in which only the left cavity was drawn (`labelled_stacks`).
+
+Loss: cross-entropy and soft Dice over the batch, the background left out of the latter; and, slice by slice, whether a
+ventricle is there at all. Where a basal slice no longer belongs to the right ventricle, a network is unsure in every
+pixel of it, and a loss by pixel lets it be: half the slice is named and counts in no direction.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import nn
 
 from ..cine import LABEL_NAMES
+from ..data.intensity import IntensityRange
 from ..data.packing import PackedCines
 from ..errors import CardioDiTError
 from ..segmentation.manifest import IntensityRule
 from ..segmentation.network import NetworkConfig, SegmentationNetwork
 from ..segmentation.plane_sampler import PlaneSampler
-from ..segmentation.predict import slice_probabilities, slices_seen
+from ..segmentation.predict import SPREAD_SCALE, beat_channels, slice_probabilities, slices_seen
 from ..segmentation.scores import dice_per_label
 from ..segmentation.window import brightness
 from .distributed import average_gradients
+from .labelled_stacks import GRID_MM, LV, NOT_CAVITY, LabelledStack, basal_slices
 from .loop import StepContext
 from .segmentation_augment import PictureAugmenter, SegmentationAugmentation
 
@@ -40,6 +48,11 @@ class SegmentationStageConfig:
         recorded_share: Share of pictures of end-diastole or end-systole.
         lr, weight_decay, clip: AdamW and gradient clipping.
         dice_weight: Soft Dice beside cross-entropy.
+        presence_weight: Of the question whether a label is in the slice.
+        basal_share: Share of the ED/ES pictures that show the hard slices at the base at ES (`basal_slices`).
+        stack_share: Share of pictures from stacks as recorded, where there are any.
+        cavity_share: Share of pictures with a drawn cavity alone, where there are any.
+        still_share: Share of pictures of which only one frame is known, for a network that sees motion.
         average_decay: Moving average of the weights; the averaged ones are what is used.
     """
 
@@ -52,6 +65,11 @@ class SegmentationStageConfig:
     weight_decay: float = 1e-3
     clip: float = 1.0
     dice_weight: float = 1.0
+    presence_weight: float = 0.0
+    basal_share: float = 0.0
+    stack_share: float = 0.5
+    cavity_share: float = 0.12
+    still_share: float = 0.1
     average_decay: float = 0.998
 
     def __post_init__(self) -> None:
@@ -62,22 +80,64 @@ class SegmentationStageConfig:
             )
 
 
-def segmentation_loss(logits: torch.Tensor, labels: torch.Tensor, dice_weight: float = 1.0) -> torch.Tensor:
+BEAT_FRAMES = 4
+"""Frames of which mean and spread over the beat are taken in training; in use it is all of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """(C, Y, X) pictures within [-1, 1], (Y, X) labels, and whether only the one frame is known."""
+
+    pictures: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+    still: bool
+
+
+def _with_beat(pictures: torch.Tensor, slices: int, middle: int, still: torch.Tensor) -> torch.Tensor:
+    """Slices and frames (N, slices + BEAT_FRAMES, H, W) -> slices, mean and spread (N, slices + 2, H, W)."""
+    frames = pictures[:, slices:]
+    alone = still[:, None, None]
+    mean = torch.where(alone, pictures[:, middle], frames.mean(1))
+    spread = (SPREAD_SCALE * frames.std(1, correction=0)).clamp(max=1.0).masked_fill(alone, 0.0)
+    return torch.cat([pictures[:, :slices], mean[:, None], spread[:, None]], 1)
+
+
+def segmentation_loss(
+    logits: torch.Tensor, labels: torch.Tensor, dice_weight: float = 1.0, presence_weight: float = 0.0
+) -> torch.Tensor:
     """Cross-entropy plus soft Dice.
 
     Args:
         logits: (N, 4, H, W).
-        labels: (N, H, W) int64.
+        labels: (N, H, W) int64; `NOT_CAVITY` where only that is known.
         dice_weight: Of the soft Dice.
+        presence_weight: Of the slices' question. A label's sureness in a slice is the mean of its probability,
+            weighted by itself: near 1 wherever it is surely seen, however small.
 
     Returns:
         A number.
     """
-    share = logits.softmax(1)[:, 1:]
-    truth = F.one_hot(labels, len(LABEL_NAMES)).permute(0, 3, 1, 2)[:, 1:].to(share.dtype)
-    overlap = (share * truth).sum((0, 2, 3))
-    dice = (2 * overlap + 1) / (share.sum((0, 2, 3)) + truth.sum((0, 2, 3)) + 1)
-    return F.cross_entropy(logits, labels) + dice_weight * (1 - dice.mean())
+    unknown = labels == NOT_CAVITY
+    partly = unknown.flatten(1).any(1)
+    every = torch.log_softmax(logits, 1)
+    named = labels.masked_fill(unknown, 0)
+    loss = -every.gather(1, named[:, None])[:, 0]
+    if partly.any():
+        loss = torch.where(unknown, -torch.logsumexp(every[:, :LV], 1), loss)
+    share = every.exp()[:, 1:]
+    truth = F.one_hot(named, len(LABEL_NAMES)).permute(0, 3, 1, 2)[:, 1:].to(share.dtype)
+    # A picture with its cavity alone counts for the cavity alone.
+    counts = torch.ones_like(share[:, :, :1, :1])
+    counts[partly, : LV - 1] = 0
+    overlap = (counts * share * truth).sum((0, 2, 3))
+    dice = (2 * overlap + 1) / ((counts * share).sum((0, 2, 3)) + (counts * truth).sum((0, 2, 3)) + 1)
+    total = loss.mean() + dice_weight * (1 - dice.mean())
+    if presence_weight:
+        sure = (share**2).sum((2, 3)) / share.sum((2, 3)).clamp_min(1e-6)
+        there = truth.flatten(2).any(2).to(share.dtype)
+        asked = F.binary_cross_entropy(sure.clamp(1e-4, 1 - 1e-4), there, reduction="none")
+        total = total + presence_weight * (counts[:, :, 0, 0] * asked).sum() / counts.sum().clamp_min(1)
+    return total
 
 
 class SegmentationStage:
@@ -87,6 +147,8 @@ class SegmentationStage:
         config: Settings.
         data: The pack.
         intensity: How grey values are scaled, as later in use.
+        stacks: Stacks as recorded, of patients that the pack does not keep aside.
+        cavities: Slices in which only the left cavity was drawn.
 
     Raises:
         CardioDiTError: The pack has no labels, or no cine to train on.
@@ -95,7 +157,13 @@ class SegmentationStage:
     name = "segmentation"
 
     def __init__(
-        self, config: SegmentationStageConfig, data: PackedCines, intensity: IntensityRule | None = None
+        self,
+        config: SegmentationStageConfig,
+        data: PackedCines,
+        intensity: IntensityRule | None = None,
+        *,
+        stacks: Sequence[LabelledStack] = (),
+        cavities: Sequence[LabelledStack] = (),
     ) -> None:
         if data.labels is None or not data.labels.any():
             raise CardioDiTError("The training pack has no labels.", "Make one of labelled cines.")
@@ -113,6 +181,14 @@ class SegmentationStage:
         self.augment = PictureAugmenter(
             config.augmentation, config.crop, config.network.spacing_mm, (data.spacing[0], data.spacing[1])
         )
+        self.augment_stack = PictureAugmenter(
+            config.augmentation, config.crop, config.network.spacing_mm, (GRID_MM, GRID_MM)
+        )
+        self.stacks, self.cavities = list(stacks), list(cavities)
+        self.basal = {
+            int(index): basal_slices(self.labels[index], int(self.systole[index]), data.slice_valid[index])
+            for index in self.train_index
+        }
         self.neighbour_step = config.network.neighbour_step(data.spacing[2])
         self.model = SegmentationNetwork(config.network)
         self.average = SegmentationNetwork(config.network).requires_grad_(False)
@@ -125,32 +201,89 @@ class SegmentationStage:
     def _batch(self, context: StepContext) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, C, crop, crop) pictures and (N, crop, crop) labels."""
         rng, config = context.rng, self.config
-        pictures, labels = [], []
+        kinds: dict[str, list[_Drawn]] = {"pack": [], "stack": []}
         for _ in range(config.batch):
-            index = int(rng.choice(self.train_index))
-            frame = int(rng.integers(self.data.images.shape[1]))
-            if rng.random() < config.recorded_share:
-                frame = int(rng.choice([0, self.systole[index]]))
-            valid = self.data.slice_valid[index]
-            z = int(rng.choice(np.nonzero(valid)[0]))
-            seen = slices_seen(z, valid, config.network.neighbours, self.neighbour_step)
-            if rng.random() < config.augmentation.drop_neighbours:
-                seen = [z] * len(seen)
-            if rng.random() < 0.5:  # base first or apex first: files have both
-                seen = seen[::-1]
-            pictures.append(self.ranges[index].scale(self.data.images[index, frame, seen]))
-            labels.append(self.labels[index, frame, z])
-        drawn, moved = self.augment(
-            torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(labels)), context.generator
-        )
-        return drawn.to(context.device), moved.to(context.device)
+            lot = rng.random()
+            if self.cavities and lot < config.cavity_share:
+                kinds["stack"].append(self._of_stack(self.cavities[int(rng.integers(len(self.cavities)))], rng))
+            elif self.stacks and lot < config.cavity_share + config.stack_share:
+                kinds["stack"].append(self._of_stack(self.stacks[int(rng.integers(len(self.stacks)))], rng))
+            else:
+                kinds["pack"].append(self._of_pack(rng))
+        slices = 2 * config.network.neighbours + 1
+        own = [config.network.neighbours, *range(slices, slices + (BEAT_FRAMES if config.network.motion else 0))]
+        pictures, labels = [], []
+        for kind, augment in (("pack", self.augment), ("stack", self.augment_stack)):
+            if not kinds[kind]:
+                continue
+            seen = torch.from_numpy(np.stack([drawn.pictures for drawn in kinds[kind]]))
+            truth = torch.from_numpy(np.stack([drawn.labels for drawn in kinds[kind]]))
+            changed, moved = augment(seen, truth, context.generator, own)
+            if config.network.motion:
+                still = torch.tensor([drawn.still for drawn in kinds[kind]])
+                changed = _with_beat(changed, slices, config.network.neighbours, still)
+            pictures.append(changed)
+            labels.append(moved)
+        return torch.cat(pictures).to(context.device), torch.cat(labels).to(context.device)
+
+    def _of_pack(self, rng: np.random.Generator) -> _Drawn:
+        config = self.config
+        index = int(rng.choice(self.train_index))
+        systole = int(self.systole[index])
+        valid = self.data.slice_valid[index]
+        frame = int(rng.integers(self.data.images.shape[1]))
+        z = int(rng.choice(np.nonzero(valid)[0]))
+        if rng.random() < config.recorded_share:
+            frame = int(rng.choice([0, systole]))
+            if self.basal[index] and rng.random() < config.basal_share:
+                frame, z = systole, int(rng.choice(self.basal[index]))
+        frames = self.data.images[index]
+        beat = [0, systole, 0, systole]
+        if rng.random() < 0.5:
+            beat = [(frame + k * len(frames) // BEAT_FRAMES) % len(frames) for k in range(BEAT_FRAMES)]
+        step = self.neighbour_step
+        return self._drawn(frames, self.labels[index], frame, z, valid, step, self.ranges[index], beat, rng)
+
+    def _of_stack(self, stack: LabelledStack, rng: np.random.Generator) -> _Drawn:
+        frame, z = int(rng.integers(len(stack.images))), int(rng.integers(stack.images.shape[1]))
+        if stack.basal and rng.random() < self.config.basal_share:
+            frame, z = stack.systole, int(rng.choice(stack.basal))
+        beat = [k % len(stack.images) for k in range(BEAT_FRAMES)]
+        step = self.config.network.neighbour_step(stack.slice_mm)
+        valid = np.ones(stack.images.shape[1], bool)
+        return self._drawn(stack.images, stack.labels, frame, z, valid, step, stack.range, beat, rng)
+
+    def _drawn(
+        self,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.uint8],
+        frame: int,
+        z: int,
+        valid: NDArray[np.bool_],
+        step: int,
+        scale: IntensityRange,
+        beat: list[int],
+        rng: np.random.Generator,
+    ) -> _Drawn:
+        """One slice of a frame with what is seen beside it."""
+        config = self.config
+        seen = slices_seen(z, valid, config.network.neighbours, step)
+        if rng.random() < config.augmentation.drop_neighbours:
+            seen = [z] * len(seen)
+        if rng.random() < 0.5:  # base first or apex first: files have both
+            seen = seen[::-1]
+        still = bool(rng.random() < config.still_share)
+        pictures = [images[frame, seen]]
+        if config.network.motion:
+            pictures.append(images[beat, z])
+        return _Drawn(scale.scale(np.concatenate(pictures)), labels[frame, z], still)
 
     def step(self, context: StepContext) -> dict[str, torch.Tensor | float]:
         self.model.train()
         pictures, labels = self._batch(context)
         with context.autocast():
             logits = self.model(pictures)
-        loss = segmentation_loss(logits.float(), labels, self.config.dice_weight)
+        loss = segmentation_loss(logits.float(), labels, self.config.dice_weight, self.config.presence_weight)
         optimizer = self.optimizers["network"]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -182,10 +315,19 @@ class SegmentationStage:
         sampler = PlaneSampler(self.data.images.shape[-2:], (spacing[0], spacing[1]), self.config.network.spacing_mm)
         for index in self.validation_index:
             valid = np.nonzero(self.data.slice_valid[index])[0]
+            beat = None
+            if self.config.network.motion:
+                frames = [self.data.images[index, t, valid] for t in (0, int(self.systole[index]))]
+                beat = beat_channels(self.ranges[index].scale(sampler.to_network(np.stack(frames))))
             for moment, frame in (("ED", 0), ("ES", int(self.systole[index]))):
                 stack = self.ranges[index].scale(sampler.to_network(self.data.images[index, frame, valid]))
                 shares = slice_probabilities(
-                    self.average, stack, step=self.neighbour_step, device=context.device, batch=self.config.batch
+                    self.average,
+                    stack,
+                    beat=beat,
+                    step=self.neighbour_step,
+                    device=context.device,
+                    batch=self.config.batch,
                 )
                 found = sampler.to_source(shares).argmax(axis=1)
                 for name, value in dice_per_label(found, self.labels[index, frame, valid]).items():

@@ -93,6 +93,15 @@ def judged(model: SegmentationModel, case: Case, device: str, mirrored: bool, pl
     for moment, frame in moments.items():
         for label, value in dice_per_label(found.array[frame], truth[frame]).items():
             row[f"dice_{moment}_{label}"] = value
+            row[f"expected_{moment}_{label}"] = found.meta["segmentation"]["sureness"]["expected_dice"][label][frame]
+    # Muscle at ED: where it is more than an expert's, and how much of that lies where he saw background.
+    wall = [labels[moments["ED"]] == 2 for labels in (found.array, truth)]
+    row["mass_g_found"], row["mass_g_true"] = (float(part.sum() * cine.voxel_volume_ml * 1.05) for part in wall)
+    both_slices = (wall[1].any(axis=(1, 2)) & wall[0].any(axis=(1, 2)))[:, None, None]
+    outside = truth[moments["ED"]] == 0
+    row["mass_g_outside_same_slices"] = float((wall[0] & outside & both_slices).sum() * cine.voxel_volume_ml * 1.05)
+    row["mass_g_other_slices"] = float((wall[0] & ~both_slices).sum() * cine.voxel_volume_ml * 1.05)
+    row["mass_g_missing_slices"] = float((wall[1] & ~both_slices).sum() * cine.voxel_volume_ml * 1.05)
     for side, label in (("LV", 3), ("RV", 1)):
         volumes = [(labels == label).sum(axis=(1, 2, 3)) * cine.voxel_volume_ml for labels in (found.array, truth)]
         for what, curve in zip(("found", "true"), volumes):
@@ -115,6 +124,18 @@ def summary(rows: list[dict[str, object]]) -> dict[str, float]:
         for what in ("edv_ml", "esv_ml", "ef_percent"):
             error = numbers(f"{side}_{what}_found") - numbers(f"{side}_{what}_true")
             result[f"{side}_{what}_bias"], result[f"{side}_{what}_mae"] = mean(error), mean(np.abs(error))
+    mass = numbers("mass_g_found") - numbers("mass_g_true")
+    result["mass_g_bias"], result["mass_g_mae"] = mean(mass), mean(np.abs(mass))
+    for key in ("mass_g_outside_same_slices", "mass_g_other_slices", "mass_g_missing_slices"):
+        result[key] = mean(numbers(key))
+    for label in ("RV", "myocardium", "LV"):
+        pairs = [numbers(f"{what}_{moment}_{label}") for moment in ("ED", "ES") for what in ("expected", "dice")]
+        expected, true = np.concatenate(pairs[::2]), np.concatenate(pairs[1::2])
+        known = np.isfinite(expected) & np.isfinite(true)
+        result[f"sureness_correlation_{label}"] = (
+            float(np.corrcoef(expected[known], true[known])[0, 1]) if known.sum() > 2 else float("nan")
+        )
+        result[f"sureness_minus_dice_{label}"] = mean(expected - true)
     result["without_ef"] = float(np.isnan(numbers("LV_ef_percent_found")).sum())
     result["seconds"] = mean(numbers("seconds"))
     return result
@@ -132,6 +153,16 @@ def table(title: str, means: dict[str, float], count: int) -> str:
             for what, key in (("EDV mL", "edv_ml"), ("ESV mL", "esv_ml"), ("EF points", "ef_percent"))
         ]
         lines.append(f"  {side} bias (mean absolute error): " + ", ".join(parts))
+    parts = [means[f"mass_g_{key}"] for key in ("outside_same_slices", "other_slices", "missing_slices")]
+    lines.append(
+        f"  LV mass at ED minus an expert's, g: {means['mass_g_bias']:+.1f} (|{means['mass_g_mae']:.1f}|); outside his "
+        f"outline {parts[0]:.1f}, in slices of ours alone {parts[1]:.1f}, in slices of his alone {parts[2]:.1f}"
+    )
+    told = [
+        f"{label} {means[f'sureness_correlation_{label}']:.2f} ({means[f'sureness_minus_dice_{label}']:+.3f})"
+        for label in ("RV", "myocardium", "LV")
+    ]
+    lines.append(f"  expected and true Dice, correlation (difference): {', '.join(told)}")
     return "\n".join(lines)
 
 
