@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import qt
 import slicer
+import vtk
 from slicer import vtkMRMLSequenceBrowserNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -84,16 +85,23 @@ class CardioDiTParameterNode:
 
     bundle - Name of the model.
     pathology - Its class; empty for any.
-    guidance - Strength of guidance towards the pathology.
+    guidance - Strength of guidance towards the pathology and what is asked for.
+    asked - Quantities that hearts are to have and their heart rate, by name; what is absent may be any.
     seed, count - Which hearts, how many.
     preset, sampler, steps - Quality; 0 steps for those of the preset.
     device - Where to compute.
     browser - The cine that is shown.
+    gate, falseAlarm - Whether hearts too near to a training patient are drawn again; share of false alarms, in percent.
+    auditCines, auditAgainst - What is audited, and against what. Folders are not saved: they may be named like
+        patients.
+    swapPoints - Exchange anterior and inferior.
+    folderMeasure, folderLandmarks, folderAudit, folderExport - What is done with a folder of cines.
     """
 
     bundle: str = "acdc-mini"
     pathology: str = ""
     guidance: Annotated[float, WithinRange(1, 5)] = 1.5
+    asked: dict[str, float]
     seed: Annotated[int, WithinRange(0, 2147483647)] = 7
     count: Annotated[int, WithinRange(1, 100)] = 1
     preset: Preset = Preset.STANDARD
@@ -101,6 +109,15 @@ class CardioDiTParameterNode:
     steps: Annotated[int, WithinRange(0, 1000)] = 0
     device: str = "auto"
     browser: vtkMRMLSequenceBrowserNode
+    gate: bool = False
+    falseAlarm: Annotated[float, WithinRange(0.1, 50)] = 5.0
+    auditCines: str = "selected"
+    auditAgainst: str = "model"
+    swapPoints: bool = False
+    folderMeasure: bool = True
+    folderLandmarks: bool = True
+    folderAudit: bool = False
+    folderExport: str = ""
 
 
 class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -110,6 +127,7 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         # first, because without a parent the base class calls `setup` itself
         self.logic = None
         self.generate = self.play = self.landmarks = self.function = self.privacy = self.export = self.models = None
+        self.folder = self.stillWhileEdited = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
         self._probed = False
@@ -119,6 +137,7 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
         from CardioDiTModule.ExportSection import ExportSection
+        from CardioDiTModule.FolderSection import FolderSection
         from CardioDiTModule.FunctionSection import FunctionSection
         from CardioDiTModule.GenerateSection import GenerateSection
         from CardioDiTModule.InstallLogic import InstallLogic
@@ -127,13 +146,14 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from CardioDiTModule.PlaySection import PlaySection
         from CardioDiTModule.PrivacySection import PrivacySection
         from CardioDiTModule.SharedWorker import later
+        from CardioDiTModule.StillWhileEdited import StillWhileEdited
 
         self.logic = CardioDiTLogic()
         self.installLogic = InstallLogic(Path(self.resourcePath("requirements.txt")))
         top = slicer.util.loadUI(self.resourcePath("UI/CardioDiT.ui"))
         self.layout.addWidget(top)
         self.ui = slicer.util.childWidgetVariables(top)
-        for section in ("Generate", "Play", "Landmarks", "Function", "Privacy", "Export", "Models"):
+        for section in ("Generate", "Play", "Landmarks", "Function", "Privacy", "Export", "Folder", "Models"):
             part = slicer.util.loadUI(self.resourcePath(f"UI/{section}Section.ui"))
             getattr(self.ui, f"{section.lower()}Collapsible").layout().addWidget(part)
         # once more: now with the widgets of the sections
@@ -142,9 +162,10 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.PlaySection.setMRMLScene(slicer.mrmlScene)
         self.ui.FunctionSection.setMRMLScene(slicer.mrmlScene)
         self.ui.PrivacySection.setMRMLScene(slicer.mrmlScene)
+        self.ui.FolderSection.setMRMLScene(slicer.mrmlScene)
 
         worker, manager = self.logic.worker, self.logic.modelManager
-        self.privacy = PrivacySection(self.ui, worker, manager.hasPrivacy, later)
+        self.privacy = PrivacySection(self.ui, worker, manager.hasPrivacy, later, self.parameterNode)
         self.generate = GenerateSection(
             self.ui, worker, manager, self.parameterNode, later, lambda: self.privacy.falseAlarm
         )
@@ -152,15 +173,26 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.landmarks = LandmarksSection(self.ui, worker, self.parameterNode, later)
         self.function = FunctionSection(self.ui, worker, self.parameterNode, later)
         self.export = ExportSection(self.ui, worker, self.play.browser)
+        self.folder = FolderSection(self.ui, worker, self.parameterNode, self.privacy.against, later)
         self.models = ModelsSection(self.ui, manager, worker, self.resourcePath("UI/PublishedImportDialog.ui"))
         self.generate.generated.connect(self.onGenerated)
         self.privacy.audited.connect(self.export.updateButtons)
         manager.modelsChanged.connect(self.privacy.update)
-        for section in (self.generate, self.landmarks, self.function, self.privacy, self.export, self.models):
+        for section in (
+            self.generate,
+            self.landmarks,
+            self.function,
+            self.privacy,
+            self.export,
+            self.folder,
+            self.models,
+        ):
             section.problemOccurred.connect(self.showProblem)
         worker.logged.connect(self.onLogged)
         worker.ended.connect(self.onWorkerEnded)
         self.ui.browserSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onBrowserChosen)
+        # once more when the section Play has put it into the views
+        self.ui.browserSelector.connect("nodeActivated(vtkMRMLNode*)", self.onBrowserChosen)
         self.ui.installButton.connect("clicked(bool)", self.onInstall)
         self.ui.picturesButton.connect("clicked(bool)", self.onInstallForPictures)
         self.ui.copyLogButton.connect("clicked(bool)", self.onCopyLog)
@@ -170,20 +202,25 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self.onNodeAdded)
+        self.stillWhileEdited = StillWhileEdited()
         self.initializeParameterNode()
 
     def cleanup(self):
         """The widget goes; a run that is on is given up."""
         self.removeObservers()
+        if self.stillWhileEdited is not None:
+            self.stillWhileEdited.cleanup()
         if self.logic is not None:
             self.logic.worker.logged.disconnect(self.onLogged)
             self.logic.worker.ended.disconnect(self.onWorkerEnded)
             self.logic.modelManager.disconnectAll()
         if self.play is not None:
             self.play.cleanup()
-        if self.function is not None:
-            with suppress(ValueError, RuntimeError):
-                self.function.cleanup()
+        for section in (self.function, self.models):
+            if section is not None:
+                with suppress(ValueError, RuntimeError):
+                    section.cleanup()
         # when the application ends, the panel's widgets may be gone before this is called
         with suppress(ValueError, RuntimeError):
             self._giveUpRun()
@@ -193,6 +230,7 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The user opens the module: see what is installed, and let the worker get warm."""
         self.initializeParameterNode()
         self.updateSetup()
+        self.takeOnlyCine()
         self.onBrowserChosen(None)
 
     def onReload(self):
@@ -229,7 +267,8 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 named = {widget.property("SlicerParameterName"): widget for widget in vars(self.ui).values()}
                 self._parameterNodeGuiTag = node.connectParametersToGui({k: w for k, w in named.items() if k})
         if node is not None:
-            self.generate.updateFromParameterNode()
+            for section in (self.generate, self.privacy, self.folder):
+                section.updateFromParameterNode()
 
     def updateSetup(self):
         """Show what is missing; where nothing is, let the worker look at the machine, once."""
@@ -248,7 +287,7 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.worker.request("probe", onResult=self.onProbed, onProblem=self.onProbeFailed)
 
     def _setNotReady(self, reason):
-        for section in (self.generate, self.landmarks, self.function, self.privacy):
+        for section in (self.generate, self.landmarks, self.function, self.privacy, self.folder):
             section.setNotReady(reason)
 
     def onProbed(self, values):
@@ -334,10 +373,13 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.landmarks.setBrowser(None)
         self.function.forgetScene()
         self.privacy.forgetScene()
+        self.folder.forgetScene()
         self.setParameterNode(None)
 
     def onSceneEndClose(self, _caller, _event):
-        self.initializeParameterNode()
+        # an empty scene stays empty where nobody looks: `enter` makes the node later
+        if self.parent.isEntered:
+            self.initializeParameterNode()
 
     def onSceneStartImport(self, _caller, _event):
         """Widgets that do not know the new nodes yet must not write into the settings that are being read."""
@@ -345,11 +387,32 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneEndImport(self, _caller, _event):
         """A scene was loaded: its settings are shown, also where widgets are not bound by themselves."""
-        self.initializeParameterNode()
-        self.onBrowserChosen(None)
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+            self.takeOnlyCine()
+            self.onBrowserChosen(None)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAdded(self, _caller, _event, node):
+        """A cine may have been loaded: its browser gets its sequence only after it has come into the scene."""
+        from CardioDiTModule.SharedWorker import later
+
+        if node.IsA("vtkMRMLSequenceBrowserNode"):
+            later(0, self.takeOnlyCine)
+
+    def takeOnlyCine(self):
+        """Where no cine is chosen and the scene holds just one, choose it: what else could be meant?"""
+        from CardioDiTModule.PlaySection import onlyCine
+
+        if self._parameterNode is None or not self.parent.isEntered or slicer.mrmlScene.IsImporting():
+            return
+        if self._parameterNode.browser is None:
+            browser = onlyCine()
+            if browser is not None:
+                self._parameterNode.browser = browser
 
     def _giveUpRun(self):
-        for section in (self.generate, self.landmarks, self.function, self.privacy):
+        for section in (self.generate, self.landmarks, self.function, self.privacy, self.folder):
             if section is not None:
                 section.cancel()
 
@@ -386,10 +449,13 @@ class CardioDiTLogic(ScriptedLoadableModuleLogic):
             gate: Draw again what lies too near to a training patient; the model has to carry training embeddings.
             falseAlarm: Of the gate: share of novel patients who are refused.
             **request: Entries of `CardioDiTLib.GenerationRequest`: seed, count, pathology, guidance, preset, steps,
-                sampler, bundle, device.
+                sampler, bundle, device, cycle_s; where the model can be steered also edv_ml, ef_percent, lv_mass_g,
+                lv_slices (`models()` lists models, their bundle.json what they can be asked for). What is to be known
+                about the request is logged as a warning.
 
         Returns:
-            The sequence browser node; a list of them where count is more than 1.
+            The sequence browser node; a list of them where count is more than 1. Where the model makes labels, they
+            are a segmentation of the same browser, as `segment` makes it.
 
         Raises:
             CardioDiTProblem: It did not work; the text says why and what to do.
@@ -411,6 +477,8 @@ class CardioDiTLogic(ScriptedLoadableModuleLogic):
         if isinstance(ends[0], Exception):
             raise ends[0]
         browsers = ends[0]
+        for warning in run.warnings:
+            logging.warning("CardioDiT: %s", warning)
         if show:
             showCine(browsers[0])
         return browsers[0] if len(browsers) == 1 else browsers

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import slicer
 from slicer.i18n import tr as _
 
-from .CineReader import framesOf, metaOf
-from .Problem import CardioDiTProblem
+from .CineReader import cineBrowsers, metaOf
 from .SequenceBuilder import ATTRIBUTE_PREFIX
 
 AUDIT_PREFIX = ATTRIBUTE_PREFIX + "audit."
@@ -60,15 +58,7 @@ def isSyntheticCine(browser: Any) -> bool:
 
 def syntheticBrowsers() -> list[Any]:
     """Browsers of all synthetic cines in the scene."""
-    found = []
-    for browser in slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode"):
-        try:
-            framesOf(browser)
-        except CardioDiTProblem:
-            continue
-        if isSyntheticCine(browser):
-            found.append(browser)
-    return found
+    return [browser for browser in cineBrowsers() if isSyntheticCine(browser)]
 
 
 def exportWarning(browser: Any) -> str:

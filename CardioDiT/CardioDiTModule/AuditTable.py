@@ -64,6 +64,7 @@ class AuditTable:
             _addTexts(table, title, [one[entry] for one in verdicts])
         node.SetAndObserveTable(table)
         node.SetLocked(True)
+        node.SetUseColumnTitleAsColumnHeader(True)
         node.SetColumnDescription("Score", _("Correlation with the nearest training embedding"))
         node.SetColumnDescription(
             "Threshold", _("Scores above it fail; nan where too few real patients say where it is")

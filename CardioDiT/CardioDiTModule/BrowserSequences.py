@@ -11,11 +11,13 @@ from slicer.i18n import tr as _
 
 from .CineReader import metaOf
 from .Problem import CardioDiTProblem, Problem
-from .SequenceBuilder import ATTRIBUTE_PREFIX, setOrigin
+from .SequenceBuilder import ATTRIBUTE_PREFIX, addStorage, cineTitle, setOrigin
 
 KIND_ATTRIBUTE = ATTRIBUTE_PREFIX + "kind"
 SOURCE_ATTRIBUTE = ATTRIBUTE_PREFIX + "source"
 SOURCE_ROLE = "CardioDiTSource"
+HEART_RATE_ATTRIBUTE = ATTRIBUTE_PREFIX + "heartRateBpm"
+"""Of a browser: beats a minute of its cine, where somebody knows it."""
 
 
 def findSequence(browser: Any, kind: str, className: str = "") -> Any:
@@ -108,6 +110,7 @@ def attachSequence(browser: Any, sequence: Any, proxy: Any) -> None:
     frame = sequence.GetDataNodeAtValue(browser.GetMasterSequenceNode().GetNthIndexValue(shown), True)
     proxy.CopyContent(frame)
     proxy.SetName(name)
+    addStorage(proxy)
     # the proxy first: adding the sequence alone would make a second one
     browser.AddProxyNode(proxy, sequence, False)
     browser.SetOverwriteProxyName(sequence, False)
@@ -115,11 +118,11 @@ def attachSequence(browser: Any, sequence: Any, proxy: Any) -> None:
     # only now: before, what the proxy happens to hold could get into the frame that is shown
     browser.SetSaveChanges(sequence, True)
     sequence.SetNodeReferenceID(SOURCE_ROLE, browser.GetMasterSequenceNode().GetID())
-    placeBesideCine(browser, [sequence, proxy])
+    placeBesideCine(browser, [proxy])
 
 
 def placeBesideCine(browser: Any, nodes: Sequence[Any]) -> None:
-    """Put nodes where the cine is in the subject hierarchy."""
+    """Put nodes where the cine is in the subject hierarchy; of kinds that its plugins know, sequences are none."""
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
     cine = browser.GetProxyNode(browser.GetMasterSequenceNode())
     item = 0 if hierarchy is None or cine is None else hierarchy.GetItemByDataNode(cine)
@@ -137,7 +140,8 @@ def removeSequence(browser: Any, sequence: Any) -> None:
     displays = [] if proxy is None else [proxy.GetNthDisplayNode(n) for n in range(proxy.GetNumberOfDisplayNodes())]
     browser.SetSaveChanges(sequence, False)
     browser.RemoveSynchronizedSequenceNode(sequence.GetID())
-    removeNodes([proxy, *displays, sequence])
+    storage = None if proxy is None else proxy.GetStorageNode()
+    removeNodes([proxy, *displays, storage, sequence])
 
 
 def removeNodes(nodes: Sequence[Any]) -> None:
@@ -152,6 +156,18 @@ def removeNodes(nodes: Sequence[Any]) -> None:
         slicer.mrmlScene.RemoveNode(node)
 
 
+def neighbours(frame: int, reach: int, count: int) -> dict[int, float]:
+    """Frames around one, the nearest first, and how much of a change in it is theirs: 1 for that frame itself, 0 for
+    one beyond reach. After the last frame of the cycle comes the first.
+    """
+    found: dict[int, float] = {}
+    for distance in range(1, reach + 1):
+        for other in ((frame - distance) % count, (frame + distance) % count):
+            if other != frame:
+                found.setdefault(other, 1 - distance / (reach + 1))
+    return found
+
+
 def requireCine(browser: Any) -> None:
     """Ask before nodes are made for a cine.
 
@@ -164,7 +180,7 @@ def requireCine(browser: Any) -> None:
 
 def cineName(browser: Any) -> str:
     """What the cine is called."""
-    return str(browser.GetMasterSequenceNode().GetName())
+    return cineTitle(browser.GetMasterSequenceNode())
 
 
 def cineMeta(browser: Any) -> dict[str, Any]:

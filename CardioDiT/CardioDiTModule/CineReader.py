@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from .ArrayFile import arrayFileSteps
 from .Problem import CardioDiTProblem, Problem
-from .SequenceBuilder import PROVENANCE_ATTRIBUTE
+from .SequenceBuilder import PROVENANCE_ATTRIBUTE, cineTitle
 
 _SECONDS = {"s": 1.0, "ms": 0.001}
 
@@ -74,6 +74,18 @@ def framesOf(browser: Any) -> list[Any]:
     return frames
 
 
+def cineBrowsers() -> list[Any]:
+    """Browser nodes of all cines in the scene."""
+    found = []
+    for browser in slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode"):
+        try:
+            framesOf(browser)
+        except CardioDiTProblem:
+            continue
+        found.append(browser)
+    return found
+
+
 def describedCine(browser: Any) -> dict[str, Any]:
     """All that `cineOfBrowser` gives, but the array.
 
@@ -99,7 +111,7 @@ def describedCine(browser: Any) -> dict[str, Any]:
         "affine": affine.tolist(),
         "frame_times": frameTimesOf(sequence),
         "meta": metaOf(sequence),
-        "name": sequence.GetName(),
+        "name": cineTitle(sequence),
     }
 
 

@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from .AuditMarks import exportWarning
 from .CineReader import cineOfBrowser
 from .Problem import CardioDiTProblem, Problem
+from .SequenceBuilder import cineTitle
 from .Signal import Signal
 from .WorkerClient import WorkerClient
 from .WorkerRequest import WorkerRequest
@@ -120,5 +121,5 @@ def exportCine(
 def fileName(browser: Any) -> str:
     """A file name for a cine, without suffix."""
     sequence = None if browser is None else browser.GetMasterSequenceNode()
-    name = "cine" if sequence is None else sequence.GetName()
+    name = "cine" if sequence is None else cineTitle(sequence)
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("_.") or "cine"

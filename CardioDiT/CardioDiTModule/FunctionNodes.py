@@ -27,6 +27,11 @@ CURVES = (
 
 PLOTTED = (("LV volume", (0.0, 0.45, 0.7)), ("RV volume", (0.84, 0.37, 0.0)))
 
+HEADROOM = 1.6
+"""The vertical axis ends at this many times the largest volume: the legend of two lines takes a third of the chart."""
+
+LEGEND_FONT_SIZE = 12
+
 
 class FunctionNodes:
     """What was measured on a cine, as nodes: a table of numbers, a table of curves, a chart of the volumes over time.
@@ -49,6 +54,12 @@ class FunctionNodes:
             if node.GetAttribute(ATTRIBUTE_PREFIX + "kind") == KIND and node.GetNodeReference(SOURCE_ROLE) is cine:
                 return node
         return None
+
+    @property
+    def curves(self) -> Any:
+        """The table of curves; None where nothing was measured."""
+        table = self.table
+        return None if table is None else table.GetNodeReference(CURVES_ROLE)
 
     @property
     def chart(self) -> Any:
@@ -100,6 +111,7 @@ class FunctionNodes:
         if chart is None:
             chart = makeChart(curves, name)
             table.SetNodeReferenceID(CHART_ROLE, chart.GetID())
+        fitChart(chart, report)
         describeNode(chart, "chart", self._browser, meta)
         if isNew:
             placeBesideCine(self._browser, [table, curves, chart])
@@ -127,6 +139,7 @@ def fillNumbers(node: Any, rows: Sequence[dict[str, Any]]) -> None:
         table.AddColumn(array)
     node.SetAndObserveTable(table)
     node.SetLocked(True)
+    node.SetUseColumnTitleAsColumnHeader(True)
     node.SetColumnDescription("Value", _("Not a number (nan) where it could not be had: the remark says why"))
 
 
@@ -141,6 +154,7 @@ def fillCurves(node: Any, report: dict[str, Any]) -> None:
         table.AddColumn(array)
     node.SetAndObserveTable(table)
     node.SetLocked(True)
+    node.SetUseColumnTitleAsColumnHeader(True)
     for _field, title, unit in CURVES:
         node.SetColumnUnitLabel(title, unit)
 
@@ -166,6 +180,16 @@ def makeChart(curves: Any, name: str) -> Any:
     chart.SetXAxisTitle(_("time (s)"))
     chart.SetYAxisTitle(_("volume (mL)"))
     return chart
+
+
+def fitChart(chart: Any, report: dict[str, Any]) -> None:
+    """Volumes from 0, and room above the curves: the legend lies in the upper right corner, over what is there."""
+    values = [value for field, title, _unit in CURVES for value in report[field] if title in dict(PLOTTED)]
+    known = [value for value in values if value is not None and value == value]
+    chart.SetLegendFontSize(LEGEND_FONT_SIZE)
+    if known:
+        chart.SetYAxisRangeAuto(False)
+        chart.SetYAxisRange(0.0, max(known) * HEADROOM or 1.0)
 
 
 def quantityName(row: dict[str, Any]) -> str:

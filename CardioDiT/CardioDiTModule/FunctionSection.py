@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,18 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from .BrowserSequences import HEART_RATE_ATTRIBUTE
 from .BullseyePicture import BullseyePicture
 from .ExportSection import FOLDER_SETTING, fileName
 from .FunctionNodes import FunctionNodes
 from .MeasurementRuns import functionRun, segmentationRun
+from .Problem import CardioDiTProblem, Problem
 from .RunControls import RunControls
 from .SegmentationSequence import SegmentationSequence
 from .Signal import Signal
+from .Steps import Steps
+from .TableFit import fitTable
+from .TableText import tableText, writeText
 from .VolumeChart import VolumeChart
 from .WorkerClient import WorkerClient
 
@@ -69,11 +75,22 @@ class FunctionSection:
         for controls in (self.segmenting, self.measuring):
             controls.onProblem = self.problemOccurred.emit
             controls.onEnded = self.update
+        self._filling = False
+        self._steps: Steps | None = None
         self._bullseye = BullseyePicture(ui.bullseyeLabel)
         self.chart = VolumeChart(ui.chartFrame, later, self.jumpTo)
         ui.segmentShowCheck.connect("toggled(bool)", self._onShow)
         ui.segmentEditButton.connect("clicked(bool)", self._onEdit)
+        ui.heartRateSpin.connect("valueChanged(double)", self._onHeartRate)
+        ui.segment3DCheck.connect("toggled(bool)", self._onShow3D)
+        ui.segmentCarryButton.connect("clicked(bool)", self._onCarry)
+        self._pickers = {"LV": ui.colourLVButton, "myocardium": ui.colourMyocardiumButton, "RV": ui.colourRVButton}
+        for segmentId, picker in self._pickers.items():
+            picker.connect("colorChanged(QColor)", partial(self._onColour, segmentId))
         ui.chartLayoutButton.connect("clicked(bool)", self._onLargeChart)
+        ui.copyTableButton.connect("clicked(bool)", self._onCopyTable)
+        ui.copyCurvesButton.connect("clicked(bool)", self._onCopyCurves)
+        ui.saveCsvButton.connect("clicked(bool)", self._onSaveCsv)
         ui.reportButton.connect("clicked(bool)", self._onReport)
         self._showResults()
         self.update()
@@ -92,7 +109,9 @@ class FunctionSection:
         """Choose a cine; a run on another one goes on."""
         if browser is not self._browser:
             self._bullseye.clear()
-            self.ui.heartRateSpin.value = 0
+            self._filling = True
+            self.ui.heartRateSpin.value = heartRateOf(browser)
+            self._filling = False
             for controls, label in ((self.segmenting, self.ui.segmentLabel), (self.measuring, self.ui.measureLabel)):
                 if controls.run is None:
                     label.text = ""
@@ -107,10 +126,17 @@ class FunctionSection:
         lacks = "" if proxy is not None else _("Segment the cine first")
         self.segmenting.setReason(reason)
         self.measuring.setReason(reason or lacks)
-        for widget in (self.ui.segmentShowCheck, self.ui.segmentEditButton):
+        ui = self.ui
+        own = (ui.segmentShowCheck, ui.segment3DCheck, ui.segmentEditButton, ui.segmentCarryButton, ui.segmentCarrySpin)
+        for widget in (*own, *self._pickers.values()):
             widget.enabled = proxy is not None
+        self._filling = True
         if proxy is not None:
-            self.ui.segmentShowCheck.checked = bool(proxy.GetDisplayVisibility())
+            ui.segmentShowCheck.checked = bool(proxy.GetDisplayVisibility())
+        ui.segment3DCheck.checked = proxy is not None and self.segmentation.isShownIn3D()
+        for segmentId, colour in self.segmentation.colours().items():
+            self._pickers[segmentId].color = qt.QColor.fromRgbF(*colour)
+        self._filling = False
         self.ui.segmentEditButton.toolTip = lacks or _("Correct the segmentation of the frame that is shown")
         self.ui.reportButton.enabled = not (reason or lacks) and self.measuring.run is None
         self.ui.reportButton.toolTip = reason or lacks or _("Measure, and write a page, a table or JSON")
@@ -179,19 +205,72 @@ class FunctionSection:
         ui = self.ui
         ui.functionTable.setMRMLTableNode(table)
         ui.functionTable.setVisible(table is not None)
-        ui.chartLayoutButton.setVisible(table is not None)
+        for button in (ui.chartLayoutButton, ui.copyTableButton, ui.copyCurvesButton, ui.saveCsvButton):
+            button.setVisible(table is not None)
         node = self._parameterNode()
         self.chart.show(nodes.chart, None if node is None else node.parameterNode)
         notes = nodes.report().get("notes") or []
         ui.notesLabel.text = "\n".join(str(note) for note in notes)
         ui.notesLabel.setVisible(bool(notes))
         if table is not None:
-            ui.functionTable.resizeColumnsToContents()
+            fitTable(ui.functionTable, remarkLast=True)
 
     def _onShow(self, on: bool) -> None:
-        proxy = self.segmentation.proxy
-        if proxy is not None:
-            proxy.SetDisplayVisibility(on)
+        if not self._filling:
+            self.segmentation.setShown(on)
+
+    def _onShow3D(self, on: bool) -> None:
+        """Let the ventricles beat as surfaces beside the slices."""
+        if self._filling:
+            return
+        if not on:
+            self.segmentation.hideIn3D()
+            return
+        self.ui.segmentLabel.text = _("Making surfaces ...")
+        self.ui.segment3DCheck.enabled = False
+        self._steps = Steps(self.segmentation.surfaceSteps(), self._later, self._onSurfaces, self._onStepsFailed)
+
+    def _onSurfaces(self, _proxy: Any) -> None:
+        self.ui.segmentLabel.text = ""
+        showLayoutWith3D()
+        self.update()
+
+    def _onStepsFailed(self, error: Exception) -> None:
+        self.ui.segmentLabel.text = ""
+        if isinstance(error, CardioDiTProblem):
+            self.problemOccurred.emit(error.problem)
+        else:
+            self.problemOccurred.emit(
+                Problem(
+                    _("The segmentation could not be changed: {error}.").format(error=error),
+                    _("Copy the log and report it."),
+                    repr(error),
+                )
+            )
+        self.update()
+
+    def _onHeartRate(self, rate: float) -> None:
+        """It belongs to the cine, and is saved with it."""
+        if not self._filling and self._browser is not None and self._browser.GetScene() is not None:
+            self._browser.SetAttribute(HEART_RATE_ATTRIBUTE, f"{rate:g}")
+
+    def _onColour(self, segmentId: str, colour: Any) -> None:
+        if not self._filling:
+            self.segmentation.setColour(segmentId, (colour.redF(), colour.greenF(), colour.blueF()))
+
+    def _onCarry(self, _checked: bool = False) -> None:
+        """Take what was edited in the frame that is shown over to its neighbours."""
+        self._browser.SetPlaybackActive(False)
+        steps = self.segmentation.carrySteps(self._browser.GetSelectedItemNumber(), int(self.ui.segmentCarrySpin.value))
+        self._steps = Steps(steps, self._later, self._onCarried, self._onStepsFailed)
+
+    def _onCarried(self, result: tuple[int, int]) -> None:
+        changed, slices = result
+        self.ui.segmentLabel.text = (
+            _("{slices} edited slices went into {changed} neighbouring frames.").format(slices=slices, changed=changed)
+            if slices
+            else _("Nothing was edited by hand in this frame.")
+        )
 
     def _onEdit(self, _checked: bool = False) -> None:
         """Open the Segment Editor on the segmentation; the cine stands still meanwhile."""
@@ -204,23 +283,78 @@ class FunctionSection:
             editor.setSegmentationNode(proxy)
             editor.setSourceVolumeNode(self._browser.GetProxyNode(self._browser.GetMasterSequenceNode()))
 
+    def _onCopyTable(self, _checked: bool = False) -> None:
+        self._copy(FunctionNodes(self._browser).table, _("The table is in the clipboard."))
+
+    def _onCopyCurves(self, _checked: bool = False) -> None:
+        self._copy(FunctionNodes(self._browser).curves, _("The curves are in the clipboard."))
+
+    def _copy(self, table: Any, said: str) -> None:
+        if table is not None:
+            # tabs: a spreadsheet puts them into cells
+            qt.QApplication.clipboard().setText(tableText(table, "\t"))
+            self.ui.measureLabel.text = said
+
+    def _onSaveCsv(self, _checked: bool = False) -> None:
+        """Table and curves as they are shown, without measuring anew."""
+        path = self._askForFile(f"{fileName(self._browser)}_function.csv", _("Save tables"), _("Tables (*.csv)"))
+        if not path:
+            return
+        nodes = FunctionNodes(self._browser)
+        target = Path(path if path.lower().endswith(".csv") else path + ".csv")
+        files = {target: nodes.table, target.with_name(target.stem + "_curves.csv"): nodes.curves}
+        try:
+            for file, table in files.items():
+                writeText(file, tableText(table, ","))
+        except OSError as error:
+            self.problemOccurred.emit(
+                Problem(_("The tables could not be written: {error}.").format(error=error), _("Choose another folder."))
+            )
+            return
+        self.ui.measureLabel.text = _("Written: {path}").format(path=", ".join(map(str, files)))
+
     def _onLargeChart(self, _checked: bool = False) -> None:
         self.chart.showInLayout()
 
     def _onReport(self, _checked: bool = False) -> None:
-        settings = qt.QSettings()
-        folder = str(settings.value(FOLDER_SETTING) or "")
-        proposed = str(Path(folder) / f"{fileName(self._browser)}_function.html")
-        path = qt.QFileDialog.getSaveFileName(
-            slicer.util.mainWindow(),
+        path = self._askForFile(
+            f"{fileName(self._browser)}_function.html",
             _("Save report"),
-            proposed,
             _("Page with pictures (*.html);;Tables (*.csv);;JSON (*.json)"),
         )
         if not path:
             return
-        settings.setValue(FOLDER_SETTING, str(Path(path).parent))
         self.saveReport(path if path.lower().endswith(REPORT_SUFFIXES) else path + ".html")
+
+    @staticmethod
+    def _askForFile(name: str, title: str, filters: str) -> str:
+        """The path that the user chose; empty where none. The folder is remembered."""
+        settings = qt.QSettings()
+        proposed = str(Path(str(settings.value(FOLDER_SETTING) or "")) / name)
+        path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, proposed, filters)
+        if path:
+            settings.setValue(FOLDER_SETTING, str(Path(path).parent))
+        return str(path or "")
+
+
+def showLayoutWith3D() -> None:
+    """A layout with a 3D view, if the present one has none, and the surfaces in the middle of it."""
+    manager = slicer.app.layoutManager()
+    if manager is None:
+        return
+    node = slicer.vtkMRMLLayoutNode
+    if manager.layout not in (node.SlicerLayoutConventionalView, node.SlicerLayoutFourUpView):
+        manager.setLayout(node.SlicerLayoutFourUpView)
+    slicer.util.resetThreeDViews()
+
+
+def heartRateOf(browser: Any) -> float:
+    """Beats a minute that were given for a cine; 0 where none were."""
+    text = None if browser is None else browser.GetAttribute(HEART_RATE_ATTRIBUTE)
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0
 
 
 def phasesText(report: dict[str, Any]) -> str:

@@ -8,14 +8,18 @@ import slicer
 from slicer.i18n import tr as _
 
 from .GenerationRun import GenerationRun
+from .Machine import hasNvidiaDriver, ownNiceness
 from .ModelManager import ModelManager
 from .PreviewPlayer import PreviewPlayer
 from .Problem import Problem
 from .Signal import Signal
+from .SteeringRows import SteeringRows
 from .WorkerClient import WorkerClient
 
 PREVIEWS_A_RUN = 8
 GUIDANCE_RANGE = (1.0, 5.0)
+NICE_FROM = 10
+"""Priority from which it is said; 0 is that of ordinary programs, 19 the lowest."""
 
 
 class GenerateSection:
@@ -55,6 +59,7 @@ class GenerateSection:
         self._notReady = _("The worker is starting")
         self._filling = False
 
+        self.steering = SteeringRows(ui.steeringFrame, self._onSteering)
         ui.deviceCombo.addItem(_("automatic"), "auto")
         ui.bundleCombo.connect("currentIndexChanged(int)", self._onBundle)
         ui.pathologyCombo.connect("currentIndexChanged(int)", self._onPathology)
@@ -98,6 +103,7 @@ class GenerateSection:
         self._filling = True
         self.ui.bundleCombo.setCurrentIndex(max(0, self.ui.bundleCombo.findData(node.bundle)))
         self._fillPathologies()
+        self._fillSteering()
         self.ui.deviceCombo.setCurrentIndex(max(0, self.ui.deviceCombo.findData(node.device)))
         self._filling = False
         self.updateButton()
@@ -135,7 +141,7 @@ class GenerateSection:
         return {
             "bundle": node.bundle,
             "pathology": pathology,
-            "guidance": node.guidance if pathology else None,
+            "guidance": node.guidance if self._hasAim() else None,
             "seed": node.seed,
             "count": node.count,
             "preset": node.preset.value,
@@ -143,6 +149,7 @@ class GenerateSection:
             "steps": node.steps or None,
             "device": node.device,
             "preview_every": max(1, round(steps / PREVIEWS_A_RUN)),
+            **self.steering.request(),
         }
 
     def gate(self) -> dict[str, Any]:
@@ -204,13 +211,23 @@ class GenerateSection:
             node.guidance = min(GUIDANCE_RANGE[1], max(GUIDANCE_RANGE[0], float(preset["guidance"])))
         self._filling = True
         self._fillPathologies()
+        self._fillSteering()
         self._filling = False
         self.updateButton()
         self._askForEstimate()
         self._showDeviceNote()
 
+    def _onSteering(self) -> None:
+        node = self._parameterNode()
+        if self._filling or node is None:
+            return
+        others = {name: value for name, value in dict(node.asked).items() if name not in self.steering.rows}
+        node.asked = {**others, **self.steering.asked()}
+        self._updateGuidance()
+        self._showDeviceNote()
+
     def _onPathology(self, _index: int) -> None:
-        self.ui.guidanceSlider.enabled = bool(self.ui.pathologyCombo.currentData)
+        self._updateGuidance()
         node = self._parameterNode()
         if not self._filling and node is not None:
             node.pathology = str(self.ui.pathologyCombo.currentData or "")
@@ -250,6 +267,8 @@ class GenerateSection:
             text += " " + _("The gate refused {rejected} of {drawn} hearts.").format(
                 rejected=self.run.rejected, drawn=self.run.drawn
             )
+        if self.run is not None:
+            text = " ".join([text, *self.run.warnings])
         self._endRun(text)
         self.generated.emit(browsers)
 
@@ -308,6 +327,7 @@ class GenerateSection:
         index = combo.findData(wanted)
         combo.setCurrentIndex(max(0, index))
         self._fillPathologies()
+        self._fillSteering()
         self._filling = False
         if node is not None and index < 0:
             node.bundle = str(combo.currentData or "")
@@ -330,7 +350,21 @@ class GenerateSection:
             node.pathology = ""
         combo.enabled = bool(names)
         combo.toolTip = _("Kind of heart") if names else _("This model has no pathologies")
-        self.ui.guidanceSlider.enabled = bool(combo.currentData)
+        self._updateGuidance()
+
+    def _fillSteering(self) -> None:
+        """Rows for what this model can be asked for; what a scene asks of other models is kept, and not sent."""
+        node = self._parameterNode()
+        asked = {} if node is None else dict(node.asked)
+        self.steering.fill(self._models.quantities(str(self.ui.bundleCombo.currentData or "")), asked)
+        self._updateGuidance()
+
+    def _updateGuidance(self) -> None:
+        """There has to be something to guide towards."""
+        self.ui.guidanceSlider.enabled = self._hasAim()
+
+    def _hasAim(self) -> bool:
+        return bool(self.ui.pathologyCombo.currentData or self.steering.quantities())
 
     # -- how long it takes
 
@@ -377,9 +411,36 @@ class GenerateSection:
             )
         preset = (self._estimates.get((node.bundle, self._device())) or {}).get("presets", {}).get(node.preset.value)
         if preset:
-            seconds = preset["guided_seconds" if node.pathology and node.guidance != 1 else "seconds"]
+            seconds = preset["guided_seconds" if self._hasAim() and node.guidance != 1 else "seconds"]
             parts.append(_("About {seconds:.0f} s a heart.").format(seconds=max(1.0, seconds)))
+        self._noteUnusedGpu(parts)
+        niceness = ownNiceness()
+        self.ui.deviceLabel.toolTip = ""
+        if niceness >= NICE_FROM:
+            parts.append(_("Slicer runs at low priority here: other programs go first."))
+            self.ui.deviceLabel.toolTip = _(
+                "On Linux Slicer gives itself the priority {nice}, and the worker inherits it: beside other programs "
+                "that compute, it hardly gets on. Start Slicer with the environment variable "
+                "SLICER_BACKGROUND_THREAD_PRIORITY=0 to avoid it."
+            ).format(nice=niceness)
         self.ui.deviceLabel.text = " ".join(parts)
+
+    def _noteUnusedGpu(self, parts: list[str]) -> None:
+        """Say why a graphics card that is there is not offered."""
+        if self._probe is None or self._probe["has_gpu"] or not hasNvidiaDriver():
+            return
+        version = str((self._probe.get("versions") or {}).get("torch") or "")
+        parts[:1] = [
+            _(
+                "There is an NVIDIA graphics card, but the installed PyTorch ({version}) was made for the processor "
+                "alone: uninstall it in the module PyTorch Util, restart Slicer, and install it there with CUDA."
+            ).format(version=version)
+            if "+cpu" in version
+            else _(
+                "There is an NVIDIA graphics card, but PyTorch ({version}) cannot use it: its driver may be too old, "
+                "or PyTorch was made for the processor alone (module PyTorch Util)."
+            ).format(version=version)
+        ]
 
     def _presetSteps(self, name: str) -> int | None:
         preset = ((self._model() or {}).get("presets") or {}).get(name)

@@ -8,7 +8,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from .AuditMarks import markGated
+from .BrowserSequences import HEART_RATE_ATTRIBUTE, removeSequence
 from .Problem import Problem
+from .SegmentationSequence import SegmentationSequence
 from .SequenceBuilder import SequenceBuilder
 from .WorkerClient import WorkerClient
 from .WorkerRequest import WorkerRequest
@@ -34,6 +36,7 @@ class GenerationRun:
     Attributes:
         drawn: How many cines were drawn, once they are there.
         rejected: How many of these the gate refused.
+        warnings: Sentences about the order, once they are there, such as quantities that few training hearts had.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class GenerationRun:
         self._request = request
         self._gate = {"gate": True, "false_alarm": float(falseAlarm)} if gate else {}
         self.drawn = self.rejected = 0
+        self.warnings: list[str] = []
         self._onProgress, self._onDone = onProgress, onDone
         self._onProblem, self._onCancelled = onProblem, onCancelled
         self._folder = ""
@@ -83,6 +87,7 @@ class GenerationRun:
     def _build(self, values: dict[str, Any]) -> None:
         self.drawn = int(values.get("drawn", len(values["cines"])))
         self.rejected = int(values.get("rejected", 0))
+        self.warnings = [str(warning) for warning in values.get("warnings") or []]
         steps = self._buildAll(values["cines"])
         if self._onProgress is not None:
             self._onProgress({"stage": "load", "step": 0, "of": 1, "fraction": 1.0, "eta_s": 0.0})
@@ -115,23 +120,33 @@ class GenerationRun:
         browsers: list[Any] = []
         try:
             for cine in cines:
-                building = SequenceBuilder().buildSteps(cine)
-                while True:
-                    if self._cancelled:
-                        building.close()
-                        raise _Stopped
-                    try:
-                        next(building)
-                    except StopIteration as end:
-                        browsers.append(end.value)
-                        markIfGated(end.value, cine["meta"])
-                        break
-                    yield
+                browser = yield from self._unlessCancelled(SequenceBuilder().buildSteps(cine))
+                browsers.append(browser)
+                markIfGated(browser, cine["meta"])
+                if self._request.get("cycle_s"):
+                    browser.SetAttribute(HEART_RATE_ATTRIBUTE, f"{60.0 / self._request['cycle_s']:g}")
+                if cine.get("segmentation"):
+                    labels = SegmentationSequence(browser)
+                    yield from self._unlessCancelled(labels.buildSteps(cine["segmentation"]))
+                    if browser is not browsers[0]:  # which is the one that is shown
+                        labels.putAside()
             return browsers
         except BaseException:
             for browser in browsers:
                 removeCine(browser)
             raise
+
+    def _unlessCancelled(self, building: Iterator[Any]) -> Iterator[Any]:
+        """Step by step, and what it returns; closed as soon as the user gives up."""
+        while True:
+            if self._cancelled:
+                building.close()  # type: ignore[attr-defined]  # a generator
+                raise _Stopped
+            try:
+                next(building)
+            except StopIteration as end:
+                return end.value
+            yield
 
     def _fail(self, problem: Problem) -> None:
         self._end()
@@ -159,15 +174,19 @@ def markIfGated(browser: Any, meta: dict[str, Any]) -> None:
 
 
 def removeCine(browser: Any) -> None:
-    """Take a cine out of the scene: browser, sequence, proxy with its display, subject."""
+    """Take a cine out of the scene: browser, sequence, proxy with its display, labels, subject."""
     if browser.GetScene() is None:  # the scene was closed, and took it along
         return
+    labels = SegmentationSequence(browser).sequence
+    if labels is not None:
+        removeSequence(browser, labels)
     sequence = browser.GetMasterSequenceNode()
     proxy = browser.GetProxyNode(sequence)
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
-    study = 0 if hierarchy is None else hierarchy.GetItemParent(hierarchy.GetItemByDataNode(browser))
+    item = 0 if hierarchy is None or proxy is None else hierarchy.GetItemByDataNode(proxy)
+    study = hierarchy.GetItemParent(item) if item else 0
     subject = hierarchy.GetItemParent(study) if study else 0
-    nodes = [browser, proxy, None if proxy is None else proxy.GetDisplayNode(), sequence]
+    nodes = [browser, proxy, *([] if proxy is None else [proxy.GetDisplayNode(), proxy.GetStorageNode()]), sequence]
     items = [0 if hierarchy is None or node is None else hierarchy.GetItemByDataNode(node) for node in nodes]
     # items first: the application removes those of nodes that go, and asking for one that is gone is an error
     for item in filter(None, items):

@@ -111,6 +111,19 @@ class InstallLogic:
             CardioDiTProblem: The PyTorch extension is absent, or an installation failed or was declined.
         """
         state = self.state()
+        if state.torchProblem and noTorchHere():
+            # what does not need PyTorch, playing and export, is to work all the same
+            if state.missing:
+                self._installOthers(state.missing)
+            raise CardioDiTProblem(
+                Problem(
+                    _("There is no PyTorch {requirement} for this Slicer.").format(requirement=TORCH_REQUIREMENT),
+                    _(
+                        "On a Mac, Generate, Landmarks, Function, Privacy and Folder need a Slicer built for Apple "
+                        "silicon; playing and exporting cines works here."
+                    ),
+                )
+            )
         if state.torchProblem:
             self._installTorch()
         if state.missing:
@@ -136,13 +149,6 @@ class InstallLogic:
                     _("Install it in the Extensions Manager, restart Slicer, and try again."),
                 )
             ) from error
-        if sys.platform == "darwin" and platform.machine() == "x86_64":
-            raise CardioDiTProblem(
-                Problem(
-                    _("There is no PyTorch {requirement} for this Slicer.").format(requirement=TORCH_REQUIREMENT),
-                    _("On a Mac, generation needs a Slicer built for Apple silicon; all else works."),
-                )
-            )
         logic = PyTorchUtils.PyTorchUtilsLogic()
         try:
             # keywords differ between versions of the extension
@@ -195,6 +201,13 @@ class InstallLogic:
         if not found or (match[2] and _numbers(found) < _numbers(match[2])):
             return f"{match[1]} {found} is too old"
         return ""
+
+
+def noTorchHere() -> bool:
+    """Whether no PyTorch that is new enough is built for this machine: Macs with an Intel processor, or an application
+    that was built for one.
+    """
+    return sys.platform == "darwin" and platform.machine() == "x86_64"
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from .BrowserSequences import (
     describeNode,
     findSequence,
     indexValues,
+    neighbours,
     newSequence,
     removeNodes,
     removeSequence,
@@ -141,6 +142,50 @@ class LandmarkSequence:
                 yield
         return moved
 
+    def carry(self, frame: int, reach: int) -> tuple[int, int]:
+        """Move points of the neighbouring frames as they were moved by hand in a frame: by less, the farther a frame is
+        from it. A neighbour's point that was itself changed by hand stays. A point that was placed where none had been
+        found is placed in neighbours that lack it. The cycle is closed: after the last frame comes the first.
+
+        Args:
+            frame: Number of the frame.
+            reach: As many frames before and after it.
+
+        Returns:
+            (number of points changed, number of points that were changed by hand in `frame`).
+
+        Raises:
+            CardioDiTProblem: There are no landmarks, or they do not fit the cine.
+        """
+        import numpy as np
+
+        if self.sequence is None:
+            raise CardioDiTProblem(
+                Problem(_("There are no landmarks of this cine."), _("Find them in the section Landmarks."))
+            )
+        moved: list[tuple[int, int]] = []
+        slices = framesOf(self._browser)[0].GetImageData().GetDimensions()[2]
+        for _frame in self._pointFrames(slices, moved):
+            pass
+        nodes = dataNodes(self._browser, self.sequence)
+        detected = self._detected((len(nodes), slices * len(POINTS), 4))
+        here, changed = [index for number, index in moved if number == frame], 0
+        points = _pointsOf(nodes[frame])
+        for other, weight in neighbours(frame, reach, len(nodes)).items():
+            for index in here:
+                node, shift = nodes[other], points[index, :3] - detected[frame, index, :3]
+                if (other, index) in moved or np.isnan(points[index, 0]):
+                    continue
+                was = _pointsOf(node)[index, :3]
+                if np.isnan(was[0]):
+                    node.SetNthControlPointPosition(index, *points[index, :3])
+                elif not np.isnan(shift[0]):
+                    node.SetNthControlPointPosition(index, *(was + weight * shift))
+                else:
+                    continue
+                changed += 1
+        return changed, len(here)
+
     def _pointFrames(self, slices: int, moved: list[tuple[int, int]]) -> Iterator[Any]:
         """(Z, 2, 4) of each frame. Fills in which points were changed by hand."""
         import numpy as np
@@ -223,6 +268,7 @@ class LandmarkSequence:
             display.SetTextScale(2.5)
             describeNode(proxy, KIND, self._browser, meta)
             attachSequence(self._browser, sequence, proxy)
+            made.append(proxy.GetStorageNode())
         except BaseException:
             removeNodes(made[::-1])
             raise

@@ -8,10 +8,11 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from .CineReader import cineBrowsers
 from .ExportSection import FOLDER_SETTING, fileName
 from .LandmarkSequence import LandmarkSequence
 from .MeasurementRuns import landmarkExportRun, landmarkRun
-from .Problem import Problem
+from .Problem import CardioDiTProblem, Problem
 from .RunControls import RunControls
 from .Signal import Signal
 from .Steps import runAtOnce
@@ -57,6 +58,7 @@ class LandmarksSection:
         self._export: Any = None
         ui.landmarksShowCheck.connect("toggled(bool)", self._onShow)
         ui.landmarksExportButton.connect("clicked(bool)", self._onExport)
+        ui.landmarksCarryButton.connect("clicked(bool)", self._onCarry)
         self.update()
 
     @property
@@ -85,7 +87,8 @@ class LandmarksSection:
         self.ui.landmarksExportButton.toolTip = (
             _("Write the points as a table (.csv) or as .json") if proxy is not None else _("Detect landmarks first")
         )
-        self.ui.landmarksShowCheck.enabled = proxy is not None
+        for widget in (self.ui.landmarksShowCheck, self.ui.landmarksCarryButton, self.ui.landmarksCarrySpin):
+            widget.enabled = proxy is not None
         if proxy is not None:
             self.ui.landmarksShowCheck.checked = bool(proxy.GetDisplayVisibility())
 
@@ -141,13 +144,33 @@ class LandmarksSection:
         text = _("{count} landmarks were changed by hand. Detecting anew replaces all of them. Go on?")
         return bool(slicer.util.confirmOkCancelDisplay(text.format(count=count), _("Landmarks")))
 
-    def _onDetected(self, _sequence: Any) -> None:
+    def _onDetected(self, sequence: Any) -> None:
+        # points are corrected next, and a cine that plays takes no corrections
+        for browser in cineBrowsers():
+            if browser.GetProxyNode(sequence) is not None:
+                browser.SetPlaybackActive(False)
         self.ui.landmarksLabel.text = self.describe()
 
     def _onShow(self, on: bool) -> None:
         proxy = self.landmarks.proxy
         if proxy is not None:
             proxy.SetDisplayVisibility(on)
+
+    def _onCarry(self, _checked: bool = False) -> None:
+        """Take what was corrected in the frame that is shown over to its neighbours."""
+        browser = self._browser
+        browser.SetPlaybackActive(False)
+        try:
+            changed, here = self.landmarks.carry(browser.GetSelectedItemNumber(), int(self.ui.landmarksCarrySpin.value))
+        except CardioDiTProblem as error:
+            self.problemOccurred.emit(error.problem)
+            return
+        if not here:
+            self.ui.landmarksLabel.text = _("No point was changed by hand in this frame.")
+        else:
+            self.ui.landmarksLabel.text = _("{changed} points in neighbouring frames were moved along.").format(
+                changed=changed
+            )
 
     def _onExport(self, _checked: bool = False) -> None:
         settings = qt.QSettings()

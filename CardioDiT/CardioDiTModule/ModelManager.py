@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -9,6 +11,8 @@ from .Problem import Problem
 from .Signal import Signal
 from .WorkerClient import WorkerClient
 from .WorkerRequest import WorkerRequest
+
+MANIFEST_NAME = "bundle.json"
 
 
 class ModelManager:
@@ -57,6 +61,19 @@ class ModelManager:
         """Whether a model on this machine carries training embeddings; None where the model is not known (yet)."""
         model = self.model(name)
         return None if model is None or model["state"] != "installed" else bool(model.get("has_privacy"))
+
+    def quantities(self, name: str) -> list[dict[str, Any]]:
+        """What hearts of a model on this machine can be asked to have, as its manifest says it (name, meaning, unit,
+        low, high, usual_low, usual_high); empty where it cannot be steered. The worker has checked the manifest.
+        """
+        model = self.model(name)
+        if model is None or model["state"] != "installed" or not model.get("folder"):
+            return []
+        try:
+            manifest = json.loads((Path(model["folder"]) / MANIFEST_NAME).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # it has gone since: what needs it will say so
+            return []
+        return list(manifest.get("quantities") or []) if isinstance(manifest, dict) else []
 
     def isBusy(self) -> bool:
         """Whether a transfer runs."""

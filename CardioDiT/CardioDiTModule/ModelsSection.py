@@ -11,6 +11,7 @@ from .ModelManager import ModelManager
 from .PublishedImportDialog import PublishedImportDialog
 from .SharedWorker import CACHE_SETTING
 from .Signal import Signal
+from .TextDialog import TextDialog
 from .WorkerClient import WorkerClient
 
 
@@ -31,6 +32,7 @@ class ModelsSection:
         self.ui, self._models, self._worker = ui, models, worker
         self._importDialogFile = importDialogFile
         self._notReady = ""
+        self.card: TextDialog | None = None
         self.problemOccurred = Signal("models problem")
         table = ui.modelsTable
         table.setColumnCount(4)
@@ -61,6 +63,12 @@ class ModelsSection:
         models.informed.connect(self._inform)
         models.problemOccurred.connect(self._onProblem)
         self._onTransfer()
+
+    def cleanup(self) -> None:
+        """The widget goes."""
+        if self.card is not None:
+            self.card.close()
+            self.card = None
 
     def setNotReady(self, reason: str) -> None:
         """Why nothing can be done now; empty where it can."""
@@ -141,7 +149,11 @@ class ModelsSection:
 
     def _onModelCard(self, _checked: bool = False) -> None:
         def show(values: dict[str, Any]) -> None:
-            slicer.util.infoDisplay(values["text"], _("Model card"))
+            # not a message box: a card is longer than a screen, and a box does not scroll
+            if self.card is not None:
+                self.card.close()
+            self.card = TextDialog(_("Model card"), values["text"])
+            self.card.show()
 
         self._withModel(
             lambda name: self._worker.request(

@@ -4,18 +4,18 @@ from collections.abc import Callable
 from typing import Any
 
 import slicer
-import vtk
 from slicer.i18n import tr as _
-from slicer.util import VTKObservationMixin
 
-from .CineReader import frameTimesOf
+from .CineReader import cineBrowsers, frameTimesOf
 from .Problem import CardioDiTProblem
+from .SegmentationSequence import SegmentationSequence
 from .SequenceBuilder import beatRateFps, originOf
+from .ShortAxisViews import showInViews
 
 SHOWN_ORIGIN = ("model", "model_version", "seed", "index", "pathology", "guidance", "steps", "sampler", "precision")
 
 
-class PlaySection(VTKObservationMixin):
+class PlaySection:
     """Widgets that play a cine.
 
     Args:
@@ -24,14 +24,13 @@ class PlaySection(VTKObservationMixin):
     """
 
     def __init__(self, ui: Any, parameterNode: Callable[[], Any]) -> None:
-        VTKObservationMixin.__init__(self)
         self.ui, self._parameterNode = ui, parameterNode
         self._browser: Any = None
-        self._filling = False
         ui.browserSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.setBrowser)
-        ui.frameRateSpin.connect("valueChanged(double)", self._onFrameRate)
+        ui.browserSelector.connect("nodeActivated(vtkMRMLNode*)", self._onChosen)
         ui.realTimeButton.connect("clicked(bool)", self._onRealTime)
-        ui.loopCheck.connect("toggled(bool)", self._onLoop)
+        ui.playWidget.setRecordingControlsVisible(False)
+        disableShortcuts(ui.playWidget)
         self.setBrowser(None)
 
     def browser(self) -> Any:
@@ -40,15 +39,12 @@ class PlaySection(VTKObservationMixin):
 
     def setBrowser(self, browser: Any) -> None:
         """Choose a cine."""
-        self.removeObservers()
         self._browser = browser
         self.ui.playWidget.setMRMLSequenceBrowserNode(browser)
         self.ui.seekWidget.setMRMLSequenceBrowserNode(browser)
-        for widget in (self.ui.frameRateSpin, self.ui.realTimeButton, self.ui.loopCheck):
-            widget.enabled = browser is not None
-        if browser is not None:
-            self.addObserver(browser, vtk.vtkCommand.ModifiedEvent, self._onBrowserModified)
-        self._onBrowserModified()
+        # without a cine the play widget shows a frame rate that is nobody's
+        for widget in (self.ui.playWidget, self.ui.seekWidget, self.ui.realTimeButton):
+            widget.setVisible(browser is not None)
         self._showOrigin()
 
     def show(self, browser: Any, play: bool = True) -> None:
@@ -58,28 +54,18 @@ class PlaySection(VTKObservationMixin):
             node.browser = browser
         self.setBrowser(browser)
         showCine(browser)
+        stopOthers(browser)
         browser.SetPlaybackActive(play)
 
     def cleanup(self) -> None:
-        """Observe nothing any more; the widgets may be gone already."""
-        self.removeObservers()
+        """The widgets may be gone already."""
         self._browser = None
 
-    def _onBrowserModified(self, _caller: Any = None, _event: Any = None) -> None:
-        if self._browser is None or self._filling:
-            return
-        self._filling = True
-        self.ui.frameRateSpin.value = self._browser.GetPlaybackRateFps()
-        self.ui.loopCheck.checked = bool(self._browser.GetPlaybackLooped())
-        self._filling = False
-
-    def _onFrameRate(self, fps: float) -> None:
-        if self._browser is not None and not self._filling:
-            self._browser.SetPlaybackRateFps(fps)
-
-    def _onLoop(self, on: bool) -> None:
-        if self._browser is not None and not self._filling:
-            self._browser.SetPlaybackLooped(on)
+    def _onChosen(self, browser: Any) -> None:
+        """The user chose a cine: it is seen, and what played before does not go on unseen."""
+        if browser is not None:
+            showCine(browser)
+            stopOthers(browser)
 
     def _onRealTime(self, _checked: bool = False) -> None:
         sequence = None if self._browser is None else self._browser.GetMasterSequenceNode()
@@ -101,9 +87,37 @@ class PlaySection(VTKObservationMixin):
 
 
 def showCine(browser: Any) -> None:
-    """Put a cine into the slice views, turned to its own planes, and into the sequence tool bar."""
+    """Put a cine into the slice views, turned to its own planes, and into the sequence tool bar; its labels are seen,
+    those of others not.
+    """
+    for other in cineBrowsers():
+        if other is not browser:
+            SegmentationSequence(other).putAside()
+    SegmentationSequence(browser).bringBack()
     proxy = browser.GetProxyNode(browser.GetMasterSequenceNode())
     if slicer.app.layoutManager() is None or proxy is None:  # without a main window
         return
-    slicer.util.setSliceViewerLayers(background=proxy, fit=True, rotateToVolumePlane=True)
+    showInViews(proxy)
     slicer.modules.sequences.setToolBarActiveBrowserNode(browser)
+
+
+def stopOthers(browser: Any) -> None:
+    """Stop all other cines: nobody sees them, and each costs as much as the one that is seen."""
+    for other in cineBrowsers():
+        if other is not browser and other.GetPlaybackActive():
+            other.SetPlaybackActive(False)
+
+
+def onlyCine() -> Any:
+    """The browser node of the only cine in the scene; None where there is none or more than one."""
+    browsers = cineBrowsers()
+    return browsers[0] if len(browsers) == 1 else None
+
+
+def disableShortcuts(widget: Any) -> None:
+    """The widget registers the same keys as the application's sequence tool bar; of two that are enabled neither works,
+    and its properties only ever add more.
+    """
+    for child in widget.children():
+        if child.className() == "QShortcut":
+            child.setEnabled(False)

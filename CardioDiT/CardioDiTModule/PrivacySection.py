@@ -12,6 +12,7 @@ from .Problem import CardioDiTProblem
 from .RunControls import RunControls
 from .SideBySide import showSideBySide
 from .Signal import Signal
+from .TableFit import fitTable
 from .WorkerClient import WorkerClient
 
 SELECTED, ALL = "selected", "all"
@@ -26,6 +27,7 @@ class PrivacySection:
         worker: The worker client.
         modelHasPrivacy: (name of a model) -> whether it carries training embeddings; None where that is not known.
         later: (milliseconds, callback).
+        parameterNode: () -> the module's parameter node, or None.
 
     Attributes:
         problemOccurred: (problem).
@@ -38,7 +40,10 @@ class PrivacySection:
         worker: WorkerClient,
         modelHasPrivacy: Callable[[str], bool | None],
         later: Callable[[int, Callable[[], None]], None],
+        parameterNode: Callable[[], Any] = lambda: None,
     ) -> None:
+        self._parameterNode = parameterNode
+        self._filling = False
         self.ui, self._worker, self._modelHasPrivacy, self._later = ui, worker, modelHasPrivacy, later
         self.problemOccurred = Signal("privacy problem")
         self.audited = Signal("audited")
@@ -75,9 +80,32 @@ class PrivacySection:
         """Share of novel patients who may be called copies, for audits and for the gate."""
         return float(self.ui.falseAlarmSpin.value) / 100
 
+    def against(self) -> tuple[str, str, float]:
+        """(folder of training cines, folder of other patients, share of false alarms); empty folders for the training
+        set of the model.
+        """
+        ui = self.ui
+        if ui.auditAgainstCombo.currentData != FOLDER:
+            return "", "", self.falseAlarm
+        return str(ui.auditTrainEdit.currentPath), str(ui.auditValidationEdit.currentPath), self.falseAlarm
+
     def setNotReady(self, reason: str) -> None:
         """Why nothing can be computed now; empty where it can."""
         self._notReady = reason
+        self.update()
+
+    def updateFromParameterNode(self) -> None:
+        """Show what the parameter node says."""
+        node = self._parameterNode()
+        if node is None:
+            return
+        self._filling = True
+        for combo, value in (
+            (self.ui.auditCinesCombo, node.auditCines),
+            (self.ui.auditAgainstCombo, node.auditAgainst),
+        ):
+            combo.setCurrentIndex(max(0, combo.findData(value)))
+        self._filling = False
         self.update()
 
     def setBrowser(self, browser: Any) -> None:
@@ -137,7 +165,7 @@ class PrivacySection:
         ui.auditNotesLabel.text = "\n".join(notes)
         ui.auditNotesLabel.setVisible(bool(notes))
         if node is not None:
-            ui.auditTable.resizeColumnsToContents()
+            fitTable(ui.auditTable)
 
     def _browsers(self) -> list[Any]:
         if self.ui.auditCinesCombo.currentData == ALL:
@@ -187,6 +215,10 @@ class PrivacySection:
         self.audited.emit()
 
     def _onChanged(self, _value: Any = None) -> None:
+        node = self._parameterNode()
+        if node is not None and not self._filling:
+            node.auditCines = str(self.ui.auditCinesCombo.currentData)
+            node.auditAgainst = str(self.ui.auditAgainstCombo.currentData)
         self.update()
 
     def _nearestFile(self) -> str:

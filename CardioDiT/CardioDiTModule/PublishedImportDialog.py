@@ -25,7 +25,9 @@ class PublishedImportDialog:
 
     def ask(self) -> dict[str, Any] | None:
         """Show the dialog; arguments for the worker's `import_published`, None where the user thought better of it."""
-        arguments = self.arguments() if self.dialog.exec_() else None
+        # Qt 6 knows it by the second name alone
+        execute = getattr(self.dialog, "exec_", None) or self.dialog.exec
+        arguments = self.arguments() if execute() else None
         self.dialog.deleteLater()
         return arguments
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 
 import qt
@@ -16,6 +18,7 @@ class QtProcess:
         self.errorReceived = Signal("error output")
         self.ended = Signal("ended")
         self._hasEnded = False
+        self._folder = ""
         self._process = qt.QProcess()
         self._process.setProcessChannelMode(qt.QProcess.SeparateChannels)
         self._process.connect("readyReadStandardOutput()", self._onOutput)
@@ -28,6 +31,9 @@ class QtProcess:
         for name, value in environment.items():
             variables.insert(name, value)
         self._process.setProcessEnvironment(variables)
+        # one of its own: `python -m` looks into the current folder first, and any file there could take a module's name
+        self._folder = tempfile.mkdtemp(prefix="CardioDiT-worker-")
+        self._process.setWorkingDirectory(self._folder)
         self._process.start(program, list(arguments))
 
     def write(self, data: bytes) -> None:
@@ -69,4 +75,5 @@ class QtProcess:
     def _end(self, exitCode: int, crashed: bool) -> None:
         if not self._hasEnded:
             self._hasEnded = True
+            shutil.rmtree(self._folder, ignore_errors=True)
             self.ended.emit(exitCode, crashed)

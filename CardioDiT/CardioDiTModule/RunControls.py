@@ -17,6 +17,10 @@ class RunControls:
         toolTip: What the button does.
         start: (callbacks of `WorkerRun`) -> the run, started; None where it cannot be.
         stages: Stage of the progress -> what is said about it.
+
+    Attributes:
+        cancelToolTip: What Cancel does.
+        describe: (event) -> what is said while it runs.
     """
 
     def __init__(
@@ -33,6 +37,8 @@ class RunControls:
         self._startText, self._toolTip, self._start = startText, toolTip, start
         own = {"send": _("Reading the scene"), "wait": _("Waiting for the worker"), "build": _("Into the scene")}
         self._stages = {**own, "load": _("Loading"), **stages}
+        self.cancelToolTip = _("Stop; the scene stays as it is")
+        self.describe: Callable[[dict[str, Any]], str] = self._describe
         self._reason = ""
         self._cancelling = False
         self.run: Any = None
@@ -75,7 +81,7 @@ class RunControls:
         self._bar.setVisible(running)
         if running:
             self._button.text, self._button.enabled = _("Cancel"), not self._cancelling
-            self._button.toolTip = _("Stop; the scene stays as it is")
+            self._button.toolTip = self.cancelToolTip
             return
         self._bar.value = 0
         self._button.text, self._button.enabled = self._startText, not self._reason
@@ -89,14 +95,16 @@ class RunControls:
 
     def _onProgress(self, event: dict[str, Any]) -> None:
         self._bar.value = round(100 * float(event.get("fraction") or 0.0))
-        if self._cancelling:
-            return
+        if not self._cancelling:
+            self._label.text = self.describe(event)
+
+    def _describe(self, event: dict[str, Any]) -> str:
         text = self._stages.get(event["stage"], event["stage"])
         if int(event.get("of") or 1) > 1:
             text += _(": {step} of {of}").format(step=event["step"], of=event["of"])
         if event.get("eta_s") is not None and event["eta_s"] >= 1:
             text += _(", {seconds:.0f} s left").format(seconds=event["eta_s"])
-        self._label.text = text
+        return text
 
     def _finish(self, result: Any) -> None:
         self._end("")

@@ -19,6 +19,7 @@ from .BrowserSequences import (
     describeNode,
     findSequence,
     indexValues,
+    neighbours,
     newSequence,
     removeNodes,
     removeSequence,
@@ -31,6 +32,11 @@ from .SequenceBuilder import ATTRIBUTE_PREFIX
 
 KIND = "segmentation"
 CHECKSUMS_ATTRIBUTE = ATTRIBUTE_PREFIX + "checksums"
+PLANES_ATTRIBUTE = ATTRIBUTE_PREFIX + "planes"
+ASIDE_ATTRIBUTE = ATTRIBUTE_PREFIX + "segmentationAside"
+MYOCARDIUM_OPACITY_3D = 0.35
+"""Of the surface: the left ventricle is to be seen in it."""
+
 SEGMENTS = (
     (1, "RV", "Right ventricle", (0.84, 0.37, 0.0)),
     (2, "myocardium", "Myocardium", (0.0, 0.62, 0.45)),
@@ -63,6 +69,26 @@ class SegmentationSequence:
         sequence = self.sequence
         return None if sequence is None else self._browser.GetProxyNode(sequence)
 
+    def putAside(self) -> None:
+        """Hide it while another cine is seen: hearts lie in the same place."""
+        proxy = self.proxy
+        if proxy is not None and proxy.GetDisplayVisibility():
+            proxy.SetDisplayVisibility(False)
+            self._browser.SetAttribute(ASIDE_ATTRIBUTE, "1")
+
+    def bringBack(self) -> None:
+        """Show it again, if it was put aside; what the user has hidden stays hidden."""
+        proxy = self.proxy
+        if proxy is not None and self._browser.GetAttribute(ASIDE_ATTRIBUTE):
+            self.setShown(True)
+
+    def setShown(self, on: bool) -> None:
+        """Show or hide it, as the user wants it."""
+        proxy = self.proxy
+        if proxy is not None:
+            proxy.SetDisplayVisibility(on)
+            self._browser.RemoveAttribute(ASIDE_ATTRIBUTE)
+
     def buildSteps(self, described: dict[str, Any]) -> Iterator[float]:
         """Put labels into the scene in place of those that are there, a frame at a time.
 
@@ -86,17 +112,19 @@ class SegmentationSequence:
         labels = OrientedLabels(affineOf(volume), array.shape[1:])
         sequence = newSequence(self._browser, name)
         values = indexValues(self._browser)
-        checksums = []
+        checksums, planes = [], []
         for number, value in enumerate(values):
             node = _segmentationNode(labels.image(array[number]), volume)
             node.SetName(name)
             describeNode(node, KIND, self._browser, meta)
             sequence.SetDataNodeAtValue(node, value)
-            checksums.append(_checksum(array[number]))
+            planes.append(_planes(array[number]))
+            checksums.append(sum(planes[-1]))
             yield (number + 1) / (len(values) + 1)
             requireCine(self._browser)
         describeNode(sequence, KIND, self._browser, meta)
         sequence.SetAttribute(CHECKSUMS_ATTRIBUTE, json.dumps(checksums))
+        sequence.SetAttribute(PLANES_ATTRIBUTE, json.dumps(planes))
         self._putInPlace(sequence, meta)
         return sequence
 
@@ -138,6 +166,120 @@ class SegmentationSequence:
                 yield
         return edited
 
+    def surfaceSteps(self) -> Iterator[float]:
+        """Give every frame closed surfaces of its segments, and show them in 3D: they beat with the cine.
+
+        Returns:
+            The node that shows them.
+
+        Raises:
+            CardioDiTProblem: There is no segmentation.
+        """
+        sequence, proxy = self.sequence, self.proxy
+        if sequence is None or proxy is None:
+            raise CardioDiTProblem(
+                Problem(_("There is no segmentation of this cine."), _("Make one in the section Function."))
+            )
+        surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+        nodes = dataNodes(self._browser, sequence)
+        for number, node in enumerate(nodes):
+            if not node.GetSegmentation().ContainsRepresentation(surface):
+                node.CreateClosedSurfaceRepresentation()
+            yield (number + 1) / len(nodes)
+            requireCine(self._browser)
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(self._browser)
+        display = proxy.GetDisplayNode()
+        display.SetPreferredDisplayRepresentationName3D(surface)
+        segmentation = proxy.GetSegmentation()
+        for _label, segmentId, name, _colour in SEGMENTS:
+            segment = _findSegment(segmentation, segmentId, name)
+            if segment is not None:
+                opacity = MYOCARDIUM_OPACITY_3D if segmentId == "myocardium" else 1.0
+                display.SetSegmentOpacity3D(segmentation.GetSegmentIdBySegment(segment), opacity)
+        display.SetVisibility3D(True)
+        return proxy
+
+    def isShownIn3D(self) -> bool:
+        """Whether surfaces are shown."""
+        proxy = self.proxy
+        surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+        if proxy is None or not proxy.GetSegmentation().ContainsRepresentation(surface):
+            return False
+        return bool(proxy.GetDisplayNode().GetVisibility3D())
+
+    def hideIn3D(self) -> None:
+        """Show slices only; the surfaces stay for the next time."""
+        proxy = self.proxy
+        if proxy is not None:
+            proxy.GetDisplayNode().SetVisibility3D(False)
+
+    def colours(self) -> dict[str, tuple[float, float, float]]:
+        """Colour of each segment in the frame that is shown, by the segment's ID."""
+        proxy = self.proxy
+        found = {}
+        for _label, segmentId, name, _colour in SEGMENTS:
+            segment = None if proxy is None else _findSegment(proxy.GetSegmentation(), segmentId, name)
+            if segment is not None:
+                found[segmentId] = tuple(segment.GetColor())
+        return found
+
+    def setColour(self, segmentId: str, colour: tuple[float, float, float]) -> None:
+        """Colour a segment in all frames: each frame has colours of its own, and one alone would flicker."""
+        sequence, proxy = self.sequence, self.proxy
+        if sequence is None:
+            return
+        name = next(one[2] for one in SEGMENTS if one[1] == segmentId)
+        for node in [*dataNodes(self._browser, sequence), *([] if proxy is None else [proxy])]:
+            segment = _findSegment(node.GetSegmentation(), segmentId, name)
+            if segment is not None:
+                segment.SetColor(*colour)
+
+    def carrySteps(self, frame: int, reach: int) -> Iterator[None]:
+        """Put slices that were edited by hand in a frame into its neighbours too; a neighbour's slice that was itself
+        edited stays. The cycle is closed: after the last frame comes the first.
+
+        Args:
+            frame: Number of the frame.
+            reach: As many frames before and after it.
+
+        Returns:
+            (number of frames changed, number of slices that were edited in `frame`).
+
+        Raises:
+            CardioDiTProblem: There is no segmentation, or it is not known what was edited.
+        """
+        sequence = self.sequence
+        arrays: list[Any] = []
+        for array in self._labelFrames([]):
+            if array is not None:
+                arrays.append(array)
+            yield
+        try:
+            before = json.loads(sequence.GetAttribute(PLANES_ATTRIBUTE) or "[]")
+        except ValueError:
+            before = []
+        if [len(planes) for planes in before] != [len(array) for array in arrays]:
+            raise CardioDiTProblem(
+                Problem(
+                    _("It is not known what was edited in this segmentation: it was not made here."),
+                    _("Click Segment first."),
+                )
+            )
+        edited = [_editedPlanes(_planes(array), planes) for array, planes in zip(arrays, before)]
+        nodes = dataNodes(self._browser, sequence)
+        volume = framesOf(self._browser)[0]
+        labels = OrientedLabels(affineOf(volume), volume.GetImageData().GetDimensions()[::-1])
+        changed = 0
+        for other in neighbours(frame, reach, len(arrays)):
+            slices = sorted(edited[frame] - edited[other])
+            if slices:
+                arrays[other][slices] = arrays[frame][slices]
+                _putLabels(nodes[other], labels.image(arrays[other]))
+                changed += 1
+            yield
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(self._browser)
+        return changed, len(edited[frame])
+
     def _labelFrames(self, edited: list[int]) -> Iterator[Any]:
         """The labels of each frame; None in between, where it takes longer. Fills in which frames were edited."""
         import numpy as np
@@ -178,6 +320,7 @@ class SegmentationSequence:
             display.SetOpacity2DOutline(1.0)
             describeNode(proxy, KIND, self._browser, meta)
             attachSequence(self._browser, sequence, proxy)
+            made.append(proxy.GetStorageNode())
             volume = self._browser.GetProxyNode(self._browser.GetMasterSequenceNode())
             proxy.SetReferenceImageGeometryParameterFromVolumeNode(volume)
         except BaseException:
@@ -196,9 +339,20 @@ class SegmentationSequence:
 
 def _checksum(array: Any) -> int:
     """Of labels (Z, Y, X), in whatever order the slices are: files turn the slices of left-handed stacks about."""
+    return sum(_planes(array))
+
+
+def _planes(array: Any) -> list[int]:
+    """A checksum of each slice of labels (Z, Y, X)."""
     import numpy as np
 
-    return sum(zlib.crc32(np.ascontiguousarray(plane)) for plane in array)
+    return [zlib.crc32(np.ascontiguousarray(plane)) for plane in array]
+
+
+def _editedPlanes(now: list[int], before: list[int]) -> set[int]:
+    """The slices that are not as they were; files turn the slices of left-handed stacks about."""
+    orders = (before, before[::-1])
+    return min(({z for z, one in enumerate(now) if one != order[z]} for order in orders), key=len)
 
 
 def _segmentationNode(image: Any, volume: Any) -> Any:
@@ -216,6 +370,22 @@ def _segmentationNode(image: Any, volume: Any) -> Any:
         segmentation.AddSegment(segment, segmentId)
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     return node
+
+
+def _putLabels(node: Any, image: Any) -> None:
+    """Give the segments of a node other labels; surfaces that it has are made anew."""
+    segmentation = node.GetSegmentation()
+    representation = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    hadSurface = segmentation.ContainsRepresentation(surface)
+    for label, segmentId, name, _colour in SEGMENTS:
+        segment = _findSegment(segmentation, segmentId, name)
+        if segment is not None:
+            segment.AddRepresentation(representation, image)
+            segment.SetLabelValue(label)
+    if hadSurface:
+        segmentation.RemoveRepresentation(surface)
+        node.CreateClosedSurfaceRepresentation()
 
 
 def _findSegment(segmentation: vtk.vtkObject, segmentId: str, name: str) -> Any:

@@ -10,6 +10,8 @@ import vtk
 ATTRIBUTE_PREFIX = "CardioDiT."
 PROVENANCE_ATTRIBUTE = ATTRIBUTE_PREFIX + "provenance"
 INDEX_DIGITS = 6
+SEQUENCE_SUFFIX = " sequence"
+"""What the name of a sequence has more than that of the volume, which is the one that people see."""
 
 
 class SequenceBuilder:
@@ -48,13 +50,14 @@ class SequenceBuilder:
         made: list[slicer.vtkMRMLNode] = []
         done = False
         try:
-            sequence = self._addNode("vtkMRMLSequenceNode", displayName(cine), made)
+            name = _freeName(displayName(cine))
+            sequence = self._addNode("vtkMRMLSequenceNode", name + SEQUENCE_SUFFIX, made)
             sequence.SetIndexName("time")
             sequence.SetIndexUnit("s")
             sequence.SetIndexType(slicer.vtkMRMLSequenceNode.NumericIndex)
             # a node outside the scene: frames are copied from it
             frame = slicer.vtkMRMLScalarVolumeNode()
-            frame.SetName(displayName(cine))
+            frame.SetName(name)
             frame.SetIJKToRASMatrix(_matrixOf(cine["affine"]))
             setOrigin(frame, cine)
             for number, time in enumerate(times):
@@ -62,10 +65,10 @@ class SequenceBuilder:
                 frame.SetAttribute("DICOM.triggerTime", f"{1000 * float(time):g}")
                 sequence.SetDataNodeAtValue(frame, time)
                 yield (number + 1) / (len(times) + 1)
-            browser = self._show(sequence, cine, low, high, made)
+            browser = self._show(sequence, name, cine["frame_times"], low, high, made)
             for node in made:
                 setOrigin(node, cine)
-            self._placeInHierarchy(cine, [sequence, browser, browser.GetProxyNode(sequence)])
+            self._placeInHierarchy(cine, name, browser.GetProxyNode(sequence))
             done = True
             return browser
         finally:
@@ -73,11 +76,10 @@ class SequenceBuilder:
                 for node in reversed(made):
                     slicer.mrmlScene.RemoveNode(node)
 
-    def _show(self, sequence, cine: dict[str, Any], low: float, high: float, made: list) -> Any:
+    def _show(self, sequence, name: str, frameTimes: Sequence[float], low: float, high: float, made: list) -> Any:
         """Browser and proxy of a sequence; grey levels are the same in all frames."""
-        browser = self._addNode("vtkMRMLSequenceBrowserNode", f"{displayName(cine)} browser", made)
-        proxy = self._addNode("vtkMRMLScalarVolumeNode", displayName(cine), made)
-        name = proxy.GetName()
+        browser = self._addNode("vtkMRMLSequenceBrowserNode", f"{name} browser", made)
+        proxy = self._addNode("vtkMRMLScalarVolumeNode", name, made)
         proxy.Copy(sequence.GetNthDataNode(0))
         proxy.SetName(name)  # copying took the frame's
         proxy.CreateDefaultDisplayNodes()
@@ -85,12 +87,13 @@ class SequenceBuilder:
         made.append(display)
         display.AutoWindowLevelOff()
         display.SetWindowLevelMinMax(low, high)
+        made += addStorage(proxy)
         # the proxy first: adding the sequence alone would make a second one
         browser.AddProxyNode(proxy, sequence, False)
         browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
         browser.SetOverwriteProxyName(sequence, False)
         browser.SetSaveChanges(sequence, False)
-        browser.SetPlaybackRateFps(beatRateFps(cine["frame_times"]))
+        browser.SetPlaybackRateFps(beatRateFps(frameTimes))
         browser.SetPlaybackLooped(True)
         browser.SetPlaybackItemSkippingEnabled(True)
         browser.SetSelectedItemNumber(0)
@@ -99,25 +102,26 @@ class SequenceBuilder:
 
     @staticmethod
     def _addNode(className: str, name: str, made: list) -> Any:
-        node = slicer.mrmlScene.AddNewNodeByClass(className, slicer.mrmlScene.GenerateUniqueName(name))
+        node = slicer.mrmlScene.AddNewNodeByClass(className, name)
         made.append(node)
         return node
 
     @staticmethod
-    def _placeInHierarchy(cine: dict[str, Any], nodes: Sequence[Any]) -> None:
-        """Subject and study, as a DICOM export needs them; nobody is to take a synthetic heart for a patient."""
+    def _placeInHierarchy(cine: dict[str, Any], name: str, proxy: Any) -> None:
+        """Subject and study above the volume, as a DICOM export needs them; nobody is to take a synthetic heart for a
+        patient. Sequence and browser stay out of the tree: no plugin of it knows them.
+        """
         hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
         if hierarchy is None:
             return
-        subject = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), displayName(cine))
+        subject = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), name)
         made = isSynthetic(cine)
         study = hierarchy.CreateStudyItem(subject, "Synthetic cine cardiac MRI" if made else "Cine cardiac MRI")
         if made:
             hierarchy.SetItemAttribute(subject, ATTRIBUTE_PREFIX + "synthetic", "1")
-        for node in nodes:
-            # the application makes an item for every node; without its main window nobody does
-            item = hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(study, node)
-            hierarchy.SetItemParent(item, study)
+        # the application makes an item for every volume; without its main window nobody does
+        item = hierarchy.GetItemByDataNode(proxy) or hierarchy.CreateItem(study, proxy)
+        hierarchy.SetItemParent(item, study)
 
 
 def displayName(cine: dict[str, Any]) -> str:
@@ -131,6 +135,26 @@ def displayName(cine: dict[str, Any]) -> str:
     if meta.get("index"):
         parts.append(f"no. {meta['index']}")
     return " ".join(str(part) for part in parts)
+
+
+def addStorage(node: Any) -> list[Any]:
+    """Give a node that shows a sequence its storage node now: made while a scene is saved, it would count as a change
+    of the frame that is shown. Returns what was made.
+    """
+    if node.GetStorageNode() is None and node.AddDefaultStorageNode() and node.GetStorageNode() is not None:
+        return [node.GetStorageNode()]
+    return []
+
+
+def cineTitle(sequence: Any) -> str:
+    """What a cine is called, by its sequence."""
+    return str(sequence.GetName() or "").removesuffix(SEQUENCE_SUFFIX)
+
+
+def _freeName(name: str) -> str:
+    """The name, or with a number where a cine in the scene has it already."""
+    scene = slicer.mrmlScene
+    return name if scene.GetFirstNodeByName(name) is None else scene.GenerateUniqueName(name)
 
 
 def isSynthetic(cine: dict[str, Any]) -> bool:

@@ -48,6 +48,8 @@ def workerCommandLine() -> tuple[str, list[str], dict[str, str]]:
         "PYTHONPATH": folder + (os.pathsep + earlier if earlier else ""),
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",
+        # no module is taken from the current folder (Python 3.11 and later; earlier ones know the folder is empty)
+        "PYTHONSAFEPATH": "1",
     }
     cache = qt.QSettings().value(CACHE_SETTING)
     if cache:

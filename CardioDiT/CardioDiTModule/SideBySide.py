@@ -4,11 +4,13 @@ from typing import Any
 
 import slicer
 
+from .ShortAxisViews import turnToPlane
+
 VIEWS = ("Red", "Yellow")
 
 
 def showSideBySide(first: Any, second: Any) -> None:
-    """Show two cines in two slice views beside each other, each turned to its own planes; nothing without a window.
+    """Show two cines in two slice views beside each other, each in its short axis; nothing without a window.
 
     Args:
         first: Browser node of the cine on the left.
@@ -25,6 +27,6 @@ def showSideBySide(first: Any, second: Any) -> None:
             continue
         logic = widget.sliceLogic()
         logic.GetSliceCompositeNode().SetBackgroundVolumeID(volume.GetID())
-        logic.GetSliceNode().RotateToVolumePlane(volume)
-        logic.FitSliceToAll()
+        turnToPlane(logic.GetSliceNode(), volume)
+        logic.FitSliceToBackground()
         browser.SetPlaybackActive(True)

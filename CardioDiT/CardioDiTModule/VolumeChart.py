@@ -44,8 +44,8 @@ class VolumeChart:
                 self._viewNode.SetPlotChartNodeID(None)
             return
         self._makeView(owner)
+        # no fitToContent: it would overwrite the range that leaves room for the legend
         self._viewNode.SetPlotChartNodeID(chart.GetID())
-        self._view.fitToContent()
 
     def showInLayout(self) -> None:
         """Show the chart in a large plot view of the application, where clicks work in the same way."""
@@ -61,7 +61,6 @@ class VolumeChart:
         if not any(known is view for known in self._inLayout):
             self._inLayout.append(view)
             view.connect(SELECTED, self._onSelected)
-        view.fitToContent()
 
     def cleanup(self) -> None:
         """Listen to nothing any more, and leave no view node."""

@@ -41,14 +41,16 @@ def main() -> None:
     window.setWindowTitle("CardioDiT")
     window.setCentralWidget(panel)
 
-    def wait(condition, seconds=120.0):
+    def wait(condition, seconds=900.0):
         end = time.monotonic() + seconds
-        while not condition() and time.monotonic() < end:
+        while not condition():
+            if time.monotonic() > end:  # better no picture than one of something else
+                sys.exit(f"not within {seconds:.0f} s: {ui.problemLabel.text}")
             app.processEvents()
             time.sleep(0.002)
 
     def unfold(*opened: str) -> None:
-        for section in ("generate", "play", "landmarks", "function", "privacy", "export", "models", "log"):
+        for section in ("generate", "play", "landmarks", "function", "privacy", "export", "folder", "models", "log"):
             getattr(ui, f"{section}Collapsible").collapsed = section not in opened
 
     def shoot(name: str, *opened: str) -> None:

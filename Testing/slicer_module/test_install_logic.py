@@ -177,3 +177,19 @@ def test_slicer_5_10_without_slicer_packaging_uses_its_pip(logic, pytorch, monke
     with pytest.raises(CardioDiTProblem, match="still missing"):
         logic(torch="2.9", safetensors="1").install()
     assert pytorch == [("util", ["monai>=1.4", "nibabel>=5.0"])]
+
+
+def test_on_a_mac_without_pytorch_the_rest_is_installed_and_what_is_off_is_named(logic, pip, monkeypatch):
+    import platform
+
+    from CardioDiTModule.Problem import CardioDiTProblem
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    made = logic()
+    with pytest.raises(CardioDiTProblem) as caught:
+        made.install()
+    text = caught.value.problem.text()
+    assert all(section in text for section in ("Generate", "Landmarks", "Function", "Privacy", "Folder"))
+    assert "playing and exporting" in text and "Apple silicon" in text
+    assert pip == [("pip", ["monai>=1.4", "nibabel>=5.0", "safetensors"], ["torch"])], "what needs no PyTorch works"

@@ -514,3 +514,198 @@ def test_no_step_keeps_the_application_waiting(panel, ui, waitUntil, app, tmp_pa
     }
     print({name: f"{1000 * seconds:.0f} ms" for name, seconds in worst.items()})
     assert max(worst.values()) < 0.05, worst
+
+
+# -- surfaces, colours, corrections in neighbouring frames, tables for a spreadsheet
+
+
+def surface_points(proxy, segment_id="LV") -> int:
+    name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    return proxy.GetSegmentation().GetSegment(segment_id).GetRepresentation(name).GetNumberOfPoints()
+
+
+def test_the_ventricles_beat_as_surfaces(panel, ui, browser, heart, tmp_path, waitUntil):
+    from slicer_standin.application.state import state
+
+    assert not ui.segment3DCheck.enabled
+    segment(panel, heart, tmp_path, waitUntil)
+    ui.segment3DCheck.click()
+    waitUntil(lambda: ui.segment3DCheck.enabled, 20)
+    proxy = panel.function.segmentation.proxy
+    display = proxy.GetDisplayNode()
+    assert ui.segment3DCheck.checked and display.GetVisibility3D() and display.GetSegmentOpacity3D("myocardium") < 0.5
+    layouts = (slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView, slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    assert slicer.app.layoutManager().layout in layouts and state.layouts[-1:] in ([], [layouts[1]])
+    volume = (heart.segmentation.array == 3).sum(axis=(1, 2, 3))
+    sizes = []
+    for frame in range(len(volume)):
+        browser.SetSelectedItemNumber(frame)
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+        sizes.append(surface_points(proxy))
+    assert len(set(sizes)) > 2 and np.argmax(sizes) == np.argmax(volume), "each frame has a surface of its own"
+    # they lie where the labels lie
+    places = np.argwhere(heart.segmentation.array[-1] == 3)[:, ::-1]
+    middle = (heart.segmentation.affine @ np.append(places.mean(axis=0), 1))[:3]
+    name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    bounds = np.reshape(proxy.GetSegmentation().GetSegment("LV").GetRepresentation(name).GetBounds(), (3, 2))
+    np.testing.assert_allclose(bounds.mean(axis=1), middle, atol=8)
+    assert not np.any(np.diff(bounds) < 10)
+    ui.segment3DCheck.click()
+    assert not display.GetVisibility3D() and panel.function.segmentation.editedSteps is not None
+    from CardioDiTModule.Steps import runAtOnce
+
+    assert runAtOnce(panel.function.segmentation.editedSteps()) == [], "surfaces are no corrections"
+
+
+def test_a_colour_is_that_of_the_segment_in_all_frames(panel, ui, browser, heart, tmp_path, waitUntil):
+    import qt
+
+    segment(panel, heart, tmp_path, waitUntil)
+    assert ui.colourLVButton.color.blue() > ui.colourLVButton.color.red(), "it shows the colour that it is"
+    ui.colourLVButton.color = qt.QColor(200, 30, 40)
+    sequence, proxy = panel.function.segmentation.sequence, panel.function.segmentation.proxy
+    for frame in range(sequence.GetNumberOfDataNodes()):
+        for node in (sequence.GetNthDataNode(frame), proxy):
+            found = node.GetSegmentation().GetSegment("LV").GetColor()
+            np.testing.assert_allclose(found, (200 / 255, 30 / 255, 40 / 255), atol=1e-3)
+    assert panel.function.segmentation.colours()["RV"] == pytest.approx((0.84, 0.37, 0.0))
+
+
+def labels_now(panel, tmp_path) -> np.ndarray:
+    from CardioDiTModule.Steps import runAtOnce
+
+    folder = tmp_path / "now"
+    folder.mkdir(exist_ok=True)
+    return np.load(runAtOnce(panel.function.segmentation.readSteps(str(folder)))["array"])
+
+
+def paint(panel, browser, frame: int, slices, label_from: int = 3, label_to: int = 2) -> None:
+    """What the Segment Editor does: the labelmap of the frame that is shown is another one."""
+    from CardioDiTModule.CineReader import affineOf, framesOf
+    from CardioDiTModule.OrientedLabels import OrientedLabels
+    from CardioDiTModule.SegmentationSequence import _putLabels
+
+    browser.SetSelectedItemNumber(frame)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    proxy = panel.function.segmentation.proxy
+    volume = framesOf(browser)[0]
+    labels = OrientedLabels(affineOf(volume), volume.GetImageData().GetDimensions()[::-1])
+    array = np.zeros(labels.shape, np.uint8)
+    for value, segment_id in ((1, "RV"), (2, "myocardium"), (3, "LV")):
+        labels.addTo(array, value, proxy.GetSegmentation().GetSegment(segment_id))
+    for number in slices:
+        array[number][array[number] == label_from] = label_to
+    _putLabels(proxy, labels.image(array))
+
+
+def test_edited_slices_are_carried_to_neighbouring_frames_on_request(
+    panel, ui, browser, heart, tmp_path, waitUntil, spin
+):
+    segment(panel, heart, tmp_path, waitUntil)
+    before = labels_now(panel, tmp_path).copy()
+    count = len(before)
+    ui.segmentCarryButton.click()
+    waitUntil(lambda: "Nothing was edited" in ui.segmentLabel.text, 5)
+    # a slice of the first frame, and the same slice of the one after it: that one stays as it was edited
+    paint(panel, browser, 1, [4], label_to=1)
+    paint(panel, browser, 0, [4])
+    ui.segmentCarrySpin.value = 2
+    browser.SetPlaybackActive(True)
+    ui.segmentCarryButton.click()
+    assert not browser.GetPlaybackActive()
+    browser.SetSelectedItemNumber(0)
+    waitUntil(lambda: "went into" in ui.segmentLabel.text, 5)
+    assert "1 edited slices went into 3 neighbouring" in ui.segmentLabel.text
+    after = labels_now(panel, tmp_path)
+    for frame in range(count):
+        wanted = before[frame].copy()
+        if frame in (0, 2, count - 1, count - 2):
+            wanted[4] = before[0][4]
+            wanted[4][wanted[4] == 3] = 2
+        elif frame == 1:
+            wanted[4][wanted[4] == 3] = 1
+        np.testing.assert_array_equal(after[frame], wanted, err_msg=str(frame))
+    # a second click changes nothing more: what was carried is edited now
+    ui.segmentCarryButton.click()
+    spin(100)
+    assert "went into 0" in ui.segmentLabel.text
+    np.testing.assert_array_equal(labels_now(panel, tmp_path), after)
+
+
+def test_moved_points_are_carried_to_neighbouring_frames_on_request(panel, ui, browser, heart, tmp_path, waitUntil):
+    detect(panel, heart, tmp_path, waitUntil)
+    sequence = panel.landmarks.landmarks.sequence
+    count = sequence.GetNumberOfDataNodes()
+    found = np.argwhere(heart.landmarks.found.all(axis=0).ravel()).ravel()
+    index, other = int(found[0]), int(found[1])
+
+    def points(which):
+        return np.array([sequence.GetNthDataNode(n).GetNthControlPointPosition(which) for n in range(count)])
+
+    before, untouched = points(index), points(other)
+    ui.landmarksCarryButton.click()
+    assert "No point" in ui.landmarksLabel.text
+    browser.SetSelectedItemNumber(2)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    sequence.GetNthDataNode(3).SetNthControlPointPosition(index, 1.0, 2.0, 3.0)
+    proxy = panel.landmarks.landmarks.proxy
+    proxy.SetNthControlPointPosition(index, *(before[2] + (6.0, -3.0, 0.0)))
+    ui.landmarksCarrySpin.value = 2
+    ui.landmarksCarryButton.click()
+    assert "3 points" in ui.landmarksLabel.text
+    after = points(index)
+    wanted = before.copy()
+    wanted[2] += (6.0, -3.0, 0.0)
+    wanted[1] += np.array((6.0, -3.0, 0.0)) * 2 / 3
+    wanted[3] = (1.0, 2.0, 3.0)  # corrected by hand: it stays
+    for far in (0, 4):
+        wanted[far] += np.array((6.0, -3.0, 0.0)) / 3
+    np.testing.assert_allclose(after, wanted, atol=1e-3)
+    np.testing.assert_allclose(points(other), untouched, atol=1e-6)
+
+
+def test_table_and_curves_are_copied_and_saved_by_one_click(panel, ui, browser, heart, tmp_path, waitUntil, dialogs):
+    import csv
+
+    import qt
+
+    assert not ui.copyTableButton.isVisibleTo(ui.FunctionSection)
+    segment(panel, heart, tmp_path, waitUntil)
+    measure(panel, tmp_path, waitUntil)
+    from CardioDiTModule.FunctionNodes import FunctionNodes
+
+    report = FunctionNodes(browser).report()
+    ui.copyTableButton.click()
+    rows = [line.split("\t") for line in qt.QApplication.clipboard().text().splitlines()]
+    assert rows[0] == ["Quantity", "Value", "Unit", "Remark"]
+    values = {row[0]: row[1] for row in rows[1:]}
+    assert float(values["LV end-diastolic volume"]) == pytest.approx(report["edv_ml"], abs=0.06)
+    assert values["LV cardiac output"] == "" or float(values["LV cardiac output"]) > 0
+    ui.copyCurvesButton.click()
+    lines = qt.QApplication.clipboard().text().splitlines()
+    assert lines[0].split("\t")[:2] == ["time (s)", "LV volume (mL)"] and len(lines) == 1 + len(heart.cine.array)
+    dialogs.answers.append(str(tmp_path / "numbers"))
+    orders = len(process().requests)
+    ui.saveCsvButton.click()
+    with open(tmp_path / "numbers.csv", encoding="utf-8", newline="") as stream:
+        assert next(csv.reader(stream)) == rows[0]
+    with open(tmp_path / "numbers_curves.csv", encoding="utf-8", newline="") as stream:
+        curve = [float(row["LV volume (mL)"]) for row in csv.DictReader(stream)]
+    np.testing.assert_allclose(curve, report["lv_volume_ml"], rtol=1e-4)
+    assert len(process().requests) == orders, "nothing is measured anew"
+    dialogs.answers.append(str(tmp_path / "gone" / "numbers.csv"))
+    ui.saveCsvButton.click()
+    assert "could not be written" in ui.problemLabel.text
+
+
+def test_the_heart_rate_belongs_to_the_cine(panel, ui, browser, heart, app):
+    from CardioDiTModule.SequenceBuilder import SequenceBuilder
+
+    ui.heartRateSpin.value = 66
+    other = SequenceBuilder().build(described(heart.cine, synthetic=True, model="tiny", seed=8))
+    panel.play.show(other, play=False)
+    app.processEvents()
+    assert ui.heartRateSpin.value == 0
+    panel.play.show(browser, play=False)
+    app.processEvents()
+    assert ui.heartRateSpin.value == 66 and other.GetAttribute("CardioDiT.heartRateBpm") is None

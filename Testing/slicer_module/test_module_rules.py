@@ -78,6 +78,7 @@ def test_the_parts_bring_neither_torch_nor_numpy(app):
         "sys.modules['slicer'].vtkMRMLSequenceBrowserNode = sys.modules['slicer'].vtkMRMLNode = object\n"
         "sys.modules['slicer.util'].VTKObservationMixin = object\n"
         "sys.modules['vtk'].vtkMatrix4x4 = object\n"
+        "sys.modules['vtk'].VTK_OBJECT, sys.modules['vtk'].calldata_type = 0, lambda kind: lambda method: method\n"
         f"sys.path.insert(0, {str(MODULE_FOLDER)!r})\n"
         "import importlib, pathlib\n"
         f"for path in pathlib.Path({str(MODULE_FOLDER / 'CardioDiTModule')!r}).glob('*.py'):\n"

@@ -216,7 +216,7 @@ def test_a_folder_of_ones_own_and_the_nearest_cine(panel, ui, browser, waitUntil
     waitUntil(lambda: panel.privacy._nearestRun is None, 5)
     loaded = slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode")[-1]
     sequence = loaded.GetMasterSequenceNode()
-    assert sequence.GetName() == "Nearest training cine " + "bb" * 8
+    assert sequence.GetName() == "Nearest training cine " + "bb" * 8 + " sequence"
     assert sequence.GetAttribute("CardioDiT.synthetic") is None
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
     study = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(loaded))
@@ -308,3 +308,25 @@ def test_the_same_from_the_console(panel, browser, app, monkeypatch):
         panel.logic.audit()
     with pytest.raises(CardioDiTProblem, match="No model made"):
         panel.logic.audit([add(panel, app, model=None)])
+
+
+def test_all_choices_are_saved_with_the_scene(panel, ui, tmp_path, spin):
+    checks = (ui.gateCheck, ui.landmarksSwapCheck, ui.folderAuditCheck, ui.folderMeasureCheck, ui.folderLandmarksCheck)
+    before = [check.checked for check in checks]
+    for check in checks:
+        check.checked = not check.checked
+    ui.falseAlarmSpin.value = 12.5
+    combos = (ui.auditCinesCombo, ui.auditAgainstCombo, ui.folderExportCombo)
+    for combo in combos:
+        combo.setCurrentIndex(1)
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(0)
+    spin(20)
+    assert [check.checked for check in checks] == before and ui.falseAlarmSpin.value == 5.0
+    assert [combo.currentIndex for combo in combos] == [0, 0, 0]
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    spin(20)
+    assert [check.checked for check in checks] == [not one for one in before]
+    assert ui.falseAlarmSpin.value == 12.5 and panel.privacy.falseAlarm == pytest.approx(0.125)
+    assert [combo.currentIndex for combo in combos] == [1, 1, 1]
+    assert panel.generate.gate() == {"gate": True, "falseAlarm": pytest.approx(0.125)}

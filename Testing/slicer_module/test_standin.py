@@ -244,6 +244,26 @@ class TestQtClassesOfAModule:
         assert menu.exec_(qt.QPoint()).text == "Copy"
         assert chosen == ["copy"]
 
+    def test_menu_of_what_is_no_widget(self, toy, app):
+        import qt
+
+        assert qt.QMenu(toy.widget).actions() is not None
+
+    def test_tool_tips_are_paragraphs(self, ui, app):
+        import qt
+
+        button = qt.QPushButton()
+        button.toolTip = "one & two"
+        assert button.toolTip == "<p>one &amp; two</p>"
+        button.setToolTip("<b>rich</b>")
+        assert button.toolTip == "<b>rich</b>"
+
+    def test_a_message_box_has_a_screen_to_fit_on(self, app):
+        import slicer
+
+        with pytest.raises(RuntimeError, match="lines"):
+            slicer.util.infoDisplay("line\n" * 100)
+
     def test_clipboard_and_browser(self, app):
         import qt
         from slicer_standin.pythonqt import corrections
@@ -352,8 +372,9 @@ class TestParameterNode:
     def test_type_without_limits_for_a_slider(self, ui, app):
         from slicer.parameterNodeWrapper import createGuiConnector
 
-        with pytest.raises(RuntimeError, match="limits"):
-            createGuiConnector(ui.framesSlider, float)
+        limits = (ui.framesSlider.minimum, ui.framesSlider.maximum)
+        createGuiConnector(ui.framesSlider, float)
+        assert (ui.framesSlider.minimum, ui.framesSlider.maximum) == limits, "those of the .ui stay"
         with pytest.raises(RuntimeError, match="Choice"):
             createGuiConnector(ui.modeCombo, str)
         with pytest.raises(RuntimeError, match="Unable to create GUI connector"):

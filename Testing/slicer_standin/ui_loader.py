@@ -11,7 +11,7 @@ from pathlib import Path
 from PySide6.QtCore import QBuffer, QIODevice, QObject
 from PySide6.QtUiTools import QUiLoader as PlainLoader
 
-from slicer_standin.pythonqt import attributes
+from slicer_standin.pythonqt import attributes, corrections
 
 SLICER_PREFIXES = ("ctk", "qMRML", "qSlicer")
 
@@ -59,6 +59,10 @@ def _check_widgets(root: ElementTree.Element) -> None:
 
 def _make(loader: _Loader, root: ElementTree.Element):
     """Let Qt build the widgets of the XML."""
+    for entry in root.iter("property"):
+        text = entry.find("string")
+        if entry.get("name") == "toolTip" and text is not None:
+            text.text = corrections.wrapped_tool_tip(text.text or "")
     buffer = QBuffer()
     buffer.setData(ElementTree.tostring(root))
     buffer.open(QIODevice.ReadOnly)

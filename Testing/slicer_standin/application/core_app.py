@@ -15,6 +15,18 @@ import vtk
 from slicer_standin.application.logics import LOGICS
 
 SLICE_VIEWS = ("Red", "Green", "Yellow")
+OWNERS = (
+    ("vtkMRMLSegmentationNode", "Segmentations"),
+    ("vtkMRMLLabelMapVolumeNode", "LabelMaps"),
+    ("vtkMRMLScalarVolumeNode", "Volumes"),
+    ("vtkMRMLMarkupsNode", "Markups"),
+    ("vtkMRMLModelNode", "Models"),
+    ("vtkMRMLTransformNode", "Transforms"),
+    ("vtkMRMLTableNode", "Tables"),
+    ("vtkMRMLPlotChartNode", "Plots"),
+    ("vtkMRMLTextNode", "Texts"),
+)
+"""Kind of node, and the plugin of the Data tree that claims it. Sequences and their browsers are claimed by none."""
 
 
 @contextmanager
@@ -58,6 +70,7 @@ class CoreApp:
             self.logics = {entry.module: self._make_logic(entry) for entry in LOGICS}
         self._start_data_io()
         self._start_views()
+        self._start_data_tree()
 
     def _add_crosshair(self) -> None:
         crosshair = slicer.vtkMRMLCrosshairNode()
@@ -94,6 +107,30 @@ class CoreApp:
             self.slice_logic_collection.AddItem(logic)
         self.application_logic.SetSliceLogics(self.slice_logic_collection)
         self.application_logic.SetViewLogics(vtk.vtkCollection())
+
+    def _start_data_tree(self) -> None:
+        """The plugins of the Data tree: an item for each new node that one of them claims, and no item for others."""
+        self.scene.AddObserver(self.scene.NodeAddedEvent, self._claim)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _claim(self, _scene, _event, node) -> None:
+        owner = next((owner for kind, owner in OWNERS if node.IsA(kind)), "")
+        hierarchy = self.scene.GetSubjectHierarchyNode()
+        if not owner or hierarchy is None or node.GetHideFromEditors() or self.scene.IsImporting():
+            return
+        item = hierarchy.GetItemByDataNode(node)
+        if not item:
+            item = hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+        hierarchy.SetItemOwnerPluginName(item, owner)
+
+    def unclaimed(self) -> list[str]:
+        """Names of the items that the Data tree would show with a question mark: of nodes that no plugin claims."""
+        hierarchy = self.scene.GetSubjectHierarchyNode()
+        items = vtk.vtkIdList()
+        hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), items, True)
+        found = [items.GetId(number) for number in range(items.GetNumberOfIds())]
+        nodes = [node for node in map(hierarchy.GetItemDataNode, found) if node is not None]
+        return [node.GetName() for node in nodes if not any(node.IsA(kind) for kind, _owner in OWNERS)]
 
     def _slice_logic(self, name: str):
         logic = slicer.vtkMRMLSliceLogic()

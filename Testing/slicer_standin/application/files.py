@@ -67,7 +67,7 @@ def load_node(kind: str, path: str, properties: dict):
     if kind == "VolumeFile":
         return logic["volumes"].AddArchetypeVolume(path, name, int(bool(properties.get("labelmap"))))
     if kind == "SequenceFile":
-        return logic["sequences"].AddSequence(path)
+        return _shown_sequence(logic["sequences"], logic["sequences"].AddSequence(path), properties)
     if kind == "SegmentationFile":
         return logic["segmentations"].LoadSegmentationFromFile(path, True)
     if kind == "MarkupsFile":
@@ -78,6 +78,18 @@ def load_node(kind: str, path: str, properties: dict):
     if kind == "ModelFile":
         return slicer.modules.models.logic().AddModel(path)
     return None
+
+
+def _shown_sequence(logic, sequence, properties: dict):
+    """The reader of sequences also makes a browser, and the node that shows the first frame."""
+    if sequence is None or not properties.get("show", True):
+        return sequence
+    name = properties.get("name") or sequence.GetName()
+    sequence.SetName(name)
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", f"{name} browser")
+    browser.AddSynchronizedSequenceNode(sequence)
+    logic.UpdateProxyNodesFromSequences(browser)
+    return sequence
 
 
 def save_scene(path: str, application_logic) -> bool:

@@ -20,6 +20,9 @@ class Message:
     detailed_text: str | None = None
 
 
+MOST_LINES = 40
+"""A message box does not scroll: one of more lines has its buttons below the lower edge of the screen."""
+
 shown: list[Message] = []
 answers: deque[bool] = deque()
 
@@ -42,6 +45,8 @@ def _answer(positive_buttons, negative_buttons, testing_value):
 
 
 def _record(level: int, text: str, title, details) -> None:
+    if len(text.splitlines()) > MOST_LINES:
+        raise RuntimeError(f"a message box of {len(text.splitlines())} lines: nobody could reach its buttons")
     logging.log(level, text)
     shown.append(Message(logging.getLevelName(level).lower(), text, title, details))
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import html
+
 from PySide6.QtCore import QByteArray, QIODevice, QObject, QSettings
 from PySide6.QtGui import QDesktopServices, QImage
+from PySide6.QtWidgets import QMenu, QWidget
 
 opened_urls: list[str] = []
 
@@ -64,8 +67,30 @@ def _record_opened_urls() -> None:
     QDesktopServices.openUrl = staticmethod(open_url)
 
 
+def wrapped_tool_tip(text: str) -> str:
+    """A tool tip as the application gives it back: plain text is put into a paragraph, so that long lines break."""
+    return f"<p>{html.escape(text, quote=False)}</p>" if text and not text.lstrip().startswith("<") else text
+
+
+def _wrap_tool_tips() -> None:
+    set_tool_tip = QWidget.setToolTip
+    QWidget.setToolTip = lambda self, text: set_tool_tip(self, wrapped_tool_tip(text))
+
+
+def _menus_of_anything() -> None:
+    """PythonQt makes a menu for a parent that is no widget, as the Python side of a module's panel, too."""
+    make = QMenu.__init__
+
+    def lenient(self, *arguments, **named):
+        make(self, *[argument for argument in arguments if isinstance(argument, str | QObject)], **named)
+
+    QMenu.__init__ = lenient
+
+
 def install() -> None:
     """Correct them all."""
+    _wrap_tool_tips()
+    _menus_of_anything()
     QByteArray.__bytes__ = _no_bytes
     _tuples_for_children()
     _tuples_for_settings()

@@ -6,6 +6,7 @@ import enum
 
 from PySide6.QtCore import QObject
 
+from slicer_standin.pythonqt import corrections
 from slicer_standin.pythonqt.enums import EnumInt
 
 read_property = QObject.property
@@ -42,6 +43,8 @@ def set_property(widget, name: str, value) -> None:
     """Write a property, or say that it does not take the value."""
     meta = widget.metaObject()
     type_name = meta.property(meta.indexOfProperty(name)).typeName()
+    if name == "toolTip" and isinstance(value, str):
+        value = corrections.wrapped_tool_tip(value)
     try:
         accepted = write_property(widget, name, converted(value, type_name))
     except TypeError:

@@ -21,6 +21,7 @@ def load_all() -> dict[str, type]:
     from slicer_standin.application import behaviours as _application  # noqa: F401
     from slicer_standin.application import scripted_module  # noqa: F401
     from slicer_standin.widgets import (  # noqa: F401
+        ctk_colours,
         ctk_containers,
         ctk_numbers,
         ctk_paths,

@@ -15,6 +15,8 @@ from slicer_standin.widgets.observing import observe
 
 MARGINS = (54, 44, 22, 42)
 MARKER = 3.0
+LEGEND = (110, 22)
+"""Width of the legend, height of a row of it."""
 
 
 def _plot_of(series):
@@ -70,8 +72,13 @@ class _qMRMLPlotView:
         return self._chart
 
     def fitToContent(self):
-        """Always drawn to fit."""
+        """Axes to the data, those too that the chart node has fixed; the node is told, as by the real one."""
         self._fill()
+        node, known = self._chart_node(), self._known()
+        if node is not None and known:
+            (x0, x1), (y0, y1) = ((min(axis), max(axis)) for axis in zip(*known))
+            node.SetXAxisRange(x0, x1)
+            node.SetYAxisRange(y0, y1)
 
     def RemovePlotSelections(self):
         for number in range(self._chart.GetNumberOfPlots()):
@@ -90,6 +97,11 @@ class _qMRMLPlotView:
                 self._chart.AddPlot(plot)
         self.update()
 
+    def _known(self):
+        """All points that are shown."""
+        plots = [self._chart.GetPlot(number) for number in range(self._chart.GetNumberOfPlots())]
+        return [point for plot in plots for point in _points_of(plot)]
+
     def paintEvent(self, event):
         painter = QPainter(self)
         painter.fillRect(self.rect, QColor("white"))
@@ -105,6 +117,10 @@ class _qMRMLPlotView:
         left, top, right, bottom = MARGINS
         area = QRectF(left, top, self.width - left - right, self.height - top - bottom)
         (x0, x1), (y0, y1) = ((min(axis), max(axis)) for axis in zip(*known))
+        if not node.GetXAxisRangeAuto():
+            x0, x1 = node.GetXAxisRange()
+        if not node.GetYAxisRangeAuto():
+            y0, y1 = node.GetYAxisRange()
         x1, y1 = max(x1, x0 + 1e-9), max(y1, y0 + 1e-9)
 
         def place(x, y):
@@ -133,7 +149,16 @@ class _qMRMLPlotView:
             for spot in places:
                 painter.drawEllipse(spot, MARKER, MARKER)
         painter.setBrush(Qt.NoBrush)
+        if node.GetLegendVisibility():
+            self._draw_legend(painter, area, lines)
+
+    def _draw_legend(self, painter, area, lines):
+        """Where VTK puts it: the upper right corner, over whatever is drawn there."""
+        box = QRectF(area.right() - LEGEND[0] - 4, area.top() + 2, LEGEND[0], LEGEND[1] * len(lines))
+        painter.fillRect(box, QColor("white"))
+        painter.setPen(QColor("black"))
+        painter.drawRect(box)
         for number, (plot, _points) in enumerate(lines):
             painter.setPen(_colour_of(plot))
-            share = area.width() / len(lines)
-            painter.drawText(QRectF(left + share * number, 22, share, 18), Qt.AlignCenter, plot.GetLabel())
+            row = QRectF(box.left(), box.top() + LEGEND[1] * number, box.width(), LEGEND[1])
+            painter.drawText(row, Qt.AlignCenter, plot.GetLabel())

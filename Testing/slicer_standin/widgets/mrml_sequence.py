@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSlider, QStyle, QToolButton
+from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QSlider, QStyle, QToolButton
 
 from slicer_standin.widgets.behaviours import behaviour
 from slicer_standin.widgets.observing import observe
@@ -18,12 +19,22 @@ BUTTONS = (
 )
 
 
+# Property, its value and slot of each shortcut: the widget registers them for its window.
+SHORTCUTS = (
+    ("PlayPauseShortcut", "Ctrl+Shift+Down", "onVcrPlayPause"),
+    ("PreviousFrameShortcut", "Ctrl+Shift+Left", "onVcrPrevious"),
+    ("NextFrameShortcut", "Ctrl+Shift+Right", "onVcrNext"),
+)
+RATE_BEFORE_A_BROWSER = 100.0
+
+
 @behaviour
 class _qMRMLSequenceBrowserPlayWidget:
-    """Play, pause and step."""
+    """Play, pause and step; frame rate, loop, and (while something may be recorded) record and snapshot."""
 
     def _init(self):
-        self._browser = None
+        self._browser, self._tag = None, None
+        self._values["RecordingControlsVisible"] = True
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for name, picture, slot in BUTTONS:
@@ -32,8 +43,58 @@ class _qMRMLSequenceBrowserPlayWidget:
             button.setIcon(self.style().standardIcon(picture))
             button.clicked.connect(self._slot_without_argument(slot))
             layout.addWidget(button)
-        layout.addStretch(1)
-        self.setEnabled(False)
+        self._rate = QDoubleSpinBox()
+        self._rate.setObjectName("doubleSpinBox_VcrPlaybackRate")
+        self._rate.setRange(0.1, 1000.0)
+        self._rate.setDecimals(1)
+        self._rate.setSuffix("fps")
+        self._rate.setValue(RATE_BEFORE_A_BROWSER)
+        self._rate.valueChanged.connect(self.setPlaybackRateFps)
+        self._loop, self._record, self._snapshot = QToolButton(), QToolButton(), QToolButton()
+        for button, name in ((self._loop, "Loop"), (self._record, "Record")):
+            button.setObjectName(f"pushButton_Vcr{name}")
+            button.setCheckable(True)
+        self._loop.setIcon(self.style().standardIcon(QStyle.SP_BrowserReload))
+        self._loop.toggled.connect(self.setPlaybackLoopEnabled)
+        self._snapshot.setObjectName("pushButton_Snapshot")
+        for widget in (self._rate, self._loop, self._record, self._snapshot):
+            layout.addWidget(widget)
+        for name, keys, slot in SHORTCUTS:
+            self._add_shortcut(name, keys, slot)
+        self._show()
+
+    def _add_shortcut(self, name, keys, slot):
+        """The real setter makes another shortcut each time, and takes none away."""
+        self._values[name] = keys
+        QShortcut(QKeySequence(keys), self).activated.connect(lambda: getattr(self, slot)())
+
+    def _on_PlayPauseShortcut(self, keys):
+        self._add_shortcut("PlayPauseShortcut", keys, "onVcrPlayPause")
+
+    def _on_PreviousFrameShortcut(self, keys):
+        self._add_shortcut("PreviousFrameShortcut", keys, "onVcrPrevious")
+
+    def _on_NextFrameShortcut(self, keys):
+        self._add_shortcut("NextFrameShortcut", keys, "onVcrNext")
+
+    def _on_RecordingControlsVisible(self, _visible):
+        self._show()
+
+    def _show(self):
+        sequence = None if self._browser is None else self._browser.GetMasterSequenceNode()
+        self.setEnabled(sequence is not None)
+        if sequence is None:
+            return
+        for widget, write, value in (
+            (self._rate, self._rate.setValue, self._browser.GetPlaybackRateFps()),
+            (self._loop, self._loop.setChecked, bool(self._browser.GetPlaybackLooped())),
+        ):
+            blocked = widget.blockSignals(True)
+            write(value)
+            widget.blockSignals(blocked)
+        recording = self._browser.IsAnySequenceNodeRecording() and self._values["RecordingControlsVisible"]
+        for button in (self._record, self._snapshot):
+            button.setVisible(bool(recording))
 
     def _slot_without_argument(self, name):
         def call(_checked=False):
@@ -42,8 +103,12 @@ class _qMRMLSequenceBrowserPlayWidget:
         return call
 
     def setMRMLSequenceBrowserNode(self, browser):
+        if self._browser is not None:
+            self._browser.RemoveObserver(self._tag)
         self._browser = browser
-        self.setEnabled(browser is not None)
+        if browser is not None:
+            self._tag = observe(self, browser, "ModifiedEvent", "_show")
+        self._show()
 
     def onVcrFirst(self):
         if self._browser is not None:

@@ -44,8 +44,27 @@ class _qMRMLTableView:
         table = None if self._table is None else self._table.GetTable()
         model = QStandardItemModel(self)
         columns = 0 if table is None else table.GetNumberOfColumns()
-        model.setHorizontalHeaderLabels([table.GetColumnName(column) for column in range(columns)])
-        for row in range(0 if table is None else table.GetNumberOfRows()):
-            for column in range(columns):
-                model.setItem(row, column, QStandardItem(table.GetValue(row, column).ToString()))
+        names = [table.GetColumnName(column) for column in range(columns)]
+        rows = [
+            [table.GetValue(row, column).ToString() for column in range(columns)]
+            for row in range(0 if table is None else table.GetNumberOfRows())
+        ]
+        if table is not None and not self._table.GetUseColumnTitleAsColumnHeader():
+            # as the real view does: letters on top, and the names are a row
+            rows.insert(0, names)
+            names = [_letters(column) for column in range(columns)]
+        model.setHorizontalHeaderLabels(names)
+        for row, texts in enumerate(rows):
+            for column, text in enumerate(texts):
+                model.setItem(row, column, QStandardItem(text))
         self.setModel(model)
+        self.resizeColumnsToContents()
+
+
+def _letters(column: int) -> str:
+    """A, B, ... Z, AA, AB, ..."""
+    text = ""
+    while column >= 0:
+        text = chr(ord("A") + column % 26) + text
+        column = column // 26 - 1
+    return text

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import xml.etree.ElementTree as ElementTree
 
 from slicer_standin import facts, qt
 from slicer_standin.widgets import factory
 
 
+@functools.cache  # also because PySide6 may have deleted the description of a Qt class when it is asked for again
 def _property_names(class_name: str) -> tuple[set[str], set[str]]:
     """Properties from the facts, and those of the Qt class at the bottom."""
     known = factory.classes()

@@ -165,10 +165,11 @@ class _NumberConnector(GuiConnector):
             if found is not None:
                 setattr(widget, attribute, found.value)
         lowest, highest = self._limits()
-        if self._needs_limits() and (lowest is None or highest is None):
-            raise RuntimeError(f"A {type(widget).__name__} needs a type with limits (WithinRange).")
-        widget.minimum = self.lowest if lowest is None else lowest
-        widget.maximum = self.highest if highest is None else highest
+        keeps = self._keeps_limits()
+        if lowest is not None or not keeps:
+            widget.minimum = self.lowest if lowest is None else lowest
+        if highest is not None or not keeps:
+            widget.maximum = self.highest if highest is None else highest
 
     def _limits(self):
         """Lowest and highest allowed value; None where there is none."""
@@ -179,7 +180,8 @@ class _NumberConnector(GuiConnector):
         maximum = findFirstAnnotation(self._annotations, Maximum)
         return minimum and minimum.minimum, maximum and maximum.maximum
 
-    def _needs_limits(self):
+    def _keeps_limits(self):
+        """A slider without limits would be none: where the type has none, those of the .ui stay."""
         return isinstance(self._widget, qt.QSlider | ctk.ctkSliderWidget)
 
     def _signal(self):

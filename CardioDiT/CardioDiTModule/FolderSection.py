@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from .FolderResults import FAILED, RESULTS_NAME
+from .FolderRun import FolderChoices, FolderRun
+from .FolderTable import FolderTable
+from .RunControls import RunControls
+from .Signal import Signal
+from .TableFit import fitTable
+from .WorkerClient import WorkerClient
+
+EXPORTS = ((_("no"), ""), ("NIfTI (.nii.gz)", ".nii.gz"), (_("Slicer sequence (.seq.nrrd)"), ".seq.nrrd"))
+
+
+class FolderSection:
+    """Widgets that measure, audit and export all cines of a folder.
+
+    Args:
+        ui: The module's widgets.
+        worker: The worker client.
+        parameterNode: () -> the module's parameter node, or None.
+        auditAgainst: () -> (folder of training cines, folder of other patients, share of false alarms), as chosen in
+            the section Privacy; empty folders for the training set of each cine's own model.
+        later: (milliseconds, callback).
+
+    Attributes:
+        problemOccurred: (problem).
+    """
+
+    def __init__(
+        self,
+        ui: Any,
+        worker: WorkerClient,
+        parameterNode: Callable[[], Any],
+        auditAgainst: Callable[[], tuple[str, str, float]],
+        later: Callable[[int, Callable[[], None]], None],
+    ) -> None:
+        self.ui, self._worker, self._later = ui, worker, later
+        self._parameterNode, self._auditAgainst = parameterNode, auditAgainst
+        self.problemOccurred = Signal("folder problem")
+        self._notReady = _("The worker is starting")
+        self._rows: list[dict[str, Any]] = []
+        self._filling = False
+        for text, suffix in EXPORTS:
+            ui.folderExportCombo.addItem(text, suffix)
+        self.controls = RunControls(
+            ui.folderButton,
+            ui.folderBar,
+            ui.folderLabel,
+            _("Start"),
+            _("Measure, audit and export all cines of the folder, one after the other"),
+            self._start,
+            {},
+        )
+        self.controls.cancelToolTip = _("Stop; what is finished stays, and Start goes on after it")
+        self.controls.describe = describeProgress
+        self.controls.onDone = self._onDone
+        self.controls.onProblem = self.problemOccurred.emit
+        self.controls.onEnded = self.update
+        for edit in (ui.folderEdit, ui.folderResultsEdit):
+            edit.connect("currentPathChanged(QString)", self.update)
+        for check in (ui.folderMeasureCheck, ui.folderAuditCheck):
+            check.connect("toggled(bool)", self.update)
+        ui.folderExportCombo.connect("currentIndexChanged(int)", self._onExport)
+        ui.folderOpenButton.connect("clicked(bool)", self._onOpen)
+        self.showTable()
+        self.update()
+
+    def setNotReady(self, reason: str) -> None:
+        """Why nothing can be computed now; empty where it can."""
+        self._notReady = reason
+        self.update()
+
+    def updateFromParameterNode(self) -> None:
+        """Show what the parameter node says, where widgets are not bound to it by themselves."""
+        node, combo = self._parameterNode(), self.ui.folderExportCombo
+        if node is not None:
+            self._filling = True
+            combo.setCurrentIndex(max(0, combo.findData(node.folderExport)))
+            self._filling = False
+            self.update()
+
+    def _onExport(self, _index: int) -> None:
+        node = self._parameterNode()
+        if node is not None and not self._filling:
+            node.folderExport = str(self.ui.folderExportCombo.currentData or "")
+        self.update()
+
+    def cancel(self) -> None:
+        """Give up what is under way."""
+        self.controls.cancel()
+
+    def forgetScene(self) -> None:
+        """The scene is about to be closed, and takes the table along."""
+        self.cancel()
+        self.ui.folderTable.setMRMLTableNode(None)
+        self.ui.folderTable.setVisible(False)
+
+    def choices(self) -> FolderChoices:
+        """What the widgets say."""
+        ui, node = self.ui, self._parameterNode()
+        train, validation, falseAlarm = self._auditAgainst()
+        audit = bool(ui.folderAuditCheck.checked)
+        return FolderChoices(
+            measure=bool(ui.folderMeasureCheck.checked),
+            landmarks=bool(ui.folderLandmarksCheck.checked),
+            audit=audit,
+            train=train if audit else "",
+            validation=validation if audit else "",
+            falseAlarm=falseAlarm,
+            exportSuffix=str(ui.folderExportCombo.currentData or ""),
+            device="auto" if node is None else node.device,
+        )
+
+    def update(self, _unused: Any = None) -> None:
+        """Show what can be done, and why not."""
+        ui, choices = self.ui, self.choices()
+        ui.folderLandmarksCheck.enabled = choices.measure
+        self.controls.setReason(self._notReady or self._lacks(choices))
+        results = self._results()
+        there = bool(results) and Path(results).is_dir()
+        ui.folderOpenButton.enabled = there
+        ui.folderOpenButton.toolTip = (
+            _("Show the folder of the results") if there else _("There is no folder of results yet")
+        )
+
+    def _lacks(self, choices: FolderChoices) -> str:
+        folder = str(self.ui.folderEdit.currentPath)
+        if not folder:
+            return str(_("Choose the folder of the cines"))
+        if not Path(folder).is_dir():
+            return str(_("There is no folder {folder}")).format(folder=folder)
+        if not (choices.measure or choices.audit or choices.exportSuffix):
+            return str(_("Choose what is to be done: measure, audit or export"))
+        results = self._results()
+        if choices.exportSuffix and not results:
+            return str(_("Choose the folder for the results"))
+        if results and Path(results).absolute() == Path(folder).absolute():
+            return str(_("Choose another folder for the results than that of the cines"))
+        return ""
+
+    def _results(self) -> str:
+        return str(self.ui.folderResultsEdit.currentPath)
+
+    def _start(self, **callbacks: Any) -> Any:
+        self._rows = []
+        run = FolderRun(
+            self._worker,
+            self._later,
+            str(self.ui.folderEdit.currentPath),
+            self._results(),
+            self.choices(),
+            onRow=self._onRow,
+            **callbacks,
+        )
+        return run.start()
+
+    def _onRow(self, row: dict[str, Any]) -> None:
+        self._rows.append(row)
+        FolderTable().fill(self._rows)
+        self.showTable()
+
+    def _onDone(self, rows: list[dict[str, Any]]) -> None:
+        failed = sum(row["state"] == FAILED for row in rows)
+        text = _("{count} cines, {failed} failed.").format(count=len(rows), failed=failed)
+        if self._results():
+            text += " " + _("Written: {path}").format(path=Path(self._results()) / RESULTS_NAME)
+        self.ui.folderLabel.text = text
+
+    def showTable(self) -> None:
+        """The last folder, if there was one."""
+        node, view = FolderTable().node, self.ui.folderTable
+        view.setMRMLTableNode(node)
+        view.setVisible(node is not None)
+        if node is not None:
+            fitTable(view)
+
+    def _onOpen(self, _checked: bool = False) -> None:
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(self._results()))
+
+
+def describeProgress(event: dict[str, Any]) -> str:
+    """What is under way, such as "Cine 3 of 12: patient.nii.gz: segmenting"."""
+    words = {
+        "segment": _("segmenting"),
+        "landmarks": _("finding the points"),
+        "track": _("finding the points"),
+        "measure": _("measuring"),
+        "draw": _("measuring"),
+        "embed": _("auditing"),
+        "compare": _("auditing"),
+    }
+    text = _("Cine {step} of {of}").format(step=event["step"], of=event["of"])
+    return str(": ".join(part for part in (text, event.get("cine"), words.get(event["stage"], _("loading"))) if part))
