@@ -1,0 +1,58 @@
+"""What completing and varying have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from CardioDiTLib.cine import Cine
+from CardioDiTLib.completion.completer import Completer, Progress
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.generation.plan import SamplingPlan, make_plan
+from CardioDiTLib.generation.request import QUANTITY_NAMES, GenerationRequest
+
+MEMORY_HINT = "Use the device cpu, or close other programs."
+
+
+def plan_of(completer: Completer, seed: int, count: int, **settings: Any) -> SamplingPlan:
+    """The sampler's settings; checks what a user gave.
+
+    Raises:
+        CardioDiTError: A value is not possible, or the bundle cannot do it.
+    """
+    try:
+        request = GenerationRequest(seed=seed, count=count, **settings)
+    except TypeError as error:
+        raise CardioDiTError(
+            "A setting is not known.", f"What a heart can be asked to have is {', '.join(QUANTITY_NAMES)}."
+        ) from error
+    return make_plan(request, completer.bundle.manifest, completer.null_class)
+
+
+def known_of(latents: torch.Tensor, slices: NDArray[np.bool_], frames: NDArray[np.bool_]) -> torch.Tensor:
+    """(Z, t) bool: latents of which no slice and no frame is missing.
+
+    Args:
+        latents: (1, C, Z, h, w, t).
+        slices: (Z,) missing slices of the grid.
+        frames: (T,) missing frames of the grid.
+    """
+    steps = latents.shape[-1]
+    parts = np.array([part.any() for part in np.split(frames, steps)])
+    return torch.from_numpy(~(slices[:, None] | parts[None]))
+
+
+def shared(progress: Progress | None, index: int, count: int) -> Progress | None:
+    """Progress of one of several samples, told as that of all."""
+    return None if progress is None else lambda done, of: progress(index * of + done, count * of)
+
+
+def like(cine: Cine, array: NDArray[Any], affine: NDArray[np.float64], times: NDArray[np.float64]) -> Cine:
+    """A cine of an array, whose values have the type of another cine's."""
+    if np.issubdtype(cine.array.dtype, np.integer):
+        limits = np.iinfo(np.int16)
+        array = np.clip(np.rint(array), limits.min, limits.max).astype(np.int16)
+    return Cine(array, affine, times)
