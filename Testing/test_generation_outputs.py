@@ -8,18 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from CardioDiTLib.cine import Cine
+from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation import GenerationResult, outputs, save_results
-from CardioDiTLib.io import load_cine
+from CardioDiTLib.io import load_cine, load_segmentation
 
 
-def results(count: int = 2) -> list[GenerationResult]:
+def results(count: int = 2, labelled: bool = True) -> list[GenerationResult]:
     made = []
     for i in range(count):
         cine = Cine(np.full((3, 2, 8, 8), i, np.int16), np.diag([1.5, 1.5, 10, 1]), np.arange(3) * 0.05, {"index": i})
         provenance = {"model": "tiny", "seconds": 1.0 + i}
-        made.append(GenerationResult(cine, 7, i, "DCM" if i else None, provenance, 1.0))
+        plane = np.zeros((8, 8), np.uint8)
+        plane[1:3, 0:2], plane[1:7, 2:8], plane[3:5, 4:6] = 1, 2, 3
+        array = np.broadcast_to(plane, cine.shape).copy()
+        labels = Segmentation(array, cine.affine, cine.frame_times) if labelled else None
+        made.append(GenerationResult(cine, 7, i, "DCM" if i else None, provenance, 1.0, segmentation=labels))
     return made
 
 
@@ -27,18 +31,29 @@ def test_every_format_of_every_sample(tmp_path):
     pytest.importorskip("PIL")
     paths = save_results(results(), tmp_path / "a" / "b", outputs.FORMATS)
     stems = ("tiny_seed7_000", "tiny_seed7_001_DCM")
-    assert [path.name for path in paths] == [f"{stem}.{suffix}" for stem in stems for suffix in outputs.FORMATS]
+    assert [path.name for path in paths] == [
+        outputs.output_name(stem, kind) for stem in stems for kind in outputs.FORMATS
+    ]
     assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == sorted(path.name for path in paths)
     for name in ("tiny_seed7_001_DCM.nii.gz", "tiny_seed7_001_DCM.seq.nrrd"):
         cine = load_cine(tmp_path / "a" / "b" / name)
         assert (cine.array == 1).all() and cine.spacing == (1.5, 1.5, 10.0) and cine.meta["index"] == 1
-    assert json.loads(paths[4].read_text()) == {"model": "tiny", "seconds": 1.0}
+    for name in ("tiny_seed7_000_segmentation.nii.gz", "tiny_seed7_000_segmentation.seq.nrrd"):
+        written = load_segmentation(tmp_path / "a" / "b" / name)
+        np.testing.assert_array_equal(written.array, results()[0].segmentation.array)
+    assert json.loads(paths[6].read_text()) == {"model": "tiny", "seconds": 1.0}
+
+
+def test_labels_are_refused_where_the_model_makes_none(tmp_path):
+    with pytest.raises(CardioDiTError, match="makes no labels"):
+        save_results(results(labelled=False), tmp_path / "out", ["nii.gz", "labels.nii.gz"])
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError(28, "No space left on device"), CardioDiTError("no")])
-@pytest.mark.parametrize("when", ["writing", "moving"])
-def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch, failure, when):
+def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch, failure):
     calls = []
+    original = outputs.save_cine
 
     def fail_late(*arguments):
         calls.append(arguments)
@@ -46,23 +61,21 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch, failure, when):
             raise failure
         return original(*arguments)
 
-    if when == "writing":
-        original = outputs.save_cine
-        monkeypatch.setattr(outputs, "save_cine", fail_late)
-    else:
-        original = __import__("os").replace
-        real_save = outputs.save_cine
-
-        def save_then_count(cine, path):
-            monkeypatch.setattr(outputs.os, "replace", original)
-            real_save(cine, path)
-            monkeypatch.setattr(outputs.os, "replace", fail_late)
-
-        monkeypatch.setattr(outputs, "save_cine", save_then_count)
+    monkeypatch.setattr(outputs, "save_cine", fail_late)
     with pytest.raises((KeyboardInterrupt, CardioDiTError)):
         save_results(results(3), tmp_path / "new" / "out", ["nii.gz"])
     assert len(calls) == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_results_of_the_same_names_are_replaced_only_when_asked_for(tmp_path):
+    first = save_results(results(1), tmp_path, ["json"])
+    first[0].write_text("mine")
+    with pytest.raises(CardioDiTError, match="there already"):
+        save_results(results(1), tmp_path, ["json"])
+    assert first[0].read_text() == "mine"
+    save_results(results(1), tmp_path, ["json"], overwrite=True)
+    assert first[0].read_text() != "mine"
 
 
 def test_what_was_there_stays(tmp_path, monkeypatch):

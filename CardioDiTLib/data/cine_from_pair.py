@@ -52,11 +52,17 @@ class PosedPair:
     cycle_s: float
     group: str
 
-    def frames(self, count: int = 16) -> tuple[np.ndarray, np.ndarray]:
-        """Images and labels, (T, Z, Y, X) uint8 each, over one cycle; frame 0 is ED, ES falls on a frame."""
-        # Some tables give a frame so late that hardly any diastole would be left.
-        peak = round(float(np.clip(self.systole, 0.25, 0.55)) * count) / count
-        curve = contraction_curve(count, peak)
+    def frames(self, count: int = 16, curve: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Images and labels, (T, Z, Y, X) uint8 each, over one cycle; frame 0 is ED, ES falls on a frame.
+
+        Args:
+            count: Frames of the cycle.
+            curve: (count,) share of the way from ED to ES in each frame; None for the typical curve.
+        """
+        if curve is None:
+            # Some tables give a frame so late that hardly any diastole would be left.
+            peak = round(float(np.clip(self.systole, 0.25, 0.55)) * count) / count
+            curve = contraction_curve(count, peak)
         soft = np.stack([(self.labels == label).astype(np.float32) for label in (0, *LABELS)], axis=1)
         images = np.empty((count, *self.images.shape[1:]), np.uint8)
         labels = np.empty_like(images)

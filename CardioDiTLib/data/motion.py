@@ -172,29 +172,55 @@ def interpolate_phase(first: np.ndarray, second: np.ndarray, displacement: np.nd
     return (1 - fraction) * warp_planes(first, back) + fraction * warp_planes(second, ahead)
 
 
-def contraction_curve(frames: int, systole: float, atrial_share: float = 0.22) -> np.ndarray:
+def contraction_curve(frames: int, systole: float, atrial_share: float = 0.3, half_filling: float = 0.2) -> np.ndarray:
     """Share of the way from ED to ES at each of `frames` equally spaced phases of one cycle.
 
-    Shape of a normal left-ventricular volume curve: smooth ejection up to `systole`, rapid early filling, diastasis,
-    atrial filling that ends at ED. Frame 0 is ED (0) and the curve is periodic: the phase after the last frame is ED
-    again.
+    Shape of a recorded left-ventricular volume curve: smooth ejection up to `systole`, a rest about ES, rapid early
+    filling, diastasis, atrial filling that ends at ED. Frame 0 is ED (0) and the curve is periodic: the phase after
+    the last frame is ED again.
 
     Args:
         frames: Number of frames.
         systole: Phase of ES, as a share of the cycle (about 0.3 to 0.5).
-        atrial_share: Part of the stroke filled by the atrial contraction.
+        atrial_share: Part of the stroke filled by the atrial contraction, below 0.5.
+        half_filling: Phase after ES at which half of the stroke has flowed back.
 
     Returns:
         (frames,) in [0, 1]; 1 is reached at ES where a frame falls on it.
     """
     from scipy.interpolate import PchipInterpolator
 
-    systole = float(np.clip(systole, 0.1, 0.9))
+    systole = float(np.clip(systole, 0.2, 0.6))
+    atrial = float(np.clip(atrial_share, 0.02, 0.48))
     rest = 1.0 - systole
-    phases = [0.0, 0.25 * systole, 0.5 * systole, 0.75 * systole, systole]
-    shares = [0.0, 0.146, 0.5, 0.854, 1.0]
-    # Early filling takes about two fifths of diastole, diastasis another two fifths, the atrial kick the last.
-    phases += [systole + 0.18 * rest, systole + 0.42 * rest, systole + 0.72 * rest, systole + 0.88 * rest, 1.0]
-    shares += [1.0 - 0.5 * (1 - atrial_share), atrial_share + 0.05, atrial_share, 0.35 * atrial_share, 0.0]
+    # Atrial filling takes the last sixth of the cycle; early filling has to end before it.
+    half = float(np.clip(half_filling, 0.16 * rest, 0.5 * rest))
+    kick = max(0.84, systole + half + 0.1)
+    filled = min(systole + half + 0.17, (systole + half + kick) / 2 + 0.03)
+    # Within a tenth of the stroke about ES for a good sixth of the cycle, as recorded curves are.
+    wait = min(0.085, 0.5 * half)
+    phases = [0.0, 0.25 * systole, 0.5 * systole, 0.75 * systole, systole, systole + wait]
+    shares = [0.0, 0.18, 0.55, 0.89, 1.0, 0.93]
+    phases += [systole + half, filled, kick, kick + 0.7 * (1 - kick), 1.0]
+    shares += [0.5, atrial + 0.02, atrial, 0.34 * atrial, 0.0]
     curve = PchipInterpolator(phases, shares)
     return np.clip(curve(np.arange(frames) / frames), 0.0, 1.0)
+
+
+def drawn_curve(frames: int, systole: float, rng: np.random.Generator) -> np.ndarray:
+    """A volume curve of its own for a made cine: ES, filling and atrial share as in 23 recorded cines.
+
+    Args:
+        frames: Frames of the cycle; ES falls on one.
+        systole: Phase of ES of the patient, share of the cycle; drawn about the recorded mean where it is not usable.
+        rng: Where the draws come from.
+    """
+    if not 0.28 <= systole <= 0.5:
+        systole = rng.normal(0.378, 0.045)
+    peak = float(np.clip(systole + rng.normal(0, 0.02), 0.28, 0.5))
+    return contraction_curve(
+        frames,
+        round(peak * frames) / frames,
+        float(np.clip(rng.normal(0.31, 0.11), 0.08, 0.46)),
+        float(np.clip(rng.normal(0.215, 0.045), 0.13, 0.33)),
+    )

@@ -12,7 +12,8 @@ from CardioDiTLib.diffusion.schedule import NoiseSchedule
 from CardioDiTLib.errors import CardioDiTError
 
 Network = Callable[..., Tensor]
-"""``network(x, t)`` or, with labels, ``network(x, t, y)``: x (B, C, ...), t (B,) float32 times, y (B,) int64 labels."""
+"""``network(x, t)`` or, with labels, ``network(x, t, y)``: x (B, C, ...), t (B,) float32 times, y (B,) int64 labels.
+With quantities to steer by also ``conditions=`` (B, K)."""
 
 
 class Denoiser:
@@ -42,6 +43,9 @@ class Denoiser:
         guidance: w. 0 gives the unconditional (or guide's) prediction, 1 the plain one.
         null_label: The class that stands for "no class"; needed for guidance without a guide.
         guide: A weaker network with the same inputs and outputs.
+        conditions: (B, K) quantities that each sample is asked to have, NaN where any will do, or one row for all; None
+            for a network that knows none, or to ask for none. Guidance without a guide leaves them out, together with
+            the label, in the prediction that it leads away from.
         autocast: Type in which the network computes, such as ``torch.bfloat16``; None for the type of its weights.
 
     Raises:
@@ -61,9 +65,11 @@ class Denoiser:
         guidance: float = 1.0,
         null_label: int | None = None,
         guide: Network | None = None,
+        conditions: Tensor | None = None,
         autocast: torch.dtype | None = None,
     ) -> None:
-        if guidance != 1 and guide is None and (labels is None or null_label is None):
+        asked = conditions is not None or (labels is not None and null_label is not None)
+        if guidance != 1 and guide is None and not asked:
             raise CardioDiTError(
                 f"Guidance {guidance:g} needs something to guide with.",
                 "Give labels and the label of no class, or a guide network, or leave guidance at 1.",
@@ -80,6 +86,7 @@ class Denoiser:
         self.guidance = float(guidance)
         self.null_label = null_label
         self.guide = guide
+        self.conditions = conditions
         self.autocast = autocast
 
     def __call__(self, x: Tensor, t: float) -> Tensor:
@@ -104,24 +111,29 @@ class Denoiser:
         return prediction
 
     def _guided(self, x: Tensor, t: float) -> Tensor:
-        labels = self._labels_for(x)
+        labels, conditions = self._labels_for(x), self._conditions_for(x)
         if self.guidance == 1:
-            return self._predict(self.network, x, t, labels)
+            return self._predict(self.network, x, t, labels, conditions)
         if self.guide is not None:
-            main = self._predict(self.network, x, t, labels)
-            weak = self._predict(self.guide, x, t, labels)
+            main = self._predict(self.network, x, t, labels, conditions)
+            weak = self._predict(self.guide, x, t, labels, conditions)
         else:
-            assert labels is not None and self.null_label is not None  # the constructor saw to it
-            both = torch.cat([labels, torch.full_like(labels, self.null_label)])
-            main, weak = self._predict(self.network, torch.cat([x, x]), t, both).chunk(2)
+            if labels is not None:
+                free = labels if self.null_label is None else torch.full_like(labels, self.null_label)
+                labels = torch.cat([labels, free])
+            if conditions is not None:
+                conditions = torch.cat([conditions, torch.full_like(conditions, float("nan"))])
+            main, weak = self._predict(self.network, torch.cat([x, x]), t, labels, conditions).chunk(2)
         return torch.lerp(weak, main, self.guidance)
 
-    def _predict(self, network: Network, x: Tensor, t: float, labels: Tensor | None) -> Tensor:
+    def _predict(
+        self, network: Network, x: Tensor, t: float, labels: Tensor | None, conditions: Tensor | None
+    ) -> Tensor:
         times = torch.full((len(x),), t, dtype=torch.float32, device=x.device)
         given = x.to(_weight_dtype(network, x.dtype))
         inputs = (given, times) if labels is None else (given, times, labels)
         with nullcontext() if self.autocast is None else torch.autocast(x.device.type, dtype=self.autocast):
-            output = network(*inputs)
+            output = network(*inputs) if conditions is None else network(*inputs, conditions=conditions)
         if output.ndim == x.ndim and output.shape[1] == 2 * x.shape[1]:
             output = output[:, : x.shape[1]]
         if output.shape != x.shape:
@@ -139,6 +151,16 @@ class Denoiser:
                 f"There are {len(self.labels)} labels for {len(x)} samples.", "Give one label, or one a sample."
             )
         return self.labels.to(x.device).expand(len(x))
+
+    def _conditions_for(self, x: Tensor) -> Tensor | None:
+        if self.conditions is None:
+            return None
+        if len(self.conditions) not in (1, len(x)):
+            raise CardioDiTError(
+                f"There are {len(self.conditions)} rows of quantities for {len(x)} samples.",
+                "Give one row, or one a sample.",
+            )
+        return self.conditions.to(x.device).expand(len(x), -1)
 
 
 def _weight_dtype(network: Network, default: torch.dtype) -> torch.dtype:

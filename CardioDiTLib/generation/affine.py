@@ -23,7 +23,7 @@ def cine_affine(manifest: BundleManifest) -> NDArray[np.float64]:
     return short_axis_affine((grid.slices, grid.height, grid.width), grid.spacing_mm)
 
 
-def cine_frame_times(manifest: BundleManifest) -> NDArray[np.float64]:
-    """(T,) seconds: the frames spread evenly over the cycle."""
-    interval_s = manifest.grid.cycle_s / manifest.grid.frames
+def cine_frame_times(manifest: BundleManifest, cycle_s: float | None = None) -> NDArray[np.float64]:
+    """(T,) seconds: the frames spread evenly over a cycle of `cycle_s` seconds; None for the bundle's."""
+    interval_s = (cycle_s or manifest.grid.cycle_s) / manifest.grid.frames
     return np.arange(manifest.grid.frames, dtype=np.float64) * interval_s

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models.axes import model_to_cine, slice_of
+from CardioDiTLib.models.latent_scale import LatentScale
+from CardioDiTLib.models.refiner import CineRefiner
 from CardioDiTLib.models.vqgan import VQGAN
 
 BRIGHTEST = 1000
@@ -39,6 +41,11 @@ class SliceDecoder:
         self._dtype = dtype
         self._low, self._high = intensity_range
 
+    @property
+    def intensity_range(self) -> tuple[float, float]:
+        """(low, high) of the codec's images."""
+        return self._low, self._high
+
     @torch.inference_mode()
     def decode_slice(self, latents: torch.Tensor, z: int) -> NDArray[np.int16]:
         """One slice of one sample.
@@ -53,6 +60,11 @@ class SliceDecoder:
         Raises:
             CardioDiTError: The latents are not finite.
         """
+        return grey_of(self.image_slice(latents, z), self._low, self._high)[:, 0]
+
+    @torch.inference_mode()
+    def image_slice(self, latents: torch.Tensor, z: int) -> torch.Tensor:
+        """One slice of one sample as the decoder has it, (1, 1, H, W, T) float."""
         x = slice_of(latents, z).float().contiguous()
         if self._quantised:
             x = self._vqgan.nearest_codes(x)
@@ -60,10 +72,7 @@ class SliceDecoder:
             raise CardioDiTError("The latents hold values that are not finite.", "Use the precision fp32.")
         narrow = self._dtype != torch.float32
         with torch.autocast(x.device.type, dtype=self._dtype) if narrow else nullcontext():
-            image = self._vqgan.decode(x).float()
-        # (1, 1, H, W, T): the channel stands where a volume has its slices
-        grey = (image.clamp(self._low, self._high) - self._low) * (BRIGHTEST / (self._high - self._low))
-        return model_to_cine(grey[0].round().to(torch.int16))[:, 0].contiguous().cpu().numpy()
+            return self._vqgan.decode(x).float()
 
     def decode(self, latents: torch.Tensor, after_slice: Callable[[int], None] | None = None) -> NDArray[np.int16]:
         """All slices of one sample.
@@ -87,3 +96,48 @@ class SliceDecoder:
                 after_slice(z + 1)
         assert array is not None  # latents have at least one slice
         return array
+
+
+class RefinedDecoder:
+    """Decodes slice by slice, then refines all slices together and names the tissues.
+
+    Args:
+        slices: The slice decoder.
+        refiner: The refiner, on the same device.
+        scale: Between the codec's latents and those that the refiner takes.
+        dtype: Type in which the refiner computes.
+    """
+
+    def __init__(
+        self, slices: SliceDecoder, refiner: CineRefiner, scale: LatentScale, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self._slices, self._refiner, self._scale, self._dtype = slices, refiner, scale, dtype
+
+    @torch.inference_mode()
+    def decode(
+        self, latents: torch.Tensor, after_slice: Callable[[int], None] | None = None
+    ) -> tuple[NDArray[np.int16], NDArray[np.uint8] | None]:
+        """All slices of one sample: (T, Z, Y, X) int16 from 0 to 1000, and labels (T, Z, Y, X) uint8 of the tissues.
+
+        Arguments are those of :meth:`SliceDecoder.decode`.
+        """
+        planes = []
+        for z in range(latents.shape[2]):
+            planes.append(self._slices.image_slice(latents, z)[:, 0])
+            if after_slice is not None:
+                after_slice(z + 1)
+        low, high = self._slices.intensity_range
+        # What the refiner learned from were pictures of 256 grey values.
+        base = torch.stack(planes, dim=1).clamp(low, high)
+        narrow = self._dtype != torch.float32
+        levelled = self._scale.levelled(latents.float())
+        with torch.autocast(latents.device.type, dtype=self._dtype) if narrow else nullcontext():
+            image, logits = self._refiner(base, levelled)
+        labels = None if logits is None else model_to_cine(logits.argmax(1)[0]).to(torch.uint8).cpu().numpy()
+        return grey_of(image, low, high), labels
+
+
+def grey_of(image: torch.Tensor, low: float, high: float) -> NDArray[np.int16]:
+    """(1, Z, H, W, T) float -> (T, Z, Y, X) int16, `low` to 0 and `high` to 1000."""
+    grey = (image.clamp(low, high) - low) * (BRIGHTEST / (high - low))
+    return model_to_cine(grey[0].round().to(torch.int16)).contiguous().cpu().numpy()

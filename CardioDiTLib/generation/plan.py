@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from CardioDiTLib.bundles.manifest import BundleManifest
@@ -21,6 +22,11 @@ class SamplingPlan:
         guidance: Strength; 1 where no sample has a class.
         pathologies: Class name of each sample, None for no class.
         labels: Label of each sample; None where the network is asked without labels.
+        asked: Quantities that each sample is asked to have, by name.
+        conditions: The same as one row a sample in the transformer's order, NaN where any will do; None where nothing
+            is asked of any sample.
+        cycle_s: Seconds of one beat.
+        warnings: What a user should know about the request, in plain sentences.
     """
 
     steps: int
@@ -29,6 +35,10 @@ class SamplingPlan:
     guidance: float
     pathologies: tuple[str | None, ...]
     labels: tuple[int, ...] | None
+    asked: tuple[dict[str, float], ...]
+    conditions: tuple[tuple[float, ...], ...] | None
+    cycle_s: float
+    warnings: tuple[str, ...]
 
 
 def make_plan(request: GenerationRequest, manifest: BundleManifest, null_class: int | None) -> SamplingPlan:
@@ -55,14 +65,48 @@ def make_plan(request: GenerationRequest, manifest: BundleManifest, null_class: 
             f"Ask for one of {', '.join(DEFAULT_SPACING)}.",
         )
     labels, pathologies = _classes(request, manifest, null_class)
+    asked = tuple(request.quantities(sample) for sample in range(request.count))
+    conditions, warnings = _conditions(asked, manifest)
     return SamplingPlan(
         steps=request.steps or preset.steps,
         sampler=sampler,
         spacing=DEFAULT_SPACING[sampler],
-        guidance=_guidance(request, preset.guidance, pathologies, null_class, manifest),
+        guidance=_guidance(request, preset.guidance, pathologies, null_class, manifest, conditions is not None),
         pathologies=pathologies,
         labels=labels,
+        asked=asked,
+        conditions=conditions,
+        cycle_s=request.cycle_s or manifest.grid.cycle_s,
+        warnings=warnings,
     )
+
+
+def _conditions(
+    asked: tuple[dict[str, float], ...], manifest: BundleManifest
+) -> tuple[tuple[tuple[float, ...], ...] | None, tuple[str, ...]]:
+    known = {quantity.name: quantity for quantity in manifest.quantities}
+    warnings: list[str] = []
+    for name, value in {(name, value): None for one in asked for name, value in one.items()}:
+        if name not in known:
+            can = ", ".join(known) or "nothing"
+            raise CardioDiTError(
+                f"The bundle '{manifest.name}' cannot be asked for '{name}'.", f"It can be steered by {can}."
+            )
+        quantity = known[name]
+        if not quantity.low <= value <= quantity.high:
+            raise CardioDiTError(
+                f"{value:g} {quantity.unit} is outside what '{manifest.name}' has seen of the {quantity.meaning}.",
+                f"Ask for {quantity.low:g} to {quantity.high:g} {quantity.unit}.".replace(" .", "."),
+            )
+        if not quantity.usual_low <= value <= quantity.usual_high:
+            warnings.append(
+                f"{value:g} {quantity.unit} is near the edge of what the model has seen of the {quantity.meaning} "
+                f"(most hearts: {quantity.usual_low:g} to {quantity.usual_high:g}): measure what comes out."
+            )
+    if not any(asked):
+        return None, ()
+    rows = tuple(tuple(one.get(name, math.nan) for name in known) for one in asked)
+    return rows, tuple(warnings)
 
 
 def _classes(
@@ -94,8 +138,9 @@ def _guidance(
     pathologies: tuple[str | None, ...],
     null_class: int | None,
     manifest: BundleManifest,
+    steered: bool,
 ) -> float:
-    if any(name is not None for name in pathologies) and null_class is not None:
+    if (any(name is not None for name in pathologies) and null_class is not None) or steered:
         return float(usual if request.guidance is None else request.guidance)
     if request.guidance is not None and request.guidance != 1:
         if null_class is None:

@@ -12,7 +12,15 @@ from CardioDiTLib.version import __version__
 
 
 def provenance_of(
-    bundle: Bundle, plan: SamplingPlan, *, seed: int, index: int, pathology: str | None, device: str, precision: str
+    bundle: Bundle,
+    plan: SamplingPlan,
+    *,
+    seed: int,
+    index: int,
+    pathology: str | None,
+    asked: dict[str, float],
+    device: str,
+    precision: str,
 ) -> dict[str, Any]:
     """What is needed to make the cine again; the same in every run."""
     manifest = bundle.manifest
@@ -26,6 +34,7 @@ def provenance_of(
         "seed": seed,
         "index": index,
         "pathology": pathology,
+        **({"asked": asked} if asked else {}),
         "sampler": plan.sampler,
         "steps": plan.steps,
         "spacing": plan.spacing,

@@ -15,7 +15,15 @@ SAMPLER_NAMES = ("ddpm", "ddim", "dpmpp_2m")
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
+QUANTITY_NAMES = ("edv_ml", "ef_percent", "lv_mass_g", "lv_slices")
+"""What hearts can be asked to have, where a bundle was trained for it."""
+
+SHORTEST_CYCLE_S, LONGEST_CYCLE_S = 0.3, 2.0
+"""200 and 30 beats a minute."""
+
 _MOST_SAMPLES = 100_000
+_MOST_STEPS = 10_000  # ten times the published 1000; hours for one heart
+_LARGEST_GUIDANCE = 100.0  # far beyond what leaves a heart
 _LARGEST_SEED = 2**63 - 1
 
 
@@ -35,6 +43,12 @@ class GenerationRequest:
         sampler: "dpmpp_2m", "ddim" or "ddpm"; None for that of the preset.
         pathology: Class of all samples, or one a sample (None in the list for no class); None for no class.
         guidance: Strength of guidance towards the pathology, 1 for none; None for that of the preset.
+        edv_ml: End-diastolic volume of the left ventricle in mL, one for all or one a sample (None for any).
+        ef_percent: Its ejection fraction in %, likewise.
+        lv_mass_g: Its mass in g, likewise.
+        lv_slices: Slices that it covers at end-diastole, likewise.
+        cycle_s: Seconds of one beat, for the times of the frames; None for the bundle's. The shape of the beat does not
+            change with it.
         bundle: Name or folder of a bundle; None for the generator's own, or the embedded one.
         device: "cpu", "cuda", "cuda:1", "mps" or "auto"; None for the generator's own.
         precision: "fp32", "bf16" or "auto"; None for the generator's own.
@@ -58,6 +72,11 @@ class GenerationRequest:
     sampler: str | None = None
     pathology: str | tuple[str | None, ...] | None = None
     guidance: float | None = None
+    edv_ml: float | tuple[float | None, ...] | None = None
+    ef_percent: float | tuple[float | None, ...] | None = None
+    lv_mass_g: float | tuple[float | None, ...] | None = None
+    lv_slices: float | tuple[float | None, ...] | None = None
+    cycle_s: float | None = None
     bundle: str | None = None
     device: str | None = None
     precision: str | None = None
@@ -72,12 +91,17 @@ class GenerationRequest:
         self._whole("preview_every", 0)
         self._whole("first_index", 0)
         if self.steps is not None:
-            self._whole("steps", 1)
+            self._whole("steps", 1, _MOST_STEPS)
         if self.batch_size != "auto":
             self._whole("batch_size", 1)
         self._number("memory_budget_gb", above=0.0)
         if self.guidance is not None:
             self._number("guidance", above=None)
+            if abs(self.guidance) > _LARGEST_GUIDANCE:
+                raise CardioDiTError(
+                    f"'guidance' of a request is {self.guidance!r}.",
+                    f"Give a number from {-_LARGEST_GUIDANCE:g} to {_LARGEST_GUIDANCE:g}; 1 is none, 1.5 to 4 usual.",
+                )
         self._choice("sampler", SAMPLER_NAMES)
         self._choice("precision", PRECISIONS)
         for name in ("preset", "bundle", "device"):
@@ -85,6 +109,15 @@ class GenerationRequest:
             if not isinstance(value, str) and (value is not None or name == "preset"):
                 raise CardioDiTError(f"'{name}' of a request is {value!r}, not a text.", "Give a name.")
         self._check_pathology()
+        for name in QUANTITY_NAMES:
+            self._check_quantity(name)
+        if self.cycle_s is not None:
+            self._number("cycle_s", above=0.0)
+            if not SHORTEST_CYCLE_S <= self.cycle_s <= LONGEST_CYCLE_S:
+                raise CardioDiTError(
+                    f"A beat of {self.cycle_s:g} s is not one of a heart.",
+                    f"Give {SHORTEST_CYCLE_S:g} to {LONGEST_CYCLE_S:g} s.",
+                )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GenerationRequest:
@@ -106,9 +139,20 @@ class GenerationRequest:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        if isinstance(self.pathology, tuple):
-            values["pathology"] = list(self.pathology)
+        for name in ("pathology", *QUANTITY_NAMES):
+            if isinstance(values[name], tuple):
+                values[name] = list(values[name])
         return values
+
+    def quantities(self, sample: int) -> dict[str, float]:
+        """What one sample is asked to have, by name; empty where any heart will do."""
+        asked = {}
+        for name in QUANTITY_NAMES:
+            value = getattr(self, name)
+            one = value[sample] if isinstance(value, tuple) else value
+            if one is not None:
+                asked[name] = float(one)
+        return asked
 
     def _whole(self, name: str, lowest: int, highest: int | None = None) -> None:
         value = getattr(self, name)
@@ -140,3 +184,21 @@ class GenerationRequest:
                 f"{len(value)} pathologies were given for {self.count} samples.", "Give one pathology, or one a sample."
             )
         object.__setattr__(self, "pathology", tuple(value))
+
+    def _check_quantity(self, name: str) -> None:
+        value = getattr(self, name)
+        if value is None:
+            return
+        each = value if isinstance(value, list | tuple) else (value,)
+        numbers = [one for one in each if one is not None]
+        if not all(
+            isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one) for one in numbers
+        ):
+            raise CardioDiTError(f"'{name}' of a request is {value!r}.", "Give a number, or one a sample.")
+        if isinstance(value, list | tuple):
+            if len(value) != self.count:
+                raise CardioDiTError(
+                    f"{len(value)} values of '{name}' were given for {self.count} samples.",
+                    "Give one value, or one a sample.",
+                )
+            object.__setattr__(self, name, tuple(value))

@@ -13,7 +13,14 @@ import torch
 from torch import nn
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.models.dit_layers import DiTBlock, FinalLayer, LabelEmbedder, PatchEmbedder, TimestepEmbedder
+from CardioDiTLib.models.dit_layers import (
+    ConditionEmbedder,
+    DiTBlock,
+    FinalLayer,
+    LabelEmbedder,
+    PatchEmbedder,
+    TimestepEmbedder,
+)
 from CardioDiTLib.models.patches import patchify, resample_positions, sincos_positions, unpatchify
 
 
@@ -38,6 +45,7 @@ class DiT4D(nn.Module):
 
         qk_norm: Normalise queries and keys of each head: False, True or "rms", or "layer".
         learned_positions: Train the positions, started from the sines and cosines.
+        num_conditions: Number of measured quantities (volumes and the like) by which samples can be steered.
 
     Raises:
         CardioDiTError: if sizes do not divide as they must.
@@ -65,6 +73,7 @@ class DiT4D(nn.Module):
         *,
         qk_norm: bool | str = False,
         learned_positions: bool = False,
+        num_conditions: int = 0,
     ) -> None:
         super().__init__()
         self.patch_size = tuple(patch_size)
@@ -89,6 +98,7 @@ class DiT4D(nn.Module):
         self.x_embedder = PatchEmbedder(volume * in_channels, hidden_size)
         self.t_embedder = TimestepEmbedder(hidden_size)
         self.y_embedder = LabelEmbedder(num_classes, hidden_size, class_dropout_prob) if num_classes > 0 else None
+        self.c_embedder = ConditionEmbedder(num_conditions, hidden_size) if num_conditions > 0 else None
         self.pos_embed = nn.Parameter(sincos_positions(hidden_size, self.grid), requires_grad=learned_positions)
         self.blocks = nn.ModuleList(DiTBlock(hidden_size, num_heads, mlp_ratio, norm) for _ in range(depth))
         self.final_layer = FinalLayer(hidden_size, volume * self.out_channels)
@@ -105,6 +115,7 @@ class DiT4D(nn.Module):
         t: torch.Tensor,
         y: torch.Tensor | None = None,
         force_drop_ids: torch.Tensor | None = None,
+        conditions: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """What the network was trained to say (noise, velocity or image) of a noisy latent.
 
@@ -114,6 +125,8 @@ class DiT4D(nn.Module):
             y: (B,) int64 labels. None means the null class where there is one, else no label at all.
             force_drop_ids: (B,) bool, True where a label is to be dropped; without it labels are dropped at random
                 in training mode.
+            conditions: (B, K) measured quantities in their own units, NaN where one is not asked for; None asks for
+                none.
 
         Returns:
             (B, in_channels, Z, H, W, T), or 2 in_channels with learn_sigma.
@@ -131,6 +144,15 @@ class DiT4D(nn.Module):
         labels = self._labels(x, y)
         if labels is not None and self.y_embedder is not None:
             condition = condition + self.y_embedder(labels, force_drop_ids)
+        if self.c_embedder is not None:
+            if conditions is None:
+                conditions = torch.full((len(x), self.c_embedder.count), math.nan, device=x.device)
+            condition = condition + self.c_embedder(conditions)
+        elif conditions is not None:
+            raise CardioDiTError(
+                "Quantities were given to a model that was not trained with any.",
+                "Leave them out, or use another model.",
+            )
 
         tokens = self.x_embedder(patchify(x, self.patch_size)) + self.pos_embed
         for block in self.blocks:
@@ -177,6 +199,8 @@ class DiT4D(nn.Module):
                 nn.init.zeros_(parameter)
             elif name.startswith(("t_embedder.", "y_embedder.")) and name.endswith("weight"):
                 nn.init.normal_(parameter, std=0.02)
+            elif name.startswith("c_embedder.mlp.2."):
+                nn.init.zeros_(parameter)
 
 
 def _size_and_grid(

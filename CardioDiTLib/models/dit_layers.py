@@ -102,6 +102,44 @@ class LabelEmbedder(nn.Module):
         return self.embedding_table(labels)
 
 
+class ConditionEmbedder(nn.Module):
+    """Measured quantities, such as volumes, as one vector; any of them may be absent.
+
+    Each quantity is brought to mean 0 and spread 1 and accompanied by a mark that says whether it is given, so that
+    absent ones are told from average ones. The last layer begins with zeros: a network that knew no quantities goes on
+    as it was.
+
+    Args:
+        count: K, number of quantities.
+        width: Width of the network.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.count = count
+        self.register_buffer("mean", torch.zeros(count))
+        self.register_buffer("std", torch.ones(count))
+        self.mlp = nn.Sequential(nn.Linear(2 * count, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """(B, K) in the quantities' own units, NaN where absent -> (B, width).
+
+        Raises:
+            CardioDiTError: for another number of quantities.
+        """
+        if values.ndim != 2 or values.shape[1] != self.count:
+            raise CardioDiTError(
+                f"The transformer takes {self.count} quantities a sample, but got shape {tuple(values.shape)}.",
+                "Give one row a sample, NaN for what is not asked for.",
+            )
+        known = values.isfinite()
+        even = torch.where(known, (values - self.mean) / self.std, torch.zeros_like(values)).clamp(-4, 4)
+        return self.mlp(torch.cat([even, known.to(even.dtype)], dim=1).to(next(self.mlp.parameters()).dtype))
+
+
 class Attention(nn.Module):
     """Self-attention of all tokens with all others.
 

@@ -126,12 +126,16 @@ class LatentScale(nn.Module):
 
     def normalise(self, latents: torch.Tensor) -> torch.Tensor:
         """Codec latents (B, C, Z, H, W, T) -> what the transformer sees."""
-        x = to_modes(latents) if self.modes else latents
-        x = (x - self.mean) / self.std
+        x = self.levelled(latents)
         if self.basis is None:
             return x
         grid = [size // step for size, step in zip(x.shape[2:], self.patch)]
         return (patchify(x, self.patch) @ self.basis.T).transpose(1, 2).unflatten(2, grid)
+
+    def levelled(self, latents: torch.Tensor) -> torch.Tensor:
+        """Codec latents (B, C, Z, H, W, T) at mean 0 and spread about 1, each number still at its own place."""
+        x = to_modes(latents) if self.modes else latents
+        return (x - self.mean) / self.std
 
     def restore(self, x: torch.Tensor) -> torch.Tensor:
         """The way back to codec latents (B, C, Z, H, W, T)."""

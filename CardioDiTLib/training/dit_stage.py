@@ -41,6 +41,8 @@ class DitStageConfig:
         heart_floor: Weight of the loss far from the heart; 1 weighs all places alike.
         optimizer: `muon` (for the matrices of the blocks, AdamW for the rest) or `adamw`.
         lr, muon_lr, weight_decay, clip, betas: Their settings.
+        condition_dropout: Share of cines whose measured quantities are all left out; of the others each quantity is
+            left out by itself with `quantity_dropout`, so that any subset can be asked for.
         average_decay: Moving average of the weights, at most (1 + step) / (10 + step); the averaged ones are what is
             used.
     """
@@ -68,6 +70,8 @@ class DitStageConfig:
     clip: float = 1.0
     betas: tuple[float, float] = (0.9, 0.98)
     average_decay: float = 0.999
+    condition_dropout: float = 0.25
+    quantity_dropout: float = 0.4
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, ("huber", "mse"))
@@ -88,6 +92,11 @@ class DitStage:
     def __init__(self, config: DitStageConfig, data: LatentSet, scale: LatentScale | None = None) -> None:
         self.config, self.data = config, data
         self.model = DiT4D(**config.model)
+        if self.model.c_embedder is not None:
+            known = data.quantities[~data.validation]
+            self.model.c_embedder.mean.copy_(known.nanmean(0))
+            spread = (known - known.nanmean(0)).square().nanmean(0).sqrt()
+            self.model.c_embedder.std.copy_(spread.clamp(min=1e-3))
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.schedule = NoiseSchedule.from_config(config.schedule)
         training = ~data.validation
@@ -112,6 +121,13 @@ class DitStage:
         if self.scale.basis is not None:
             weight = F.avg_pool3d(weight, self.scale.patch[:3])
         self.place_weight = weight[..., None]
+
+    def begin_with(self, dit: DiT4D) -> None:
+        """Take over the weights of a trained transformer; what it lacks for steering keeps its first weights."""
+        state = dict(dit.state_dict())
+        for network in (self.model, self.average):
+            own = {name: value for name, value in network.state_dict().items() if name.startswith("c_embedder.")}
+            network.load_state_dict({**own, **state} if network.c_embedder is not None else state)
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
         config = self.config
@@ -157,6 +173,7 @@ class DitStage:
         t: torch.Tensor,
         noise: torch.Tensor,
         context: StepContext,
+        quantities: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Loss of each cine, (B,)."""
         device = context.device
@@ -170,7 +187,8 @@ class DitStage:
             if null is not None:
                 labels[labels < 0] = null
         with context.autocast():
-            made = model(seen, t.float().to(device), labels)
+            asked = None if self.model.c_embedder is None or quantities is None else quantities.to(device)
+            made = model(seen, t.float().to(device), labels, conditions=asked)
         made = made[:, : wanted.shape[1]].float()
         each = (
             F.smooth_l1_loss(made, wanted, reduction="none")
@@ -188,6 +206,14 @@ class DitStage:
         noise = torch.randn(x0.shape, generator=context.generator)
         return x0, self.data.groups[index], self.data.slice_valid[index], noise
 
+    def _asked(self, index: np.ndarray, context: StepContext) -> torch.Tensor:
+        """Quantities of a batch, some of them left out."""
+        values = self.data.quantities[torch.as_tensor(index)].clone()
+        config = self.config
+        nothing = torch.from_numpy(context.rng.random(len(values)) < config.condition_dropout)
+        some = torch.from_numpy(context.rng.random(values.shape) < config.quantity_dropout)
+        return values.masked_fill(nothing[:, None] | some, float("nan"))
+
     def step(self, context: StepContext) -> dict[str, torch.Tensor | float]:
         config = self.config
         self.model.train()
@@ -198,7 +224,8 @@ class DitStage:
             index = context.rng.choice(self.train_index, config.batch, replace=config.batch > len(self.train_index))
             x0, groups, valid, noise = self._drawn(index, context)
             t = self._times(config.batch, context.rng)
-            loss = self._loss(self.model, x0, groups, valid, t, noise, context).mean() / config.accumulate
+            quantities = None if self.model.c_embedder is None else self._asked(index, context)
+            loss = self._loss(self.model, x0, groups, valid, t, noise, context, quantities).mean() / config.accumulate
             loss.backward()
             total += loss.detach()
         held = [p for p in self.model.parameters() if p.requires_grad]

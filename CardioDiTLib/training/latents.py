@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,17 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from scipy.ndimage import zoom
 
-from ..data.motion import bilinear_planes
+from ..data.cine_from_pair import PosedPair
+from ..data.morph import MorphPainter, View, blood_gain, find_morph
+from ..data.motion import bilinear_planes, drawn_curve
 from ..data.packing import PackedCines
+from ..data.same_patients import patients_of
 from ..errors import CardioDiTError
 from ..io.atomic import atomic_path
+from ..json_text import parse_json
 from ..models.axes import cine_to_model
 from ..models.vqgan import VQGAN
+from .heart_quantities import QUANTITIES, heart_quantities
 
 ABOUT = "about.json"
 
@@ -41,6 +46,9 @@ class LatentAugmentation:
         warp_px: Root mean square of a smooth in-plane displacement, the same in all slices and frames: hearts of other
             shapes, still beating as they did.
         warp_knots: Knots of that displacement along each axis; the more, the finer.
+        morphs: Lead every copy some of the way towards another patient of its class (`data.morph`), with a volume
+            curve of its own and the blood at one brightness; needs a pack of ED/ES pairs with labels.
+        morph_from: Smallest share of the way; the largest is where nothing folds.
     """
 
     copies: int = 12
@@ -50,6 +58,8 @@ class LatentAugmentation:
     gamma: float = 0.12
     warp_px: float = 0.0
     warp_knots: int = 5
+    morphs: bool = False
+    morph_from: float = 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +74,7 @@ class LatentSet:
         validation: (N,).
         heart: (Z, h, w) share of training cines with heart at that place, for weighting; ones where the pack has no
             labels.
+        quantities: (N, K) what each cine measures (`heart_quantities.QUANTITIES`), NaN where it is not known.
         about: Group names, mm, seconds a cycle, copies, quantised or not, SHA-256 of encoder and codebook.
     """
 
@@ -73,6 +84,7 @@ class LatentSet:
     slice_valid: torch.Tensor
     validation: torch.Tensor
     heart: torch.Tensor
+    quantities: torch.Tensor
     about: dict[str, Any]
 
 
@@ -110,6 +122,60 @@ def smooth_displacement(size: int, knots: int, rms_px: float, rng: np.random.Gen
     return np.stack([zoom(plane, size / knots, order=3, mode="nearest", grid_mode=False) for plane in knots_px])
 
 
+def partners_of(data: PackedCines, morphs: bool) -> tuple[list[int], dict[int, list[int]]]:
+    """Cines to use, and for each the others that it may be led to: of its class, no other name of itself, not kept
+    aside. With morphs, a patient that the data set holds twice is used once.
+    """
+    everyone = list(range(len(data.images)))
+    if not morphs:
+        return everyone, {}
+    person = patients_of(data.images)
+    used = [index for index in everyone if person[index] == index]
+    others = [index for index in used if not data.validation[index]]
+    return used, {
+        index: [other for other in others if other != index and data.groups[other] == data.groups[index]]
+        for index in used
+    }
+
+
+def morphed(
+    pairs: Sequence[PosedPair],
+    index: int,
+    partners: Sequence[int],
+    frames: int,
+    size: int,
+    rng: np.random.Generator,
+    ranges: LatentAugmentation,
+) -> tuple[np.ndarray, np.ndarray]:
+    """One cine that never was: a patient led some of the way to another, seen from a slightly other place.
+
+    Args:
+        pairs: All pairs of the pack.
+        index: The patient whose pictures are moved.
+        partners: Patients to choose the other from; without any the patient stays who he is.
+        frames: Frames of the cycle.
+        size: Rows and columns.
+        rng: Where all draws come from.
+        ranges: How far they go.
+
+    Returns:
+        images (T, Z, size, size) float32 in [-1, 1] and labels (T, Z, size, size) uint8.
+    """
+    pair = pairs[index]
+    view = View(
+        turn_deg=rng.uniform(-ranges.turn_deg, ranges.turn_deg),
+        scale=1 + rng.uniform(-ranges.scale, ranges.scale),
+        shift_px=tuple(rng.uniform(-ranges.shift_px, ranges.shift_px, 2)),
+    )
+    morph, share = None, 0.0
+    if partners:
+        morph = find_morph(pair, pairs[partners[int(rng.integers(len(partners)))]])
+        share = float(rng.uniform(min(ranges.morph_from, morph.most), morph.most))
+    images, labels = MorphPainter(pair, size).paint(drawn_curve(frames, pair.systole, rng), view, morph, share)
+    gamma = float(np.exp(rng.normal(0, ranges.gamma)))
+    return (images * (blood_gain(pair) / 255.0)).clip(0, 1) ** gamma * 2 - 1, labels
+
+
 @torch.no_grad()
 def encode_cine(codec: VQGAN, cine: np.ndarray, device: torch.device, quantised: bool) -> torch.Tensor:
     """(T, Z, Y, X) in [-1, 1] -> (C, Z, h, w, t), slice by slice."""
@@ -133,6 +199,7 @@ def encode_pack(
     device: torch.device | None = None,
     deadline: float | None = None,
     progress: Callable[[int, int], None] | None = None,
+    pairs: Sequence[PosedPair] | None = None,
 ) -> bool:
     """Encodes all cines of a pack: training cines `copies` times, cines kept aside once.
 
@@ -151,11 +218,14 @@ def encode_pack(
         device: Where the codec is.
         deadline: `time.monotonic()` after which no further copy is begun.
         progress: Called with (copies done, of).
+        pairs: The pack's ED/ES pairs, for `ranges.morphs`.
 
     Returns:
         True where all copies are there.
     """
     ranges = ranges or LatentAugmentation()
+    if ranges.morphs and pairs is None:
+        raise CardioDiTError("Morphs need the ED/ES pairs of the pack.", "Use a pack of pairs, or set morphs to false.")
     device = device or torch.device("cpu")
     folder = Path(destination)
     folder.mkdir(parents=True, exist_ok=True)
@@ -167,13 +237,15 @@ def encode_pack(
         "group_names": list(data.group_names),
         "spacing_mm": list(data.spacing),
         "cycle_s": float(np.median(data.cycle_s)),
+        "augmentation": {name: value for name, value in vars(ranges).items() if name != "copies"},
+        "quantities": list(QUANTITIES),
     }
     for copy in range(ranges.copies):
         path = folder / f"copy-{copy:02d}.safetensors"
         if not _is_of(path, about):
             if deadline is not None and time.monotonic() > deadline:
                 return False
-            _encode_copy(codec, data, path, copy, size, ranges, device, about)
+            _encode_copy(codec, data, path, copy, size, ranges, device, about, pairs)
         if progress:
             progress(copy + 1, ranges.copies)
     with atomic_path(folder / ABOUT) as partial:
@@ -190,13 +262,25 @@ def _encode_copy(
     ranges: LatentAugmentation,
     device: torch.device,
     about: dict[str, Any],
+    pairs: Sequence[PosedPair] | None = None,
 ) -> None:
-    used = [index for index in range(len(data.images)) if copy == 0 or not data.validation[index]]
-    made = []
+    used, partners = partners_of(data, morphs=bool(copy) and ranges.morphs)
+    if copy:
+        used = [index for index in used if not data.validation[index]]
+    made, measured = [], []
     for index in used:
         rng = np.random.default_rng([about["seed"], index, copy]) if copy else None
-        cine = augmented(data.images[index], size, rng, ranges)
+        labels = None if data.labels is None else data.labels[index]
+        if rng is not None and ranges.morphs and pairs is not None:
+            cine, labels = morphed(pairs, index, partners[index], data.images.shape[1], size, rng, ranges)
+        else:
+            cine = augmented(data.images[index], size, rng, ranges)
+            if ranges.morphs and pairs is not None:
+                cine = ((cine + 1) * blood_gain(pairs[index])).clip(0, 2) - 1
+            if rng is not None:
+                labels = None  # moved with the picture, but not carried along here
         made.append(encode_cine(codec, cine, device, about["quantised"]).half())
+        measured.append(heart_quantities(labels, data.spacing))
     latents = torch.stack(made)
     tensors = {
         "latents": latents,
@@ -205,6 +289,7 @@ def _encode_copy(
         "slice_valid": torch.from_numpy(data.slice_valid[used]),
         "validation": torch.from_numpy(data.validation[used]),
         "heart": _heart_share(data, size, latents.shape[-3]),
+        "quantities": torch.tensor(np.array(measured), dtype=torch.float32),
     }
     with atomic_path(path) as partial:
         save_file(tensors, partial, metadata={"about": json.dumps(about)})
@@ -216,7 +301,9 @@ def _is_of(path: Path, about: dict[str, Any]) -> bool:
         return False
     try:
         with safe_open(str(path), "pt") as stream:
-            return json.loads(stream.metadata()["about"]) == about
+            found = parse_json(stream.metadata()["about"])
+            # How many copies there are in all makes no difference to one of them.
+            return {**found, "copies": 0} == {**about, "copies": 0}
     except Exception:  # a damaged file is made anew
         return False
 
@@ -258,7 +345,7 @@ def read_latents(folder: str | Path) -> LatentSet:
         raise CardioDiTError(f"There are no latents in '{folder.name}' yet.", "Run the stage 'latents' first.")
     parts: dict[str, list[torch.Tensor]] = {}
     try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        about = parse_json((folder / ABOUT).read_text(encoding="utf-8"))
         for copy in range(about["copies"]):
             with safe_open(str(folder / f"copy-{copy:02d}.safetensors"), "pt") as stream:
                 for name in stream.keys():  # noqa: SIM118 - not a dict

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from monai.losses.adversarial_loss import PatchAdversarialLoss
-from monai.losses.ssim_loss import SSIMLoss
 from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
 from torch import nn
 
@@ -25,6 +24,7 @@ from ..models.axes import cine_to_model
 from ..models.vqgan import VQGAN
 from .distributed import average_gradients
 from .loop import StepContext
+from .reconstruction import ReconstructionLoss
 
 
 @dataclass(frozen=True)
@@ -97,15 +97,6 @@ def _perceptual_loss(network: str) -> nn.Module:
         ) from error
 
 
-def _energy_gap(made: torch.Tensor, real: torch.Tensor, lag: int, size: int = 8) -> torch.Tensor:
-    """How far the local amount of change between frames `lag` apart is from the real one."""
-    amounts = [
-        F.avg_pool3d((x.roll(lag, -1) - x).abs(), (size, size, 1), stride=(size // 2, size // 2, 1))
-        for x in (made, real)
-    ]
-    return (amounts[0] - amounts[1]).abs().mean()
-
-
 class VqganStage:
     """Trains a `VQGAN` on crops of a pack; validates on the middle `size` rows and columns."""
 
@@ -138,7 +129,13 @@ class VqganStage:
                 self.discriminator.parameters(), config.discriminator_lr, betas=(0.5, 0.9)
             )
         self.adversarial = PatchAdversarialLoss(criterion="least_squares")
-        self.ssim = SSIMLoss(spatial_dims=2, data_range=2.0) if config.ssim_weight > 0 else None
+        self.reconstruction = ReconstructionLoss(
+            gradient_weight=config.gradient_weight,
+            motion_weight=config.motion_weight,
+            motion_lags=config.motion_lags,
+            motion_energy_weight=config.motion_energy_weight,
+            ssim_weight=config.ssim_weight,
+        )
         self.jukebox: nn.Module | None = None
         if config.jukebox_weight > 0:
             from monai.losses.spectral_loss import JukeboxLoss
@@ -167,24 +164,6 @@ class VqganStage:
             crops.append(share * 2 - 1)
         return torch.stack(crops).to(context.device).contiguous(memory_format=torch.channels_last_3d)
 
-    def reconstruction_loss(
-        self, made: torch.Tensor, real: torch.Tensor
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Pixels, in-plane gradients, differences in time; (B, 1, H, W, T) each."""
-        error = made - real
-        l1 = error.abs().mean()
-        gradient = (error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()) / 2
-        motion = torch.stack([(error.roll(lag, -1) - error).abs().mean() for lag in self.config.motion_lags]).mean()
-        total = l1 + 2 * self.config.gradient_weight * gradient + self.config.motion_weight * motion
-        if self.config.motion_energy_weight > 0:
-            energy = torch.stack([_energy_gap(made, real, lag) for lag in self.config.motion_lags]).mean()
-            total = total + self.config.motion_energy_weight * energy
-        if self.ssim is not None:
-            # Every second frame: neighbours say the same.
-            planes = [x[..., ::2].permute(0, 4, 1, 2, 3).flatten(0, 1) for x in (made, real)]
-            total = total + self.config.ssim_weight * self.ssim(planes[0], planes[1])
-        return total, {"l1": l1.detach(), "gradient": gradient.detach(), "motion": motion.detach()}
-
     def _forward(self, real: torch.Tensor, context: StepContext) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         if not self.config.decoder_only:
             return self.model(real)
@@ -206,7 +185,7 @@ class VqganStage:
         with context.autocast():
             made, commitment, indices = self._forward(real, context)
         made = made.float()
-        loss, numbers = self.reconstruction_loss(made, real)
+        loss, numbers = self.reconstruction(made, real)
         loss = loss + commitment
         numbers["commitment"] = commitment.detach()
         if not config.decoder_only:

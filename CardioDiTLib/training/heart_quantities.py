@@ -1,0 +1,46 @@
+"""What a training cine measures: the quantities by which generated hearts can be steered.
+
+Counted on the labels of the model's own grid, so that what is asked for is what the picture can show; the formulas are
+those of `function.volumes`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..function.volumes import LEFT_VENTRICLE, MYOCARDIUM, MYOCARDIUM_G_PER_ML
+
+QUANTITIES = ("edv_ml", "ef_percent", "lv_mass_g", "lv_slices")
+"""End-diastolic volume, ejection fraction, mass of the left ventricle, slices with its cavity at end-diastole."""
+
+TITLES = {
+    "edv_ml": ("end-diastolic volume of the left ventricle", "mL"),
+    "ef_percent": ("ejection fraction of the left ventricle", "%"),
+    "lv_mass_g": ("mass of the left ventricle", "g"),
+    "lv_slices": ("slices that the left ventricle covers", ""),
+}
+"""Name for people and unit of each."""
+
+_FEWEST_PIXELS = 8
+
+
+def heart_quantities(labels: np.ndarray | None, spacing_mm: Sequence[float]) -> tuple[float, ...]:
+    """One number for each of `QUANTITIES`; NaN for all without labels of a left ventricle.
+
+    Args:
+        labels: (T, Z, Y, X), 1 RV, 2 myocardium, 3 LV cavity; frame 0 is end-diastole.
+        spacing_mm: (x, y, z) mm.
+    """
+    nothing = (math.nan,) * len(QUANTITIES)
+    if labels is None:
+        return nothing
+    millilitres = float(np.prod(spacing_mm)) / 1000.0
+    volume = (labels == LEFT_VENTRICLE).sum(axis=(1, 2, 3)) * millilitres
+    if volume[0] <= 0:
+        return nothing
+    mass = float((labels[0] == MYOCARDIUM).sum()) * millilitres * MYOCARDIUM_G_PER_ML
+    slices = int(((labels[0] == LEFT_VENTRICLE).sum(axis=(1, 2)) >= _FEWEST_PIXELS).sum())
+    return float(volume[0]), float(100 * (1 - volume.min() / volume[0])), mass, float(slices)

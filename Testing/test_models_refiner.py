@@ -1,0 +1,67 @@
+"""The refiner: begins as the image it is given, sees the cycle as a circle and the stack as one with ends."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.models.refiner import CineRefiner
+
+
+def small(**settings) -> CineRefiner:
+    torch.manual_seed(0)
+    return CineRefiner((3, 4, 4, 2), 4, (32, 32, 8), widths=(8, 8, 16), depths=(1, 1, 1), **settings).eval()
+
+
+def stirred(network: CineRefiner) -> CineRefiner:
+    """Weights that begin at zero would hide what is looked at here."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape))
+    return network
+
+
+def inputs() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    image = torch.rand(1, 3, 32, 32, 8, generator=generator) * 2 - 1
+    return image, torch.randn(1, 4, 3, 4, 4, 2, generator=generator)
+
+
+def test_untrained_it_gives_the_image_back():
+    image, latents = inputs()
+    refined, logits = small()(image, latents)
+    torch.testing.assert_close(refined, image)
+    assert logits is not None and logits.shape == (1, 4, 3, 32, 32, 8)
+    assert small(classes=0)(image, latents)[1] is None
+    torch.testing.assert_close(stirred(small(picture=False))(image, latents)[0], image)
+
+
+@torch.no_grad()
+def test_a_beat_that_begins_elsewhere_is_the_same_beat():
+    network = stirred(small())
+    image, latents = inputs()
+    whole, logits = network(image, latents)
+    rolled, rolled_logits = network(image.roll(4, -1), latents.roll(1, -1))
+    torch.testing.assert_close(rolled, whole.roll(4, -1), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(rolled_logits, logits.roll(4, -1), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_slices_hear_of_their_neighbours_and_know_their_place():
+    network = stirred(small())
+    image, latents = inputs()
+    changed = latents.clone()
+    changed[:, :, 2] += 1
+    before, after = network(image, latents)[0], network(image, changed)[0]
+    assert not torch.allclose(before[:, 1], after[:, 1]) and torch.allclose(before[:, 0], after[:, 0], atol=1e-6)
+    same = latents[:, :, :1].expand(-1, -1, 3, -1, -1, -1)
+    first = network(image[:, :1], same[:, :, :1], 0)[0]
+    last = network(image[:, :1], same[:, :, :1], 2)[0]
+    assert not torch.allclose(first, last)
+
+
+def test_sizes_that_do_not_fit_are_refused():
+    with pytest.raises(CardioDiTError, match="do not fit"):
+        CineRefiner((3, 4, 4, 2), 4, (24, 24, 8))

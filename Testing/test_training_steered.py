@@ -1,0 +1,202 @@
+"""From ED/ES pairs to a bundle that is steered and names the tissues: morphs, refiner, export, generation."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from CardioDiTLib.bundles.bundle import load_bundle
+from CardioDiTLib.data.cine_from_pair import PosedPair
+from CardioDiTLib.data.packing import read_pairs, write_pairs
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.generation.generator import Generator
+from CardioDiTLib.generation.request import GenerationRequest
+from CardioDiTLib.training.config import read_config
+from CardioDiTLib.training.export import export_bundle
+from CardioDiTLib.training.heart_quantities import heart_quantities
+from CardioDiTLib.training.latents import read_latents
+from CardioDiTLib.training.run import TrainingRun
+
+SETTINGS = """
+name: steered
+grid: {slices: 2, size: 32, frames: 8}
+vqgan:
+  loop: {steps: 2, warmup_steps: 1, validate_every: 2, log_every: 1}
+  stage:
+    model:
+      num_channels: [8, 16]
+      num_res_channels: [8, 16]
+      num_res_layers: 1
+      downsample_parameters: [[2, 4, 1, 1], [2, 4, 1, 1]]
+      upsample_parameters: [[2, 4, 1, 1, 0], [2, 4, 1, 1, 0]]
+      num_embeddings: 32
+      embedding_dim: 4
+      cyclic_time: true
+    batch: 2
+    crop: 32
+    adversarial_start: 1.0
+latents: {quantised: false, augmentation: {copies: 2, shift_px: 2, morphs: true}}
+dit:
+  loop: {steps: 4, warmup_steps: 1, validate_every: 2, log_every: 1}
+  stage:
+    model: {input_size: [2, 8, 8, 2], patch_size: [1, 2, 2, 1], in_channels: 4, hidden_size: 32, depth: 2, num_heads: 2,
+            class_dropout_prob: 0.2, num_classes: 2, num_conditions: 4}
+    batch: 2
+    log_snr_mean: 0
+    schedule: {name: cosine, num_train_timesteps: 300, prediction_type: v_prediction, continuous: true}
+refiner:
+  loop: {steps: 4, warmup_steps: 1, validate_every: 4, log_every: 1}
+  stage:
+    model: {latent_size: [2, 8, 8, 2], latent_channels: 4, image_size: [32, 32, 8], widths: [8, 8, 16],
+            depths: [1, 1, 1]}
+    data: {copies: 2, steps: 2}
+    slices: 2
+    adversarial_start: 0.4
+    critic_channels: 4
+    critic_frames: 2
+"""
+
+
+def pair(radius: float, es_radius: float, group: str) -> PosedPair:
+    size = 44
+    rows, columns = np.mgrid[0:size, 0:size] - (size - 1) / 2
+    distance = np.hypot(rows, columns)
+    images, labels = np.zeros((2, 2, size, size), np.uint8), np.zeros((2, 2, size, size), np.uint8)
+    # What lies around tells patients apart.
+    around = np.random.default_rng(int(10 * radius)).integers(0, 200, (size, size))
+    for phase, inner in enumerate((radius, es_radius)):
+        plane = np.zeros((size, size), np.uint8)
+        plane[np.hypot(rows, columns + 13) < 5] = 1
+        plane[distance < np.sqrt(inner**2 + 50)] = 2
+        plane[distance < inner] = 3
+        labels[phase] = plane
+        images[phase] = np.choose(plane, [20, 180, 60, 150])
+        images[phase, :, plane == 0] = around[plane == 0][:, None]
+    motion = np.stack([rows, columns]) * 0.0
+    return PosedPair(
+        images,
+        labels,
+        np.repeat(motion[:, None], 2, axis=1).astype(np.float32),
+        np.ones(2, bool),
+        (1.5, 1.5, 10.0),
+        0.0,
+        np.eye(4),
+        0.375,
+        0.9,
+        group,
+    )
+
+
+@pytest.fixture(scope="module")
+def steered(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("steered")
+    pairs = [pair(6 + index, 4 + index, "ab"[index % 2]) for index in range(4)] + [pair(7.5, 5, "a")]
+    write_pairs(folder / "pairs.npz", pairs, [False] * 4 + [True], "made up")
+    (folder / "settings.yaml").write_text(SETTINGS)
+    run = TrainingRun(read_config(folder / "settings.yaml"), folder / "pairs.npz", folder / "run")
+    assert run.train_all()
+    export_bundle(run.config, run.folder, folder / "bundle", storage="fp16")
+    return folder, run
+
+
+def test_pairs_come_back_from_a_pack(steered):
+    folder, _ = steered
+    found = read_pairs(folder / "pairs.npz")
+    assert [one.group for one in found] == list("ababa")
+    np.testing.assert_array_equal(found[2].labels, pair(8, 6, "a").labels)
+
+
+def test_latents_carry_what_their_cines_measure(steered):
+    _, run = steered
+    latents = read_latents(run.folder / "latents")
+    assert latents.quantities.shape == (5 + 4, 4) and bool(latents.quantities.isfinite().all())
+    plain = heart_quantities(run.pack.labels[0][..., 6:-6, 6:-6], (1.5, 1.5, 10.0))
+    np.testing.assert_allclose(latents.quantities[0], plain, rtol=1e-5)
+    # Every further copy is another heart.
+    assert latents.cine.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3]
+    assert bool((latents.quantities[5:, 0] != latents.quantities[:4, 0]).all())
+
+
+def test_quantities_of_labels():
+    labels = np.zeros((4, 2, 20, 20), np.uint8)
+    labels[:, :, 5:15, 5:15] = 2
+    labels[:, :, 7:13, 7:13] = 3
+    labels[2, :, 7:13, 7:10] = 2
+    edv, ef, mass, slices = heart_quantities(labels, (2.0, 2.0, 5.0))
+    assert (edv, ef, slices) == (pytest.approx(2 * 36 * 0.02), pytest.approx(50.0), 2)
+    assert mass == pytest.approx(2 * 64 * 0.02 * 1.05)
+    assert np.isnan(heart_quantities(None, (1, 1, 1))).all()
+    assert np.isnan(heart_quantities(np.zeros_like(labels), (1, 1, 1))).all()
+
+
+def test_a_heart_comes_with_its_labels_and_what_was_asked_for(steered):
+    folder, _ = steered
+    generator = Generator.from_bundle(folder / "bundle", device="cpu", precision="fp32")
+    quantity = generator.bundle.manifest.quantities[0]
+    middle = (quantity.low + quantity.high) / 2
+    request = GenerationRequest(count=2, seed=3, steps=2, edv_ml=(middle, None), pathology="a", cycle_s=0.8)
+    # Four steps of training teach nothing: weights that act take the place of those that begin with zeros.
+    torch.manual_seed(4)
+    torch.nn.init.normal_(generator.bundle.dit.c_embedder.mlp[2].weight)
+    torch.nn.init.normal_(generator.bundle.dit.final_layer.adaLN_modulation[1].weight)
+    torch.nn.init.normal_(generator.bundle.dit.final_layer.linear.weight)
+    asked, free = generator.generate(request)
+    assert asked.segmentation is not None
+    assert asked.segmentation.array.shape == asked.cine.array.shape == (8, 2, 32, 32)
+    np.testing.assert_array_equal(asked.segmentation.affine, asked.cine.affine)
+    assert asked.provenance["asked"] == {"edv_ml": middle} and "asked" not in free.provenance
+    np.testing.assert_allclose(np.diff(asked.cine.frame_times), 0.1)
+    plain = generator.generate(GenerationRequest(count=2, seed=3, steps=2, pathology="a"))
+    assert not np.array_equal(plain[0].cine.array, asked.cine.array)
+    np.testing.assert_allclose(plain[1].cine.array, free.cine.array, atol=5)
+    # Quantities alone can be guided towards, without a class.
+    generator.generate(GenerationRequest(seed=3, steps=2, edv_ml=middle, guidance=2.0))
+
+
+def test_what_was_never_seen_is_refused_and_the_edge_is_told(steered):
+    folder, _ = steered
+    generator = Generator.from_bundle(folder / "bundle", device="cpu", precision="fp32")
+    quantity = generator.bundle.manifest.quantities[0]
+    with pytest.raises(CardioDiTError, match="outside what 'steered' has seen") as told:
+        generator.generate(GenerationRequest(steps=1, edv_ml=10 * quantity.high))
+    assert f"{quantity.low:g} to {quantity.high:g} mL" in str(told.value)
+    edge = generator.generate(GenerationRequest(steps=1, edv_ml=quantity.high))[0]
+    assert any("near the edge" in warning for warning in edge.warnings)
+
+
+def test_a_bundle_without_quantities_says_so(tmp_path):
+    from tiny_bundle import write_tiny_bundle
+
+    generator = Generator(write_tiny_bundle(tmp_path / "tiny"), device="cpu", precision="fp32")
+    with pytest.raises(CardioDiTError, match="cannot be asked for 'edv_ml'"):
+        generator.generate(GenerationRequest(steps=1, edv_ml=100))
+
+
+def test_a_manifest_whose_quantities_do_not_fit_its_transformer_is_refused(steered):
+    folder, _ = steered
+    manifest = load_bundle(folder / "bundle").manifest.to_dict()
+    manifest["quantities"] = manifest["quantities"][:2]
+    from CardioDiTLib.bundles.manifest import BundleManifest
+
+    with pytest.raises(CardioDiTError, match="names 2 quantities, its transformer has 4"):
+        BundleManifest.from_dict(json.loads(json.dumps(manifest)))
+
+
+def test_a_transformer_without_quantities_goes_on_with_them(steered):
+    """Its answers stay the same until the new part is trained."""
+    from CardioDiTLib.models.dit import DiT4D
+    from CardioDiTLib.training.dit_stage import DitStage
+
+    _, run = steered
+    settings = dict(run.config.dit.stage.model)
+    torch.manual_seed(0)
+    old = DiT4D(**{key: value for key, value in settings.items() if key != "num_conditions"}).eval()
+    torch.nn.init.normal_(old.final_layer.linear.weight)
+    stage = DitStage(run.config.dit.stage, read_latents(run.folder / "latents"))
+    stage.begin_with(old)
+    x = torch.randn(1, 4, 2, 8, 8, 2)
+    asked = torch.tensor([[1.0, float("nan"), 3.0, 2.0]])
+    torch.testing.assert_close(stage.average(x, torch.tensor([9.0]), conditions=asked), old(x, torch.tensor([9.0])))
