@@ -19,7 +19,7 @@ $(VENV)/.installed-slicer: $(VENV)/.installed
 	touch $@
 
 demo: $(VENV)/.installed
-	$(BIN)/cardiodit generate --seed 7 --out demo --formats nii.gz,seq.nrrd,png,gif,json
+	$(BIN)/cardiodit generate --seed 7 --pathology NOR --overwrite --out demo --formats nii.gz,seq.nrrd,png,gif,json
 	@echo "Open demo/ : a cine for Slicer (.seq.nrrd), the same as NIfTI, a contact sheet, an animation and a report."
 
 test: $(VENV)/.installed-slicer

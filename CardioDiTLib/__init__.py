@@ -20,6 +20,7 @@ from CardioDiTLib.version import __version__
 if TYPE_CHECKING:
     from CardioDiTLib import (
         bundles,
+        completion,
         data,
         diffusion,
         evaluation,
@@ -32,10 +33,15 @@ if TYPE_CHECKING:
         segmentation,
     )
     from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
+    from CardioDiTLib.completion.complete import complete
+    from CardioDiTLib.completion.completer import Completer
+    from CardioDiTLib.completion.result import CompletionResult
+    from CardioDiTLib.completion.vary import vary
     from CardioDiTLib.errors import Cancelled, CardioDiTError
     from CardioDiTLib.evaluation import SynthesisReport, cohort_from_folder, cohort_from_pack, evaluate_synthesis
     from CardioDiTLib.function.cardiac_function import cardiac_function
     from CardioDiTLib.function.function_report import FunctionReport
+    from CardioDiTLib.function.outputs import save_report
     from CardioDiTLib.generation.generator import Generator
     from CardioDiTLib.generation.outputs import save_results
     from CardioDiTLib.generation.pictures import animated_gif, contact_sheet
@@ -54,6 +60,7 @@ if TYPE_CHECKING:
         save_landmarks,
         track_landmarks,
     )
+    from CardioDiTLib.measurement import Measurement, measure
     from CardioDiTLib.privacy import (
         AuditReport,
         Gate,
@@ -69,6 +76,8 @@ _HOMES = {
     "Cancelled": "errors",
     "CardioDiTError": "errors",
     "Cine": "cine",
+    "Completer": "completion.completer",
+    "CompletionResult": "completion.result",
     "FunctionReport": "function.function_report",
     "Gate": "privacy",
     "GenerationRequest": "generation.request",
@@ -86,6 +95,7 @@ _HOMES = {
     "cohort_from_folder": "evaluation",
     "cohort_from_pack": "evaluation",
     "compare_metrics": "landmarks",
+    "complete": "completion.complete",
     "contact_sheet": "generation.pictures",
     "detect_landmarks": "landmarks.detect",
     "evaluate_landmarks": "landmarks",
@@ -95,17 +105,22 @@ _HOMES = {
     "load_cine": "io",
     "load_landmarks": "landmarks",
     "load_segmentation": "io",
+    "Measurement": "measurement",
+    "measure": "measurement",
     "null_rate": "privacy",
     "apply_published_rule": "privacy",
     "save_cine": "io",
     "save_landmarks": "landmarks",
+    "save_report": "function.outputs",
     "save_results": "generation.outputs",
     "save_segmentation": "io",
     "segment": "segmentation.segment",
     "track_landmarks": "landmarks",
+    "vary": "completion.vary",
 }
 _ROOMS = (
     "bundles",
+    "completion",
     "data",
     "diffusion",
     "evaluation",
@@ -124,6 +139,8 @@ __all__ = [
     "Cancelled",
     "CardioDiTError",
     "Cine",
+    "Completer",
+    "CompletionResult",
     "FunctionReport",
     "Gate",
     "GenerationRequest",
@@ -131,6 +148,7 @@ __all__ = [
     "Generator",
     "LandmarkScores",
     "LandmarkTrack",
+    "Measurement",
     "ProgressEvent",
     "Segmentation",
     "SynthesisReport",
@@ -144,6 +162,8 @@ __all__ = [
     "cohort_from_folder",
     "cohort_from_pack",
     "compare_metrics",
+    "complete",
+    "completion",
     "contact_sheet",
     "data",
     "detect_landmarks",
@@ -160,22 +180,28 @@ __all__ = [
     "load_cine",
     "load_landmarks",
     "load_segmentation",
+    "measure",
     "models",
     "null_rate",
     "privacy",
     "save_cine",
     "save_landmarks",
+    "save_report",
     "save_results",
     "save_segmentation",
     "segment",
     "segmentation",
     "track_landmarks",
+    "vary",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         value = getattr(import_module(f"CardioDiTLib.{_HOMES[name]}"), name)
+        opening = import_module("CardioDiTLib.opening")
+        if name in opening.READS:
+            value = opening.opened(name, value)
     elif name in _ROOMS:
         value = import_module(f"CardioDiTLib.{name}")
     else:

@@ -20,11 +20,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from CardioDiTLib.errors import CardioDiTError
 
+MAX_REPAIRED_SKEW = 0.05
+"""Up to here (3 degrees) `square_axes` takes the nearest right angles; beyond lies a true shear."""
 MAX_SKEW = 1e-4
 """Largest |cosine| between two axes that still counts as a right angle; ITK, and so Slicer, draws the line there."""
 
 LABEL_NAMES: dict[int, str] = {0: "background", 1: "RV", 2: "myocardium", 3: "LV"}
 """What the values of a :class:`Segmentation` mean (the numbering of the ACDC data set)."""
+
+LABEL_ROUNDING = 0.02
+"""A label may be this far from a whole number: a file that scales its numbers to 8 bits gives 1.004 for 1."""
 
 _AXES_HINT = (
     "Load the file with square_axes=True to take the nearest right-angled axes, or make it again from its DICOM images."
@@ -66,6 +71,12 @@ def check_affine(affine: ArrayLike) -> NDArray[np.float64]:
             f"A voxel axis has no length (spacing {_listed(spacing)} mm).", "Give every axis a spacing in mm."
         )
     skew = axis_skew(matrix)
+    if skew > MAX_REPAIRED_SKEW:
+        angle = float(np.degrees(np.arcsin(min(skew, 1.0))))
+        raise CardioDiTError(
+            f"The image axes are not at right angles (off by {angle:.3g} degrees).",
+            "That is a true shear: make the file again from its DICOM images, or resample it to right-angled axes.",
+        )
     if skew > MAX_SKEW:
         angle = float(np.degrees(np.arcsin(min(skew, 1.0))))
         raise CardioDiTError(f"The image axes are not at right angles (off by {angle:.3g} degrees).", _AXES_HINT)
@@ -109,7 +120,7 @@ def _listed(values: NDArray[Any]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Frames:
     """What a cine and a segmentation have in common: frames on one grid, with geometry and time.
 
@@ -143,6 +154,17 @@ class _Frames:
         object.__setattr__(self, "affine", check_affine(self.affine))
         object.__setattr__(self, "frame_times", check_frame_times(self.frame_times, array.shape[0]))
         object.__setattr__(self, "meta", dict(self.meta))
+
+    def __repr__(self) -> str:
+        """One line: arrays and provenance would fill pages."""
+        frames, slices, rows, columns = self.shape
+        spacing = " x ".join(f"{value:.3g}" for value in self.spacing)
+        cycle = f", {self.cycle_s:.3g} s" if frames > 1 else ""
+        mark = ", synthetic" if self.meta.get("synthetic") else ""
+        return (
+            f"{type(self).__name__}({frames} frames, {slices} slices, {columns} x {rows} pixels, {spacing} mm{cycle}, "
+            f"{self.array.dtype}{mark})"
+        )
 
     @staticmethod
     def _stored(array: NDArray[Any]) -> NDArray[Any]:
@@ -219,7 +241,7 @@ class _Frames:
         return array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Cine(_Frames):
     """Grey values of a beating heart over one cycle, with geometry and time.
 
@@ -289,7 +311,22 @@ class Cine(_Frames):
         return values
 
 
-@dataclass(frozen=True, eq=False)
+def whole_labels(array: NDArray[Any]) -> NDArray[Any]:
+    """Labels that a scaled integer file stores a little beside whole numbers, made whole again.
+
+    Args:
+        array: Of any shape and type.
+
+    Returns:
+        The array itself where it holds whole numbers, or values that no rounding of labels explains.
+    """
+    if array.dtype.kind != "f" or not np.isfinite(array).all():
+        return array
+    whole = np.rint(array)
+    return whole if float(np.abs(array - whole).max(initial=0.0)) <= LABEL_ROUNDING else array
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Segmentation(_Frames):
     """Labels of a beating heart: 0 background, 1 right ventricle, 2 myocardium, 3 left-ventricular cavity.
 
@@ -327,6 +364,7 @@ class Segmentation(_Frames):
             raise CardioDiTError(
                 f"A segmentation holds whole numbers, this array is of type {array.dtype}.", "Give labels 0 to 3."
             )
+        array = whole_labels(array)
         if array.dtype.kind == "f" and not (np.isfinite(array).all() and (array == np.rint(array)).all()):
             raise CardioDiTError(
                 "The segmentation holds values that are not whole numbers.",
@@ -340,7 +378,7 @@ class Segmentation(_Frames):
         return array.astype(np.uint8, copy=False)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LandmarkTrack:
     """The two right-ventricular insertion points, slice by slice through the cycle.
 
@@ -386,6 +424,11 @@ class LandmarkTrack:
         object.__setattr__(self, "confidence", confidence)
         object.__setattr__(self, "frame_times", check_frame_times(self.frame_times, points.shape[0]))
         object.__setattr__(self, "meta", dict(self.meta))
+
+    def __repr__(self) -> str:
+        """One line."""
+        both = int(self.found.all(axis=-1).sum())
+        return f"LandmarkTrack({self.n_frames} frames, {self.n_slices} slices, both points in {both})"
 
     @property
     def n_frames(self) -> int:

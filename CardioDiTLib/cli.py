@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from pathlib import Path
 from types import FrameType
 
 from CardioDiTLib.commands import COMMANDS
+from CardioDiTLib.commands.in_options import in_options
 from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.version import __version__
 
@@ -54,15 +57,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = next((word for word in words if not word.startswith("-")), None)
+    parsed: argparse.Namespace | None = None
     share_processors()
+    _print_anything()
     try:
         with _ended_by_signals():
-            parsed = make_parser(command).parse_args(words)
+            parsed = _at_home(make_parser(command).parse_args(words))
             return int(parsed.run(parsed) or 0)
     except (KeyboardInterrupt, Cancelled):
         _say("Cancelled.")
     except CardioDiTError as error:
-        _say(str(error))
+        _say(in_options(str(error), parsed))
     except MemoryError:
         _say("The memory is not enough. Close other programs, or ask for less at a time.")
     except BrokenPipeError:
@@ -86,21 +91,55 @@ def share_processors() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def _print_anything() -> None:
+    """Let a console whose code page lacks a character show a question mark in its place, not end the run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            with suppress(OSError, ValueError):  # closed, or detached
+                stream.reconfigure(errors="replace")
+
+
+def _at_home(parsed: argparse.Namespace) -> argparse.Namespace:
+    """Put the home folder where a path begins with ``~``: no shell does so after ``--out=``."""
+
+    def at_home_if_path(value: object) -> object:
+        if isinstance(value, list):
+            return [at_home_if_path(one) for one in value]
+        if not isinstance(value, str | Path) or not str(value).startswith("~"):
+            return value
+        if isinstance(value, str) and not value.startswith(("~/", "~\\")):
+            return value  # a name, not a path
+        from CardioDiTLib.io.home import at_home
+
+        return type(value)(at_home(value))
+
+    for name, value in vars(parsed).items():
+        setattr(parsed, name, at_home_if_path(value))
+    return parsed
+
+
 def _say(sentence: str) -> None:
-    print(f"cardiodit: {sentence}" if sentence != "Cancelled." else sentence, file=sys.stderr)
+    from CardioDiTLib.io.plain_text import plain_text
+
+    # a sentence may quote a file of somebody else: it stays one line and steers no terminal
+    print(plain_text(f"cardiodit: {sentence}" if sentence != "Cancelled." else sentence), file=sys.stderr)
 
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Let a request to end the process clean up like Ctrl-C does."""
+    """Let a request to end the process, or a terminal that is closed, clean up like Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    # what was started to outlive its terminal (nohup) does
+    wanted = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _interrupt) for number in wanted}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

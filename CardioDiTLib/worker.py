@@ -40,6 +40,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -146,6 +147,11 @@ class Worker:
                 self._put(request)
         except CardioDiTError as error:
             self._writer.send("error", None, message=error.message, hint=error.hint, kind="problem", detail="")
+        except Exception as error:  # one line must never cost the worker and all that it has loaded
+            detail = " ".join(str(error).split())[:300]
+            self._writer.send(
+                "error", None, message="This line cannot be taken.", hint="", kind="unexpected", detail=detail
+            )
         return True
 
     def _cancel(self, request: ServiceRequest) -> None:
@@ -210,6 +216,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _end_now()
 
     watch_parent(parsed.parent_pid, end)
+    for name in ("SIGTERM", "SIGHUP"):  # ended from outside, or with its terminal: jobs take back what they wrote
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: threading.Thread(target=end, daemon=True).start())
     worker.ready()
     # bytes, not text: a damaged byte must cost one line, not the worker
     worker.serve(line.decode("utf-8", errors="replace") for line in iter(sys.stdin.buffer.readline, b""))

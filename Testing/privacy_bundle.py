@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tiny_bundle import write_tiny_bundle
 from tiny_encoder import tiny_encoder_folder
 
 from CardioDiTLib.generation import GenerationRequest, Generator
 from CardioDiTLib.privacy.attach import attach_privacy
-from CardioDiTLib.privacy.embedding_set import checked
 from CardioDiTLib.privacy.encoder import load_encoder
+from CardioDiTLib.privacy.inputs import embedded
 from CardioDiTLib.privacy.reference_set import ReferenceSet
 
 SEED, N_TRAIN, N_ALL = 5, 10, 34
@@ -24,11 +25,12 @@ def write_privacy_bundle(folder: Path, encoder_folder: Path) -> list[Any]:
     encoder = load_encoder(tiny_encoder_folder(encoder_folder))
     request = GenerationRequest(count=N_ALL, seed=SEED, preset="draft")
     cines = [result.cine for result in Generator(bundle).generate(request)]
-    rows = encoder.embed(cines)
+    rows = embedded(encoder, cines, "all")
+    trained = np.arange(len(cines)) < N_TRAIN
     # random weights tell cines hardly apart: nothing but the very same one is a leak here
     reference = ReferenceSet.build(
-        checked(rows[:N_TRAIN], "training", encoder_sha256=encoder.sha256),
-        checked(rows[N_TRAIN:], "validation"),
+        rows.kept(trained),
+        rows.kept(~trained),
         leak_correlation=1.0,
     )
     attach_privacy(folder, encoder_folder, reference, audit={}, card="## Privacy")

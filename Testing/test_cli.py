@@ -182,13 +182,73 @@ def test_ending_the_process_leaves_no_file(bundle, tmp_path):
     assert "Traceback" not in errors and list(tmp_path.iterdir()) == []
 
 
+def test_hearts_are_on_disk_as_soon_as_they_are_made_and_a_run_that_was_ended_goes_on(
+    bundle, tmp_path, capsys, monkeypatch
+):
+    from CardioDiTLib.commands import generate
+
+    words = ("generate", "-m", "tiny", "-n", 5, "--batch-size", 2, "--steps", 2, "-f", "nii.gz,json", "-s", 3)
+    assert run(*words, "-o", tmp_path / "whole") == 0
+    original, saved = generate.save_results, []
+
+    def ended(results, folder, *arguments, **options):
+        if len(saved) == 3:
+            raise KeyboardInterrupt
+        saved.extend(result.index for result in results)
+        return original(results, folder, *arguments, **options)
+
+    monkeypatch.setattr(generate, "save_results", ended)
+    assert run(*words, "-o", tmp_path / "out") == 1
+    told = capsys.readouterr().err
+    assert "3 of 5 cines are whole" in told and "--resume" in told
+    assert len(list((tmp_path / "out").iterdir())) == 6
+
+    monkeypatch.setattr(generate, "save_results", original)
+    (tmp_path / "out" / "tiny_seed3_001.json").unlink()  # as if ended between two files of a heart
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    assert run(*words, "-o", tmp_path / "out") == 1 and "--overwrite" in problem(capsys)
+    assert run(*words, "-o", tmp_path / "out", "--resume") == 0
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    assert len(after) == 10 and all(after[name] == moment for name, moment in before.items())
+    for index in range(5):
+        name = f"tiny_seed3_00{index}.nii.gz"
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    capsys.readouterr()
+    assert run(*words, "-o", tmp_path / "out", "--resume") == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("suffix", ["json", "nii.gz"])
+def test_resume_never_mixes_hearts_of_other_settings(bundle, tmp_path, capsys, suffix):
+    words = ("generate", "-m", "tiny", "-o", tmp_path / "out", "-f", suffix, "-p", "DCM")
+    assert run(*words, "--steps", 2) == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    capsys.readouterr()
+    assert run(*words, "--steps", 3, "--resume") == 1
+    assert "steps 2, not 3" in problem(capsys)
+    assert run(*words, "--steps", 2, "-g", 1.0, "--resume") == 1 and "guidance 2.0, not 1.0" in problem(capsys)
+    assert run(*words, "--steps", 3) == 1 and "there already" in problem(capsys)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert run(*words, "--steps", 3, "--overwrite") == 0
+
+
+def test_where_nothing_can_be_written_is_told_before_any_work(bundle, tmp_path, capsys, monkeypatch):
+    from CardioDiTLib.generation.generator import Generator
+
+    monkeypatch.setattr(Generator, "for_request", lambda *_: pytest.fail("work was done first"))
+    (tmp_path / "file").write_text("x")
+    assert run("generate", "-m", "tiny", "-o", tmp_path / "file") == 1 and "is a file" in problem(capsys)
+    assert run("generate", "-m", "tiny", "-o", tmp_path / "file" / "out") == 1 and "is a file" in problem(capsys)
+    assert run("generate", "-m", "tiny", "-o", "/proc/nowhere") == 1 and "Nothing can be written" in problem(capsys)
+
+
 def test_an_unexpected_problem_is_one_line_unless_debugging(bundle, tmp_path, capsys, monkeypatch):
     from CardioDiTLib.generation.generator import Generator
 
     def broken(*arguments, **values):
         raise ValueError("a\nb")
 
-    monkeypatch.setattr(Generator, "generate", broken)
+    monkeypatch.setattr(Generator, "batches", broken)
     assert run("generate", "-m", "tiny", "-o", tmp_path / "out") == 1
     assert "ValueError: a b" in problem(capsys)
     monkeypatch.setenv(cli.DEBUG_VARIABLE, "1")

@@ -110,3 +110,13 @@ def test_from_cines_to_a_gate(tmp_path, capsys):
     assert first == {path.name: path.read_bytes() for path in (tmp_path / "again").glob("*.nii.gz")}
     assert run(*make, *gated, "--redraws", 0, "--out", tmp_path / "refused") == 1
     assert not (tmp_path / "refused").exists()
+    # a gated run that was ended goes on; hearts that passed no gate are never taken for others
+    assert sorted(first) == ["tiny_seed1_000.nii.gz", "tiny_seed1_001.nii.gz"], (
+        "called after the seed that was asked for"
+    )
+    (tmp_path / "again" / "tiny_seed1_001.nii.gz").unlink()
+    assert run(*make, *gated, "--out", tmp_path / "again", "--resume") == 0
+    assert first == {path.name: path.read_bytes() for path in (tmp_path / "again").glob("*.nii.gz")}
+    capsys.readouterr()
+    assert run(*make, "--count", 2, "--seed", 1, "--out", tmp_path / "again", "--resume") == 1
+    assert "with a gate" in problem(capsys)

@@ -99,7 +99,7 @@ def test_the_cine_lends_its_times(files):
         (("heart.nii.gz", "-f", "pdf"), "'pdf'"),
         (("heart.nii.gz", "--heart-rate", "900"), "900"),
         (("heart.nii.gz", "--landmarks", "absent.csv"), "absent.csv"),
-        (("cine.seq.nrrd",), "labels"),
+        (("noisy.nii.gz",), "values"),
         (("heart.nii.gz", "--cine", "other.nii.gz"), "not on the same grid"),
         (("heart.nii.gz", "-o", "cine.seq.nrrd"), "is a file"),
     ],
@@ -109,6 +109,8 @@ def test_problems_are_one_line_and_leave_nothing(files, capsys, monkeypatch, wor
     save_cine(
         Cine(segmentation.array[:5].astype(np.int16), segmentation.affine, np.arange(5) * 0.1), folder / "other.nii.gz"
     )
+    noisy = np.random.default_rng(0).integers(0, 500, segmentation.shape).astype(np.int16)
+    save_cine(Cine(noisy, segmentation.affine, segmentation.frame_times), folder / "noisy.nii.gz")
     monkeypatch.chdir(folder)
     before = sorted(folder.iterdir())
     assert run(*words) == 1

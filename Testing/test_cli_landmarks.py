@@ -74,8 +74,11 @@ def test_what_the_input_is_can_be_said_or_seen(cine, tmp_path, capsys):
     save_segmentation(heart(shape=(1, 3, 72, 64)), tmp_path / "single.nii.gz")
     assert run("landmarks", tmp_path / "single.nii.gz", tmp_path / "a.csv") == 0
     assert "both points in 2 of 1 x 3 slices" in capsys.readouterr().out
-    assert run("landmarks", cine, tmp_path / "b.csv", "--from", "segmentation") == 1
-    assert "labels" in problem(capsys)
+    rng = np.random.default_rng(0)
+    noisy = Cine(rng.integers(0, 500, (2, 3, 72, 64)).astype(np.int16), np.diag([1.5, 1.5, 10.0, 1.0]), [0.0, 0.4])
+    save_cine(noisy, tmp_path / "noisy.nii.gz")
+    assert run("landmarks", tmp_path / "noisy.nii.gz", tmp_path / "b.csv", "--from", "segmentation") == 1
+    assert "no segmentation" in problem(capsys)
     made = heart(shape=(2, 3, 72, 64))
     save_segmentation(made, tmp_path / "labels.nii.gz")
     model = tiny_model_folder(tmp_path / "model", rule=PointRule(presence=1.0))

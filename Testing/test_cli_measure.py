@@ -19,6 +19,8 @@ from CardioDiTLib.segmentation import segment as segment_module
 class Straight:
     """A view of a cine as it is stored."""
 
+    flip_z = False
+
     @classmethod
     def of(cls, affine):
         return cls()
@@ -74,3 +76,46 @@ def test_names_of_results(tmp_path):
     (tmp_path / "a.b").mkdir()
     assert file_stem(tmp_path / "x.seq.nrrd") == "x" and file_stem(tmp_path / "y.nii.gz") == "y"
     assert file_stem(tmp_path / "a.b") == "a.b" and file_stem(tmp_path / "z.v.json") == "z.v"
+
+
+def rounded(value):
+    """Numbers to six digits: points pass through a table in between."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    return [rounded(item) for item in value] if isinstance(value, list) else value
+
+
+def test_measure_is_the_three_commands_one_after_the_other(place, capsys):
+    """Same labels, same points, same numbers."""
+    folder, _, weights = place
+    out, cine = folder / "out", folder / "heart.nii.gz"
+    assert run(cine, "-o", out, "--segmentation-weights", weights, "-f", "json") == 0
+    steps = folder / "steps"
+    seg, points = steps / "heart.nii.gz", steps / "heart.csv"
+    assert main(["segment", str(cine), str(seg), "--weights", str(weights)]) == 0
+    assert main(["landmarks", str(cine), str(points), "--segmentation", str(seg)]) == 0
+    assert main(["function", str(seg), "--landmarks", str(points), "-o", str(steps), "-f", "json"]) == 0
+    one, other = (json.loads((place / "heart_function.json").read_text()) for place in (out, steps))
+    assert set(one) == set(other)
+    for name in set(one) - {"meta"}:
+        assert rounded(one[name]) == rounded(other[name]), name
+    first, second = load_landmarks(out / "heart_landmarks.csv"), load_landmarks(points)
+    np.testing.assert_allclose(first.points, second.points)
+
+
+def test_measure_in_python_takes_a_path_and_writes_the_same_files(place):
+    import CardioDiTLib as cd
+
+    folder, phantom, weights = place
+    told = []
+    found = cd.measure(
+        str(folder / "heart.nii.gz"), segmentation_weights=weights, progress=lambda what, *rest: told.append(what)
+    )
+    np.testing.assert_array_equal(found.segmentation.array, phantom.segmentation.array)
+    assert {"segmenting", "insertion points"} >= set(told) and told
+    assert len(repr(found)) < 300 and "EF" in repr(found)
+    paths = found.save(folder / "py", "heart", formats=["json"])
+    assert [path.name for path in paths] == [
+        *("heart_segmentation.nii.gz", "heart_landmarks.csv"),
+        "heart_function.json",
+    ]

@@ -45,6 +45,40 @@ def test_kept_frames_are_the_same_and_follow_the_pack(pairs, tmp_path):
     np.testing.assert_array_equal(first.images, again.images)
 
 
+def test_a_pack_in_a_folder_that_is_only_read_opens(pairs, tmp_path, monkeypatch):
+    from CardioDiTLib.data import packing
+
+    path = write_pairs(tmp_path / "pack.npz", pairs, [False, False], "")
+    expected = read_pack(path, frames=4, cache=False)
+
+    def refused(path):
+        raise CardioDiTError(f"'{path}' could not be written: Read-only file system.")
+
+    monkeypatch.setattr(packing, "atomic_path", refused)
+    # with a deadline too: where nothing can be kept, a call that stopped would never come to an end
+    pack = read_pack(path, frames=4, deadline=0.0)
+    np.testing.assert_array_equal(pack.images, expected.images)
+    assert [one.name for one in tmp_path.iterdir()] == ["pack.npz"]
+
+
+def test_frames_are_made_in_pieces_of_any_length(pairs, tmp_path, monkeypatch):
+    from CardioDiTLib.data import packing
+
+    path = write_pairs(tmp_path / "pack.npz", [*pairs, *pairs], [False] * 4, "")
+    expected = read_pack(path, frames=4, cache=False)
+    original, made = packing.PosedPair.frames, []
+    monkeypatch.setattr(packing.PosedPair, "frames", lambda self, n: made.append(n) or original(self, n))
+    told = []
+    for _ in range(3):
+        with pytest.raises(packing.FramesNotMade, match="of 4 cines"):
+            read_pack(path, frames=4, deadline=0.0, progress=lambda done, of: told.append((done, of)))
+    pack = read_pack(path, frames=4, deadline=0.0, progress=lambda done, of: told.append((done, of)))
+    assert len(made) == 4 and told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    np.testing.assert_array_equal(pack.images, expected.images)
+    np.testing.assert_array_equal(pack.labels, expected.labels)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["pack.frames4.npz", "pack.npz"]
+
+
 def test_whole_cines_come_back(tmp_path):
     images = np.random.default_rng(0).integers(0, 255, (3, 4, 2, 16, 16)).astype(np.uint8)
     labels = images % 4

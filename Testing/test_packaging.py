@@ -19,6 +19,7 @@ FLOORS = {
     "errors": -1,
     "cine": 0,
     "device": 0,
+    "json_text": 0,
     "version": -1,
     "io": 1,
     "models": 1,
@@ -32,6 +33,9 @@ FLOORS = {
     "function": 4,
     "training": 5,
     "evaluation": 5,
+    "completion": 4,
+    "measurement": 5,
+    "opening": 5.5,
     "commands": 6,
     "service": 6,
     "cli": 7,
@@ -138,8 +142,8 @@ def test_nothing_is_unpickled_or_evaluated():
 BROUGHT_BY_SLICER = {"numpy", "scipy", "SimpleITK", "requests", "pydicom", "vtk"}
 BROUGHT_BY_SLICER |= {"urllib3"}  # what requests is built on
 BROUGHT_BY_THE_PYTORCH_EXTENSION = {"torch"}
-OPTIONAL = {"PIL", "matplotlib"}  # pictures and curves: the extra "report" of pyproject.toml
-IMPORT_NAMES = {"pynrrd": "nrrd", "pyyaml": "yaml", "pillow": "PIL"}
+OPTIONAL = {"PIL", "matplotlib", "highdicom"}  # the extras "report" and "dicom" of pyproject.toml
+IMPORT_NAMES = {"pyyaml": "yaml", "pillow": "PIL"}
 
 
 def requirements(lines: list[str]) -> dict[str, str]:
@@ -182,9 +186,9 @@ def test_requirements_agree_with_the_project():
 def test_optional_packages_are_documented_and_imported_late():
     """Without them everything but pictures works, so no file may import them when it is itself imported."""
     text = (REPOSITORY / "pyproject.toml").read_text()
-    extra = re.search(r"^report = \[(.*)\]", text, re.M)
-    assert extra is not None
-    named = requirements([item.strip().strip('"') for item in extra[1].split(",")])
+    extras = re.findall(r"^(?:report|dicom) = \[(.*)\]", text, re.M)
+    assert len(extras) == 2
+    named = requirements([item.strip().strip('"') for extra in extras for item in extra.split(",")])
     assert {IMPORT_NAMES.get(name, name) for name in named} == OPTIONAL
     for path in sources():
         for node in ast.parse(path.read_text(encoding="utf-8")).body:

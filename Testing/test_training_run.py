@@ -269,7 +269,9 @@ def test_the_decoder_of_a_bundle_can_be_trained_on_alone(place, finished, tmp_pa
     assert torch.equal(before.latent_scale.std, after.latent_scale.std)
     assert after.manifest.version == "9.1.0" and after.manifest.class_names == before.manifest.class_names
     steps = run.config.decoder.loop.steps
-    assert after.manifest.provenance == {**before.manifest.provenance, "decoder_steps_more": steps}
+    told = after.manifest.provenance
+    assert told["started_from"]["sha256"] == before.sha256 and told["decoder_steps_more"] == steps
+    assert {**told, **before.manifest.provenance} == told
 
 
 def test_a_bundle_of_other_settings_is_refused(place, finished, tmp_path):
@@ -341,6 +343,42 @@ def test_missing_latents_and_packs_that_do_not_fit_are_told(place, tmp_path):
     with pytest.raises(CardioDiTError, match="4 frames"):
         TrainingRun(read_config(folder / "settings.yaml"), other, tmp_path / "x").train("vqgan")
     assert read_pack(pack).images.shape[1] == 8
+
+
+def test_minutes_are_kept_also_while_frames_are_made(place, tmp_path, monkeypatch, capsys):
+    from CardioDiTLib.data.packing import FramesNotMade
+    from CardioDiTLib.training import telling
+
+    def late(path, frames, *, deadline, progress):
+        progress(3, 80)
+        raise FramesNotMade("The frames of 3 of 80 cines are made.")
+
+    monkeypatch.setattr(telling, "read_pack", late)
+    folder, pack = place
+    run = TrainingRun(read_config(folder / "settings.yaml"), pack, tmp_path / "run")
+    assert run.train_all(0.01) is False and not (tmp_path / "run" / "vqgan").exists()
+    assert "3 of 80" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("minutes", ["nan", "inf", "0", "-1", "soon"])
+def test_minutes_that_are_no_length_of_time_are_wrong_usage(place, tmp_path, minutes, capsys):
+    from CardioDiTLib.cli import main
+
+    words = ["--config", str(place[0] / "settings.yaml"), "--data", str(place[1]), "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "all", *words, "--minutes", minutes])
+    assert caught.value.code == 2 and "--minutes" in capsys.readouterr().err
+    if minutes in ("nan", "inf"):
+        with pytest.raises(CardioDiTError, match="no length of time"):
+            TrainingRun(read_config(place[0] / "settings.yaml"), place[1], tmp_path / "run").train_all(float(minutes))
+
+
+def test_the_log_says_how_far_and_how_long(place, finished, tmp_path, capsys):
+    borrow(tmp_path / "run", finished)
+    TrainingRun(read_config(place[0] / "settings.yaml"), place[1], tmp_path / "run").train("dit")
+    lines = capsys.readouterr().out.splitlines()
+    first = next(line for line in lines if line.startswith("step 1 "))
+    assert first.startswith("step 1 of 6") and "  left " in first
 
 
 def test_two_ranks_end_with_the_same_weights(place, finished, tmp_path):

@@ -20,6 +20,7 @@ from CardioDiTLib.diffusion.schedule import NoiseSchedule
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models.dit import DiT4D
 from CardioDiTLib.models.latent_scale import LatentScale
+from CardioDiTLib.models.refiner import CineRefiner
 from CardioDiTLib.models.vqgan import VQGAN
 
 
@@ -66,6 +67,25 @@ class Bundle:
             CardioDiTError: Its file is missing, changed, or does not fit the manifest.
         """
         return self._filled(build_dit(self.manifest.dit.params), self.manifest.dit.file)
+
+    @cached_property
+    def refiner(self) -> CineRefiner | None:
+        """The network that refines what the codec decodes; None where the bundle has none.
+
+        Raises:
+            CardioDiTError: Its file is missing, changed, or does not fit the manifest.
+        """
+        spec = self.manifest.refiner
+        if spec is None:
+            return None
+        try:
+            network = CineRefiner(**spec.params)
+        except TypeError as error:
+            raise CardioDiTError(
+                f"The refiner of the bundle '{self.manifest.name}' has parameters that this library does not know.",
+                "Update CardioDiT.",
+            ) from error
+        return self._filled(network, spec.file)
 
     @cached_property
     def latent_scale(self) -> LatentScale:
@@ -135,6 +155,13 @@ class Bundle:
                 "Compute them from latents of this codec.",
             ) from error
         _ = self.schedule
+        refiner = self.refiner
+        if refiner is not None and (*refiner.latent_size, *refiner.image_size) != (*expected[1:], *size):
+            raise CardioDiTError(
+                f"The refiner of '{self.manifest.name}' was made for latents {refiner.latent_size} and images "
+                f"{refiner.image_size}.",
+                "Correct the grid, or the parameters of the refiner.",
+            )
 
     def checked_file(self, file_name: str) -> Path:
         """Path of a file of the bundle, after it was compared with its fingerprint.

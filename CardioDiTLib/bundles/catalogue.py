@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from CardioDiTLib.bundles.retry_policy import DEFAULT_POLICY, RetryPolicy
 from CardioDiTLib.bundles.stopping import CancelSource, Stop
 from CardioDiTLib.bundles.transfer_progress import TransferCallback, TransferMeter
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.json_text import parse_json
 
 __all__ = [
     "CatalogueEntry",
@@ -47,7 +47,7 @@ def list_catalogue() -> list[CatalogueEntry]:
 
 def list_packaged() -> list[CatalogueEntry]:
     """The bundles that the software knows."""
-    values = json.loads(PACKAGED.read_text(encoding="utf-8"))
+    values = parse_json(PACKAGED.read_text(encoding="utf-8"))
     return [CatalogueEntry.from_dict(item) for item in values["bundles"]]
 
 

@@ -11,6 +11,7 @@ from CardioDiTLib.bundles.file_lock import holding
 from CardioDiTLib.bundles.registry import user_bundles_folder
 from CardioDiTLib.bundles.stopping import Stop
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.json_text import parse_json
 
 STORE_VERSION = 1
 
@@ -47,8 +48,8 @@ class JsonStore:
         except (OSError, ValueError) as error:
             raise self._damaged(str(error)) from error
         try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            values = parse_json(text)
+        except ValueError as error:
             raise self._damaged("it is not JSON") from error
         if not isinstance(values, dict) or values.get("schema_version") != STORE_VERSION:
             found = values.get("schema_version") if isinstance(values, dict) else None

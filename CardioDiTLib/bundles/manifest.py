@@ -21,6 +21,7 @@ from CardioDiTLib.bundles.manifest_parts import (
     ManifestPart,
     NetworkSpec,
     Preset,
+    SteeredQuantity,
     TrainingData,
     check_entries,
     check_file_name,
@@ -30,6 +31,7 @@ from CardioDiTLib.bundles.manifest_parts import (
 )
 from CardioDiTLib.bundles.privacy_spec import PrivacySpec
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.json_text import parse_json
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "bundle.json"
@@ -75,6 +77,8 @@ class BundleManifest:
         audit: Result of the memorization audit, plain values.
         provenance: How the bundle was made, plain values.
         privacy: Training embeddings and encoder that the bundle carries; None where it carries none.
+        refiner: Network that refines what the codec decodes and names the tissues; None where there is none.
+        quantities: What hearts can be steered by, in the order of the transformer's conditions.
         files: Fingerprint of every other file of the folder; filled by :func:`~CardioDiTLib.bundles.write_bundle`.
 
     Raises:
@@ -106,6 +110,8 @@ class BundleManifest:
     audit: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     privacy: PrivacySpec | None = None
+    refiner: NetworkSpec | None = None
+    quantities: tuple[SteeredQuantity, ...] = ()
     files: dict[str, FileRecord] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -137,6 +143,18 @@ class BundleManifest:
                 f"The codec of the bundle '{self.name}' is a {self.codec.class_name}, its transformer a "
                 f"{self.dit.class_name}.",
                 "They have to be VQGAN and DiT4D.",
+            )
+        if self.refiner is not None and self.refiner.class_name != "CineRefiner":
+            raise CardioDiTError(
+                f"The refiner of the bundle '{self.name}' is a {self.refiner.class_name}.",
+                "It has to be a CineRefiner.",
+            )
+        object.__setattr__(self, "quantities", tuple(self.quantities))
+        steered = self.dit.params.get("num_conditions", 0)
+        if steered != len(self.quantities):
+            raise CardioDiTError(
+                f"The bundle '{self.name}' names {len(self.quantities)} quantities, its transformer has {steered}.",
+                _AGAIN,
             )
         for file_name in self.files:
             check_file_name(file_name, "file list")
@@ -170,6 +188,12 @@ class BundleManifest:
             entries[key] = part.from_dict(entries[key])
         if entries.get("privacy") is not None:
             entries["privacy"] = PrivacySpec.from_dict(entries["privacy"])
+        if entries.get("refiner") is not None:
+            entries["refiner"] = NetworkSpec.from_dict(entries["refiner"])
+        if "quantities" in entries:
+            if not isinstance(entries["quantities"], list | tuple):
+                raise CardioDiTError("'quantities' of a bundle is not a list.", _AGAIN)
+            entries["quantities"] = tuple(SteeredQuantity.from_dict(value) for value in entries["quantities"])
         for key, member in (("presets", Preset), ("files", FileRecord)):
             if key not in entries:
                 continue
@@ -185,8 +209,9 @@ class BundleManifest:
             "schema_version": SCHEMA_VERSION,
             **{item.name: plain(getattr(self, item.name)) for item in fields(self)},
         }
-        if self.privacy is None:  # software that does not know the section reads bundles without it
-            del values["privacy"]
+        for name in ("privacy", "refiner", "quantities"):
+            if not getattr(self, name):  # software that does not know the section reads bundles without it
+                del values[name]
         return values
 
     def to_json(self) -> str:
@@ -211,7 +236,8 @@ class BundleManifest:
         """Files that the bundle cannot do without, besides the manifest itself."""
         latents = () if self.latents.file is None else (self.latents.file,)
         privacy = () if self.privacy is None else self.privacy.files
-        return (self.codec.file, self.dit.file, MODEL_CARD_NAME, *latents, *privacy)
+        refiner = () if self.refiner is None else (self.refiner.file,)
+        return (self.codec.file, self.dit.file, MODEL_CARD_NAME, *latents, *privacy, *refiner)
 
     def label_of(self, class_name: str) -> int:
         """Number of a class; case does not matter.
@@ -277,7 +303,7 @@ def read_manifest(folder: str | Path) -> BundleManifest:
     if not path.is_file():
         raise CardioDiTError(f"'{folder}' holds no {MANIFEST_NAME}.", "Give the folder of a bundle.")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CardioDiTError(
             f"The {MANIFEST_NAME} of '{Path(folder).name}' cannot be read; it may be damaged.", "Get the bundle again."

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from CardioDiTLib.bundles.manifest import MANIFEST_NAME, BundleManifest
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.json_text import parse_json
 
 MANIFEST_LIMIT_BYTES = 1 << 20
 """No manifest is anywhere near as large."""
@@ -31,8 +31,8 @@ def parse_manifest(content: bytes, place: str) -> BundleManifest:
     if len(content) > MANIFEST_LIMIT_BYTES:
         raise CardioDiTError(f"The {MANIFEST_NAME} of '{place}' is larger than 1 MB.", _AGAIN)
     try:
-        values: Any = json.loads(content.decode("utf-8-sig"), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        values: Any = parse_json(content.decode("utf-8-sig"), parse_constant=_refuse_constant)
+    except ValueError as error:
         raise CardioDiTError(
             f"The {MANIFEST_NAME} of '{place}' is not JSON.", "Check that this is the place of a bundle."
         ) from error

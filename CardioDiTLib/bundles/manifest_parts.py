@@ -212,7 +212,7 @@ class NetworkSpec(ManifestPart):
     """A network and its weights.
 
     Args:
-        class_name: "VQGAN" or "DiT4D"; JSON name "class".
+        class_name: "VQGAN", "DiT4D" or "CineRefiner"; JSON name "class".
         params: Arguments of its constructor.
         file: File with its weights, in the bundle's folder.
     """
@@ -225,14 +225,41 @@ class NetworkSpec(ManifestPart):
     file: str
 
     def __post_init__(self) -> None:
-        if self.class_name not in ("VQGAN", "DiT4D"):
+        if self.class_name not in ("VQGAN", "DiT4D", "CineRefiner"):
             raise CardioDiTError(
-                f"A bundle names the network {self.class_name!r}.", "This library knows VQGAN and DiT4D."
+                f"A bundle names the network {self.class_name!r}.", "This library knows VQGAN, DiT4D and CineRefiner."
             )
         if not isinstance(self.params, Mapping):
             raise CardioDiTError(f"The parameters of {self.class_name} in a bundle are not an object.", _REPAIR)
         check_file_name(self.file, self.title)
         object.__setattr__(self, "params", dict(self.params))
+
+
+@dataclass(frozen=True)
+class SteeredQuantity(ManifestPart):
+    """A measured quantity that hearts can be asked to have.
+
+    Args:
+        name: As in a request, such as "edv_ml".
+        meaning: For people, such as "end-diastolic volume".
+        unit: "mL", "%", "g" or "".
+        low, high: Range within which it was trained; outside, nothing is known, and a request is refused.
+        usual_low, usual_high: Range in which most of the training cines lie; beyond it hearts are less sure.
+    """
+
+    name: str
+    meaning: str
+    unit: str
+    low: float
+    high: float
+    usual_low: float
+    usual_high: float
+
+    def __post_init__(self) -> None:
+        check_texts(self, "quantity", "name", "meaning", "unit")
+        ends = (self.low, self.usual_low, self.usual_high, self.high)
+        if not all(map(is_number, ends)) or list(ends) != sorted(ends):
+            raise CardioDiTError(f"The range of the quantity {self.name!r} in a bundle is not possible.", _REPAIR)
 
 
 @dataclass(frozen=True)

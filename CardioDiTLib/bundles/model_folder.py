@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import uuid
@@ -17,6 +16,7 @@ from CardioDiTLib.bundles.fingerprint import problem_of, record_of
 from CardioDiTLib.bundles.manifest_parts import FileRecord
 from CardioDiTLib.bundles.storage import read_weights
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.json_text import parse_json
 
 _GET_AGAIN = "Get the model's folder again."
 
@@ -80,7 +80,7 @@ class ModelFolder:
             CardioDiTError: There is none, or it is damaged.
         """
         try:
-            return json.loads((place / self.manifest_name).read_text(encoding="utf-8"))
+            return parse_json((place / self.manifest_name).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise CardioDiTError(
                 f"'{place}' holds no {self.manifest_name}.", f"Give the folder of a {self.noun}."

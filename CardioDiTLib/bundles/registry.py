@@ -103,6 +103,11 @@ def find_bundle(name_or_folder: str | os.PathLike[str]) -> Path:
             if folder.name == text:
                 return folder
             names.append(folder.name)
+    here = Path(text)
+    if (here / MANIFEST_NAME).is_file():
+        raise CardioDiTError(
+            f"There is no bundle called {text!r}; a folder of this name is here.", f"Say ./{text} for the folder."
+        )
     known = f"Known are {', '.join(dict.fromkeys(names))}." if names else "There are none on this machine."
     raise CardioDiTError(f"There is no bundle called {text!r}.", known)
 

@@ -23,9 +23,9 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.io.tensor_file import save_tensors
 
 STORAGES = ("fp32", "fp16", "int8")
 SCALE_SUFFIX = "::scale"
@@ -63,7 +63,7 @@ def write_weights(path: str | os.PathLike[str], state: Mapping[str, torch.Tensor
     # one entry only: the order of several would differ from run to run
     header = {_FORMAT: json.dumps({"storage": storage, "version": 1})}
     try:
-        save_file(dict(sorted(stored.items())), path, metadata=header)
+        save_tensors(dict(sorted(stored.items())), path, metadata=header)
     except (OSError, SafetensorError) as error:
         raise CardioDiTError(
             f"'{os.path.basename(path)}' could not be written: {error}.", "Check the folder and the free disk space."

@@ -21,6 +21,7 @@ from CardioDiTLib.bundles.stopping import Stop
 from CardioDiTLib.bundles.transfer_progress import TransferMeter, TransferProgress
 from CardioDiTLib.bundles.web_address import host_of
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.json_text import parse_json
 
 __all__ = ["PART_SUFFIX", "SIDECAR_SUFFIX", "Transfer", "TransferProgress", "matches"]
 
@@ -308,7 +309,7 @@ class Transfer:
     def _state(self) -> dict[str, Any] | None:
         """What is known about the part; None where it cannot be gone on with."""
         try:
-            state = json.loads(self._sidecar.read_text(encoding="utf-8"))
+            state = parse_json(self._sidecar.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         if not isinstance(state, dict):

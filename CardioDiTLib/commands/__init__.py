@@ -23,6 +23,8 @@ class Command(NamedTuple):
 
 COMMANDS: dict[str, Command] = {
     "generate": Command("CardioDiTLib.commands.generate", "make synthetic cines"),
+    "complete": Command("CardioDiTLib.commands.complete", "fill slices and frames of a cine that nobody recorded"),
+    "vary": Command("CardioDiTLib.commands.vary", "make hearts like one that is there"),
     "convert": Command("CardioDiTLib.commands.convert", "convert a cine from one file format to another"),
     "measure": Command("CardioDiTLib.commands.measure", "segment a cine, find insertion points, measure function"),
     "segment": Command("CardioDiTLib.commands.segment", "find both ventricles and the myocardium in a cine"),

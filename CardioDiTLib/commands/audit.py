@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.io.output_set import check_folder, refuse_existing
 
 if TYPE_CHECKING:
     from CardioDiTLib.privacy.audit_report import AuditReport
@@ -53,12 +54,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="show each synthetic cine beside its nearest training cine in the HTML: it then holds training patients",
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace reports that are there")
     parser.add_argument("--names", action="store_true", help="put names of files into the report")
     parser.add_argument("--fail-on-copies", action="store_true", help="exit with 1 where copies are found")
     parser.add_argument(
         "--attach",
         metavar="BUNDLE",
         help="write the encoder, the quantised training embeddings and, with --synthetic, this audit into a bundle",
+    )
+    parser.add_argument(
+        "--without-encoder",
+        action="store_true",
+        help="of --attach: name the encoder that comes with the software instead of copying it into the bundle",
     )
     parser.add_argument("--seed", type=int, default=0, help="of random subsets (0)")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
@@ -124,6 +131,9 @@ def _check(arguments: argparse.Namespace) -> None:
     wrong = [path.name for path in arguments.out if path.suffix.lower() not in _SUFFIXES]
     if wrong:
         raise CardioDiTError(f"'{wrong[0]}' is no kind of report.", f"Use a name ending in {', '.join(_SUFFIXES)}.")
+    refuse_existing(arguments.out, arguments.overwrite)
+    for path in arguments.out:
+        check_folder(path.parent)
     if arguments.pictures and not any(path.suffix.lower() == ".html" for path in arguments.out):
         raise CardioDiTError("Pictures are shown in HTML only.", "Add --out report.html.")
 
@@ -176,6 +186,7 @@ def _attach(arguments: argparse.Namespace, sets: dict[str, EmbeddingSet], report
         reference,
         audit=None if report is None else report.summary(),
         card=None if report is None else to_markdown(report, arguments.published),
+        carry_encoder=not arguments.without_encoder,
     )
     print(f"{bundle.folder}: {reference.n_train} training embeddings attached.")
 

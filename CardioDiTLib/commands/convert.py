@@ -5,48 +5,94 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from CardioDiTLib.commands.reading import CINE_KINDS, add_reading_arguments, read_cine, reading_notes
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.pictures import animated_gif, contact_sheet
-from CardioDiTLib.io import load_cine, save_cine
+from CardioDiTLib.io import save_cine
+from CardioDiTLib.io.cine_files import find_cines
+from CardioDiTLib.io.output_set import check_folder, refuse_existing
+
+_SUFFIXES = (".nii.gz", ".nii", ".seq.nrrd", ".dcm", ".gif", ".png")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("source", metavar="IN", type=Path, help=".nii, .nii.gz, .seq.nrrd, .nrrd, DICOM folder or .zip")
+    parser.add_argument("source", metavar="IN", type=Path, help=CINE_KINDS)
     parser.add_argument(
-        "destination", metavar="OUT", type=Path, help=".nii, .nii.gz, .seq.nrrd, .nrrd; .png or .gif for a picture"
+        "destination",
+        metavar="OUT",
+        type=Path,
+        help=".nii, .nii.gz, .seq.nrrd, .nrrd, .dcm (a folder of DICOM images); .png or .gif for a picture",
+    )
+    add_reading_arguments(parser)
+    parser.add_argument(
+        "--multi-frame", action="store_true", help="DICOM: one enhanced multi-frame file in place of a folder"
     )
     parser.add_argument(
-        "--frame-interval-s", type=float, metavar="S", help="seconds between frames, if the file is wrong"
+        "--to",
+        choices=_SUFFIXES,
+        metavar="SUFFIX",
+        help=f"IN is a folder of cines: write each of them into the folder OUT, as {', '.join(_SUFFIXES)}",
     )
-    parser.add_argument("--square-axes", action="store_true", help="take the nearest right-angled axes")
-    parser.add_argument(
-        "--series-uid", action="append", metavar="UID", help="DICOM: the series to read; may be repeated"
-    )
-    parser.add_argument("--allow-incomplete", action="store_true", help="DICOM: leave slices out that lack frames")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, write, and say what it was."""
     destination: Path = arguments.destination
-    if destination.exists() and not arguments.overwrite:
-        raise CardioDiTError(f"'{destination}' is there already.", "Choose another name, or add --overwrite.")
-    cine = load_cine(
-        arguments.source,
-        frame_interval_s=arguments.frame_interval_s,
-        square_axes=arguments.square_axes,
-        series_uid=arguments.series_uid,
-        allow_incomplete=arguments.allow_incomplete,
-    )
+    if arguments.to is not None:
+        return _folder(arguments)
+    check_folder(destination.parent)
+    as_folder = destination.suffix.lower() == ".dcm" and not arguments.multi_frame
+    refuse_existing([destination], arguments.overwrite, folders=as_folder)
+    _convert(arguments, arguments.source, destination)
+    return 0
+
+
+def _folder(arguments: argparse.Namespace) -> int:
+    """Convert each cine of a folder; those that are there already are left, failures are told at the end."""
+    from tqdm import tqdm
+
+    out: Path = arguments.destination
+    found = find_cines(arguments.source, below=True)
+    if not found.cines:
+        raise CardioDiTError(
+            f"'{arguments.source}' is no folder of several cines.", "Leave --to out to convert a single one."
+        )
+    check_folder(out)
+    failed: list[tuple[str, str]] = []
+    there = 0
+    for name, path in tqdm(found.cines.items(), desc="converting", unit="cine", disable=None):
+        destination = out / f"{name}{arguments.to}"
+        if destination.exists() and not arguments.overwrite:
+            there += 1
+            continue
+        try:
+            _convert(arguments, path, destination)
+        except CardioDiTError as error:
+            failed.append((name, str(error)))
+    converted = len(found.cines) - there - len(failed)
+    print(f"{out}: {converted} converted, {there} there already, {len(failed)} failed, of {len(found.cines)} cines")
+    for reason, count in found.passed_over.items():
+        print(f"passed over: {count} ({reason})")
+    for name, problem in failed:
+        print(f"failed: {name}: {problem}")
+    return 1 if failed else 0
+
+
+def _convert(arguments: argparse.Namespace, source: Path, destination: Path) -> None:
+    cine = read_cine(arguments, source)
     writers = {".png": contact_sheet, ".gif": animated_gif}
-    writers.get(destination.suffix.lower(), save_cine)(cine, destination)  # type: ignore[operator]
+    suffix = destination.suffix.lower()
+    if suffix in writers:
+        writers[suffix](cine, destination)  # type: ignore[operator]
+    else:
+        save_cine(cine, destination, multi_frame=arguments.multi_frame)
     frames, slices, rows, columns = cine.shape
     spacing = " x ".join(f"{value:g}" for value in cine.spacing)
     print(
         f"{destination}: {columns} x {rows} x {slices} voxels, {spacing} mm, "
         f"{frames} frames, {1000 * cine.frame_interval_s:.4g} ms"
     )
-    for note in cine.meta.get("notes", []):
+    for note in reading_notes(cine.meta):
         print(f"note: {note}")
-    return 0

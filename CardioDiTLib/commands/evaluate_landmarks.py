@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from CardioDiTLib.cine import LandmarkTrack
+from CardioDiTLib.commands.numbers import positive
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io.atomic import atomic_path
+from CardioDiTLib.io.output_set import check_folder, refuse_existing
 from CardioDiTLib.landmarks.estimate import Estimate
 from CardioDiTLib.landmarks.files import SUFFIXES, load_landmarks
 from CardioDiTLib.landmarks.metrics import evaluate_landmarks
@@ -29,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="file or folder of landmark files (.csv, .json); several are ranked against each other",
     )
     parser.add_argument("--truth", required=True, type=Path, metavar="PATH", help="file, or folder with the same names")
-    parser.add_argument("--threshold-mm", type=float, default=15.0, metavar="MM", help="a hit is this near (15)")
-    parser.add_argument("--cap-mm", type=float, default=50.0, metavar="MM", help="what a miss costs (50)")
+    parser.add_argument("--threshold-mm", type=positive, default=15.0, metavar="MM", help="a hit is this near (15)")
+    parser.add_argument("--cap-mm", type=positive, default=50.0, metavar="MM", help="what a miss costs (50)")
     parser.add_argument(
         "--labelled-frames-only", action="store_true", help="leave frames out that have no label at all"
     )
@@ -43,10 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resamples", type=int, default=2000, metavar="N", help="for the intervals (2000)")
     parser.add_argument("--seed", type=int, default=0, help="of the resampling (0)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write everything there, as JSON")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare, print, write."""
+    if arguments.json is not None:
+        refuse_existing([arguments.json], arguments.overwrite)
+        check_folder(arguments.json.parent)
     truth = _files(arguments.truth)
     methods = {name: _matching(path, truth) for name, path in _named(arguments.predicted).items()}
     true_tracks = [load_landmarks(path) for path in truth.values()]

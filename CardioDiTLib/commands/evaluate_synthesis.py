@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 
+from CardioDiTLib.commands.in_options import in_options
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.io.output_set import check_folder, refuse_existing
 
 _CENTRES = ("picture", "heart")
 _PARTS = ("all", "training", "validation")
@@ -40,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="OUT", help="write everything there, as JSON")
     parser.add_argument("--markdown", type=Path, metavar="OUT", help="write tables there, for a model card")
     parser.add_argument("--csv", type=Path, metavar="OUT", help="write one row a number there")
+    parser.add_argument("--names", action="store_true", help="put names of folders into the report")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -48,6 +53,10 @@ def run(arguments: argparse.Namespace) -> int:
     from CardioDiTLib.evaluation.synthesis import evaluate_synthesis
     from CardioDiTLib.evaluation.tables import save_csv, save_text, to_json, to_markdown, to_text
 
+    outputs = [path for path in (arguments.json, arguments.markdown, arguments.csv) if path is not None]
+    refuse_existing(outputs, arguments.overwrite)
+    for path in outputs:
+        check_folder(path.parent)
     if arguments.real.suffix.lower() == ".npz":
         if arguments.real_labels is not None:
             raise CardioDiTError("A training pack brings its own labels.", "Leave --real-labels out.")
@@ -57,6 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
             raise CardioDiTError("Only a training pack has parts.", "Leave --real-part out.")
         real = cohort_from_folder(arguments.real, arguments.real_labels)
     synthetic = cohort_from_folder(arguments.synthetic, arguments.synthetic_labels)
+    if not arguments.names:  # a folder may be called after a patient, and reports are passed on
+        real, synthetic = replace(real, name="real"), replace(synthetic, name="synthetic")
     total = len(real.items) + len(synthetic.items)
     with tqdm(total=total, unit="cine", disable=None, leave=False) as bar:
         report = evaluate_synthesis(
@@ -75,5 +86,12 @@ def run(arguments: argparse.Namespace) -> int:
         save_text(to_markdown(report), arguments.markdown)
     if arguments.csv is not None:
         save_csv(report, arguments.csv)
-    print(to_text(report), end="")
+    print(in_options(to_text(report), arguments), end="")
+    bare = [what for what, n in (("real", report.n_real_labelled), ("synthetic", report.n_synthetic_labelled)) if not n]
+    if bare:
+        print(
+            f"note: no {' and no '.join(bare)} cine has labels, so nothing could be measured on "
+            f"{'them' if len(bare) == 1 else 'any'}. Make labels beside each cine with "
+            "'cardiodit segment NAME.nii.gz NAME_seg.nii.gz', then run this again."
+        )
     return 0

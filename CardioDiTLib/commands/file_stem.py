@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_SUFFIXES = (".nii.gz", ".seq.nrrd", ".nii", ".nrrd", ".zip")
+from CardioDiTLib.io.cine_files import stem_of
 
 
 def file_stem(path: Path) -> str:
     """Name of a file without the suffixes of images; a folder's name as it is."""
-    for suffix in _SUFFIXES:
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.name if path.is_dir() else path.stem
+    if path.is_dir():
+        return path.resolve().name
+    return stem_of(path) or path.stem

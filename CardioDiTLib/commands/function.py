@@ -9,11 +9,15 @@ import numpy as np
 
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.commands.file_stem import file_stem
+from CardioDiTLib.commands.in_options import in_options
+from CardioDiTLib.commands.numbers import positive
+from CardioDiTLib.commands.reading import add_label_map, reading_notes
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.function.cardiac_function import cardiac_function
-from CardioDiTLib.function.outputs import FORMATS, check_formats, save_report
+from CardioDiTLib.function.outputs import FORMATS, check_formats, report_files, save_report
 from CardioDiTLib.function.quantities import summary_lines
 from CardioDiTLib.io import load_cine, load_segmentation
+from CardioDiTLib.io.output_set import check_folder, refuse_existing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,9 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "segmentation", metavar="SEGMENTATION", type=Path, help="labels 1 RV, 2 myocardium, 3 LV: NIfTI or sequence"
     )
+    add_label_map(parser)
     parser.add_argument("--cine", type=Path, metavar="CINE", help="the images, for the pictures of the report")
     parser.add_argument("--landmarks", type=Path, metavar="FILE", help="RV insertion points, .csv or .json")
-    parser.add_argument("--heart-rate", type=float, metavar="BPM", help="beats a minute, where it is known")
+    parser.add_argument("--heart-rate", type=positive, metavar="BPM", help="beats a minute, where it is known")
     parser.add_argument(
         "--stack-covers-heart",
         action=argparse.BooleanOptionalAction,
@@ -35,14 +40,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-f", "--formats", default="json,csv,html", metavar="LIST", help=f"with commas, of {', '.join(FORMATS)}"
     )
+    parser.add_argument("--names", action="store_true", help="put names of files into the page and the tables")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, write all files at once, and print the numbers."""
     formats = check_formats(arguments.formats.split(","))
-    if arguments.out.exists() and not arguments.out.is_dir():
-        raise CardioDiTError(f"'{arguments.out}' is a file.", "Give a folder.")
-    segmentation = load_segmentation(arguments.segmentation, square_axes=arguments.square_axes)
+    name = file_stem(arguments.segmentation)
+    check_folder(arguments.out)
+    refuse_existing([arguments.out / file for file in report_files(name, formats)], arguments.overwrite)
+    segmentation = load_segmentation(
+        arguments.segmentation,
+        square_axes=arguments.square_axes,
+        label_map=arguments.label_map,
+    )
     cine = None
     if arguments.cine is not None:
         cine = load_cine(arguments.cine, square_axes=arguments.square_axes)
@@ -55,12 +67,20 @@ def run(arguments: argparse.Namespace) -> int:
     report = cardiac_function(
         segmentation, landmarks, arguments.heart_rate, stack_covers_heart=arguments.stack_covers_heart
     )
-    name = file_stem(arguments.segmentation)
-    paths = save_report(report, arguments.out, name, segmentation, cine=cine, landmarks=landmarks, formats=formats)
-    for line in summary_lines(report):
-        print(line)
-    for note in report.notes:
-        print(f"note: {note}")
+    paths = save_report(
+        report,
+        arguments.out,
+        name,
+        segmentation,
+        cine=cine,
+        landmarks=landmarks,
+        formats=formats,
+        overwrite=arguments.overwrite,
+        names=arguments.names,
+    )
+    notes = dict.fromkeys((*reading_notes(segmentation.meta), *report.notes))
+    for line in (*summary_lines(report), *(f"note: {note}" for note in notes)):
+        print(in_options(line, arguments))
     for path in paths:
         print(path)
     return 0

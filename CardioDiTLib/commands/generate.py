@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from CardioDiTLib.commands.showing import show
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.generation.outputs import FORMATS, check_formats, save_results
-from CardioDiTLib.generation.progress import ProgressEvent
-from CardioDiTLib.generation.request import DEFAULT_BUNDLE, PRECISIONS, SAMPLER_NAMES, GenerationRequest
+from CardioDiTLib.generation.outputs import FORMATS, LABELS, check_formats, output_name, save_results
+from CardioDiTLib.generation.progress import ProgressBar
+from CardioDiTLib.generation.request import (
+    DEFAULT_BUNDLE,
+    PRECISIONS,
+    QUANTITY_NAMES,
+    SAMPLER_NAMES,
+    GenerationRequest,
+)
+from CardioDiTLib.generation.result import sample_name
+from CardioDiTLib.generation.resume import RECORDS, missing_formats
+from CardioDiTLib.io.output_set import check_folder, refuse_existing
 
 if TYPE_CHECKING:
     from CardioDiTLib.generation.generator import Generator
+    from CardioDiTLib.generation.progress import ProgressEvent
     from CardioDiTLib.generation.result import GenerationResult
     from CardioDiTLib.privacy.gate import Gate
 
@@ -27,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first-index", type=int, default=0, metavar="I", help="number of the first cine of the seed")
     parser.add_argument("-p", "--pathology", metavar="NAMES", help="a class of the model, or one a cine with commas")
     parser.add_argument("-g", "--guidance", type=float, help="strength of guidance towards the pathology; 1 is none")
+    asked = "one number, or one a cine with commas ('-' for any)"
+    parser.add_argument("--edv-ml", metavar="ML", help=f"end-diastolic volume of the left ventricle: {asked}")
+    parser.add_argument("--ef-percent", metavar="PERCENT", help="its ejection fraction, likewise")
+    parser.add_argument("--lv-mass-g", metavar="G", help="its mass, likewise")
+    parser.add_argument("--lv-slices", metavar="N", help="slices that it covers, likewise")
+    parser.add_argument("--cycle-s", type=float, metavar="S", help="seconds of a beat (the model's own if not given)")
     parser.add_argument("--preset", default="standard", help="draft, standard or high (default standard)")
     parser.add_argument("--steps", type=int, help="denoising steps, in place of the preset's")
     parser.add_argument("--sampler", choices=SAMPLER_NAMES, help="in place of the preset's")
@@ -36,7 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory-gb", type=float, default=2.0, metavar="GB", help="for denoising (default 2)")
     parser.add_argument("-o", "--out", type=Path, default=Path("out"), metavar="FOLDER", help="default: out")
     parser.add_argument(
-        "-f", "--formats", default="nii.gz,json", metavar="LIST", help=f"with commas, of {', '.join(FORMATS)}"
+        "-f",
+        "--formats",
+        metavar="LIST",
+        help=f"with commas, of {', '.join(FORMATS)} (default nii.gz,json; labels.nii.gz too where there are some)",
     )
     parser.add_argument(
         "--gate",
@@ -48,12 +68,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--false-alarm", type=float, default=0.05, metavar="RATE", help="of the gate: novel patients refused (0.05)"
     )
     parser.add_argument("--redraws", type=int, default=20, metavar="N", help="of the gate: at most, for a cine (20)")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with an earlier run of the same request: leave out what is there"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Generate, then write all files at once; a cancelled run leaves none."""
-    formats = check_formats(arguments.formats.split(","))
+    """Generate; each batch of hearts is written, whole, as soon as it is there."""
+    formats = check_formats((arguments.formats or "nii.gz,json").split(","))
+    quantities: dict[str, Any] = {
+        name: _quantity(getattr(arguments, name), name, arguments.count) for name in QUANTITY_NAMES
+    }
+    if arguments.resume and arguments.overwrite:
+        raise CardioDiTError("--resume leaves what is there, --overwrite replaces it.", "Give one of them.")
     request = GenerationRequest(
         count=arguments.count,
         seed=arguments.seed,
@@ -62,6 +91,8 @@ def run(arguments: argparse.Namespace) -> int:
         sampler=arguments.sampler,
         pathology=_pathology(arguments.pathology, arguments.count),
         guidance=arguments.guidance,
+        **quantities,
+        cycle_s=arguments.cycle_s,
         bundle=arguments.model,
         device=arguments.device,
         precision=arguments.precision,
@@ -69,43 +100,66 @@ def run(arguments: argparse.Namespace) -> int:
         memory_budget_gb=arguments.memory_gb,
         first_index=arguments.first_index,
     )
-    if arguments.out.exists() and not arguments.out.is_dir():
-        raise CardioDiTError(f"'{arguments.out}' is a file.", "Give a folder.")
-
-    from tqdm import tqdm
+    check_folder(arguments.out)
 
     from CardioDiTLib.generation.generator import Generator
+    from CardioDiTLib.generation.plan import make_plan
 
     generator = Generator.for_request(request)
+    has_labels = generator.bundle.refiner is not None and generator.bundle.refiner.classes > 0
+    if arguments.formats is None and has_labels:
+        formats = (*formats, "labels.nii.gz")
+    if not has_labels and any(one.startswith(LABELS) for one in formats):
+        raise CardioDiTError(
+            f"The model '{generator.bundle.manifest.name}' makes no labels with its hearts.",
+            "Leave the labels out, and use cardiodit segment on the cines.",
+        )
     gate = _gate(generator, arguments.false_alarm) if arguments.gate else None
-    # a bar only where somebody looks at it
-    with tqdm(
-        total=100,
-        unit="%",
-        file=sys.stderr,
-        disable=True if arguments.quiet else None,
-        leave=False,
-        bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{postfix}",
-    ) as bar:
-
-        def show(event: ProgressEvent) -> None:
-            what = "denoising" if event.stage == "denoise" else "decoding"
-            bar.set_description_str(
-                f"{what} {min(event.first + event.batch, event.count)}/{event.count}", refresh=False
+    records = generator.provenances(request)
+    if arguments.resume:
+        missing = [missing_formats(arguments.out, record, formats, gated=arguments.gate) for record in records]
+    else:
+        missing = [formats] * len(records)
+        names = [sample_name(one["model"], one["seed"], one["index"], one["pathology"]) for one in records]
+        files = [arguments.out / output_name(name, suffix) for name in names for suffix in formats]
+        refuse_existing(files, arguments.overwrite)
+    whole = sum(not one for one in missing)
+    if whole:
+        print(f"{whole} of {request.count} cines are in '{arguments.out}' already.", file=sys.stderr)
+    drawn = refused = 0
+    try:
+        with ProgressBar(arguments.quiet) as bar:
+            made = generator.batches(
+                request, progress=bar, wanted=lambda numbers: any(missing[number] for number in numbers)
             )
-            bar.set_postfix_str(f"{event.eta_s:.0f} s", refresh=False)
-            bar.update(100 * event.fraction - bar.n)
-
-        if gate is None:
-            results = generator.generate(request, progress=show)
-        else:
-            results = _gated(generator, request, gate, arguments.redraws, show)
-    for path in save_results(results, arguments.out, formats):
-        print(path)
+            for batch in made:
+                results = batch
+                if gate is not None:
+                    results, more = _gated(generator, request, batch, gate, arguments.redraws)
+                    drawn, refused = drawn + more, refused + more - len(batch)
+                for result in results:
+                    suffixes = missing[result.index - request.first_index]
+                    if suffixes:
+                        written = save_results([result], arguments.out, suffixes, overwrite=arguments.overwrite)
+                        bar.say(*written)
+                        whole += 1
+    except BaseException:
+        if 0 < whole < request.count:
+            hint = " The same command with --resume goes on." if set(formats) & set(RECORDS) else ""
+            print(f"{whole} of {request.count} cines are whole in '{arguments.out}'.{hint}", file=sys.stderr)
+        raise
+    if gate is not None:
+        print(f"The gate refused {refused} of {drawn} cines.", file=sys.stderr)
+    for warning in make_plan(request, generator.bundle.manifest, generator.bundle.dit.null_class).warnings:
+        print(f"note: {warning}", file=sys.stderr)
     licence = generator.bundle.manifest.licence
     if licence.needs_acceptance:
-        print(f"Terms of this model: {licence.name}. {licence.conditions}", file=sys.stderr)
+        show(f"Terms of this model: {licence.name}. {licence.conditions}", file=sys.stderr)
     return 0
+
+
+def _nobody(event: ProgressEvent) -> None:
+    """The bar of the whole goes on meanwhile."""
 
 
 def _gate(generator: Generator, false_alarm: float) -> Gate:
@@ -115,13 +169,28 @@ def _gate(generator: Generator, false_alarm: float) -> Gate:
 
 
 def _gated(
-    generator: Generator, request: GenerationRequest, gate: Gate, redraws: int, show: Callable[[ProgressEvent], None]
-) -> list[GenerationResult]:
+    generator: Generator,
+    request: GenerationRequest,
+    batch: list[GenerationResult],
+    gate: Gate,
+    redraws: int,
+) -> tuple[list[GenerationResult], int]:
+    """A batch as the gate lets it pass, and how many cines were drawn for it."""
     from CardioDiTLib.privacy.gated_generation import generate_gated
 
-    found = generate_gated(lambda one: generator.generate(one, progress=show), request, gate, redraws=redraws)
-    print(f"The gate refused {found.rejected} of {found.drawn} cines.", file=sys.stderr)
-    return found.results
+    names = request.pathology
+    part = replace(
+        request,
+        count=len(batch),
+        first_index=batch[0].index,
+        pathology=tuple(result.pathology for result in batch) if isinstance(names, tuple) else names,
+    )
+
+    def make(one: GenerationRequest) -> list[GenerationResult]:
+        return batch if one is part else generator.generate(one, progress=_nobody)
+
+    found = generate_gated(make, part, gate, redraws=redraws)
+    return found.results, found.drawn
 
 
 def _pathology(text: str | None, count: int) -> str | tuple[str, ...] | None:
@@ -133,3 +202,20 @@ def _pathology(text: str | None, count: int) -> str | tuple[str, ...] | None:
             f"{len(names)} pathologies were given for {count} cines.", "Give one, or as many as --count says."
         )
     return names
+
+
+def _quantity(text: str | None, name: str, count: int) -> float | tuple[float | None, ...] | None:
+    if text is None:
+        return None
+    option = f"--{name.replace('_', '-')}"
+    try:
+        values = [None if part.strip() in ("-", "") else float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise CardioDiTError(f"{option} is '{text}'.", "Give a number, or one a cine with commas.") from error
+    if len(values) == 1:
+        return values[0]
+    if len(values) != count:
+        raise CardioDiTError(
+            f"{len(values)} values of {option} were given for {count} cines.", "Give one, or as many as --count says."
+        )
+    return tuple(values)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from CardioDiTLib.bundles.manifest_parts import Licence
 from CardioDiTLib.bundles.registry import user_bundles_folder
+from CardioDiTLib.commands.numbers import finite, positive
 from CardioDiTLib.errors import CardioDiTError
 
 
@@ -20,10 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="name of the bundle; that of the folder if not given")
     parser.add_argument("-o", "--out", type=Path, metavar="FOLDER", help="default: the user's bundles, under the name")
     parser.add_argument(
-        "--spacing-mm", type=float, nargs=3, default=(1.0, 1.0, 10.0), metavar=("X", "Y", "Z"), help="default 1 1 10"
+        "--spacing-mm", type=positive, nargs=3, default=(1.0, 1.0, 10.0), metavar=("X", "Y", "Z"), help="default 1 1 10"
     )
-    parser.add_argument("--cycle-s", type=float, default=1.0, metavar="S", help="length of all frames (default 1)")
-    parser.add_argument("--scale-factor", type=float, help="scale of the latents, if the configuration lacks it")
+    parser.add_argument("--cycle-s", type=positive, default=1.0, metavar="S", help="length of all frames (default 1)")
+    parser.add_argument("--scale-factor", type=finite, help="scale of the latents, if the configuration lacks it")
     parser.add_argument("--raw-weights", action="store_true", help="leave averaged (EMA) weights aside")
     parser.add_argument("--class-names", metavar="LIST", help="names of the classes, with commas")
     parser.add_argument("--licence", metavar="NAME", help="terms of the checkpoint")

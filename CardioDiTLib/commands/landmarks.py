@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
+
 from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
+from CardioDiTLib.commands.reading import add_label_map, reading_notes
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io import load_cine, load_segmentation
+from CardioDiTLib.io.label_convention import are_labels
+from CardioDiTLib.io.output_set import check_folder, refuse_existing
 from CardioDiTLib.landmarks.files import SUFFIXES, save_landmarks
 from CardioDiTLib.landmarks.from_segmentation import landmarks_from_segmentation
-from CardioDiTLib.landmarks.tracking import track_landmarks
-
-_LARGEST_LABEL = 3
+from CardioDiTLib.landmarks.tracking import FEWEST_FRAMES, track_landmarks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="source",
         default="auto",
         choices=("auto", "cine", "segmentation"),
-        help="what INPUT is; auto (default): a file of whole numbers from 0 to 3 is a segmentation",
+        help="what INPUT is; auto (default): a file of whole numbers from 0 to 3, or of the numbers "
+        "of a known convention, is a segmentation",
     )
     parser.add_argument(
         "--method",
@@ -42,12 +46,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--segmentation", type=Path, metavar="FILE", help="labels of the cine, in place of those that would be found"
     )
+    add_label_map(parser)
     parser.add_argument("--weights", type=Path, metavar="FOLDER", help="landmark model in place of the embedded one")
     parser.add_argument(
         "--segmentation-weights", type=Path, metavar="FOLDER", help="segmentation model in place of the embedded one"
     )
     parser.add_argument("--device", default="auto", help="for a cine: auto (default), cpu, cuda, cuda:1 or mps")
-    parser.add_argument("--track", action="store_true", help="take outliers out, fill short gaps, smooth in time")
+    parser.add_argument(
+        "--track",
+        action=argparse.BooleanOptionalAction,
+        help="take outliers out, fill short gaps, smooth in time; default: for cines (as in 'measure'), not for labels",
+    )
     parser.add_argument("--swap", action="store_true", help="exchange anterior and inferior (mirrored pictures)")
     parser.add_argument("--square-axes", action="store_true", help="take the nearest right-angled axes")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
@@ -58,8 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     destination: Path = arguments.destination
     if destination.suffix.lower() not in SUFFIXES:
         raise CardioDiTError(f"'{destination.name}' is no landmark file.", "Use .csv or .json.")
-    if destination.exists() and not arguments.overwrite:
-        raise CardioDiTError(f"'{destination}' is there already.", "Choose another name, or add --overwrite.")
+    check_folder(destination.parent)
+    refuse_existing([destination], arguments.overwrite)
     given = _read(arguments)
     if isinstance(given, Segmentation):
         track = landmarks_from_segmentation(given, swap=arguments.swap)
@@ -75,14 +84,17 @@ def run(arguments: argparse.Namespace) -> int:
                 f"No insertion point was found in '{arguments.input.name}'.",
                 "Check that it is a short-axis cine, or try another --method.",
             )
-    if arguments.track:
+    wanted = isinstance(given, Cine) if arguments.track is None else arguments.track
+    if wanted and (arguments.track or track.n_frames >= FEWEST_FRAMES):
         track = track_landmarks(track)
     save_landmarks(track, destination)
     lines = int(track.found.all(axis=-1).sum())
     print(f"{destination}: both points in {lines} of {track.n_frames} x {track.n_slices} slices")
-    if arguments.track:
+    if "tracking" in track.meta:
         counts = track.meta["tracking"]
         print(f"tracking: {counts['outliers']} outliers, {counts['replaced']} replaced, {counts['filled']} filled")
+    if track.meta["landmarks"].get("naming_note"):
+        print(f"note: {track.meta['landmarks']['naming_note']}")
     if track.meta["landmarks"].get("named_by") == "picture":
         print("note: the file has no orientation; the picture was taken to be seen from the apex, as usual")
     return 0
@@ -91,21 +103,27 @@ def run(arguments: argparse.Namespace) -> int:
 def _read(arguments: argparse.Namespace) -> Cine | Segmentation:
     path, square = arguments.input, arguments.square_axes
     if arguments.source == "segmentation":
-        return load_segmentation(path, square_axes=square)
-    if arguments.source == "cine":
+        return _labels(path, arguments)
+    if arguments.source == "cine" and arguments.label_map is None:
         return load_cine(path, square_axes=square)
     try:
         cine = load_cine(path, square_axes=square)
     except CardioDiTError as error:
         # A single volume is no cine, but may be labels; what is wrong with any other file is told as for a cine.
         try:
-            return load_segmentation(path, square_axes=square)
+            return _labels(path, arguments)
         except CardioDiTError:
             raise error from None
-    values = cine.array
-    if values.min() >= 0 and values.max() <= _LARGEST_LABEL and bool((values == values.round()).all()):
-        return load_segmentation(path, square_axes=square)
+    if arguments.label_map is not None or are_labels(cine.array) or not cine.array.any():
+        return _labels(path, arguments)
     return cine
+
+
+def _labels(path: Path, arguments: argparse.Namespace) -> Segmentation:
+    segmentation = load_segmentation(path, label_map=arguments.label_map, square_axes=arguments.square_axes)
+    for note in reading_notes(segmentation.meta):
+        print(f"note: {note}")
+    return segmentation
 
 
 def _detected(cine: Cine, arguments: argparse.Namespace) -> LandmarkTrack:
@@ -115,7 +133,12 @@ def _detected(cine: Cine, arguments: argparse.Namespace) -> LandmarkTrack:
 
     labels = None
     if arguments.segmentation is not None:
-        labels = load_segmentation(arguments.segmentation, square_axes=arguments.square_axes)
+        labels = _labels(arguments.segmentation, arguments)
+        if labels.shape != cine.shape or not np.allclose(labels.affine, cine.affine, atol=1e-2):
+            raise CardioDiTError(
+                f"The labels '{arguments.segmentation.name}' are not on the grid of '{arguments.input.name}'.",
+                "Give labels of this very cine.",
+            )
     with tqdm(total=cine.n_frames, desc="landmarks", unit="frame", disable=None) as bar:
 
         def show(done: int, of: int) -> None:

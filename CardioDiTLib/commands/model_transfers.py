@@ -27,6 +27,7 @@ from CardioDiTLib.bundles.manifest import read_manifest
 from CardioDiTLib.bundles.manifest_parts import Licence
 from CardioDiTLib.bundles.registry import list_bundles, user_bundles_folder
 from CardioDiTLib.bundles.transfer_progress import TransferCallback, TransferProgress
+from CardioDiTLib.commands.showing import show
 from CardioDiTLib.errors import CardioDiTError
 
 if TYPE_CHECKING:
@@ -71,13 +72,13 @@ def _available(arguments: argparse.Namespace) -> int:
             }
             for entry in entries
         ]
-        print(json.dumps(values, indent=2, ensure_ascii=False))
+        print(json.dumps(values, indent=2))
         return 0
     if not entries:
         print("The catalogue is empty; add a bundle with 'cardiodit models add SOURCE'.", file=sys.stderr)
     for entry in entries:
         here = f"  [{installed[entry.name]} is here]" if entry.name in installed else ""
-        print(
+        show(
             f"{entry.name}  {entry.version}  {entry.size_bytes / 1e6:.1f} MB  {entry.title}; {entry.licence.name}; "
             f"{entry.source}{here}"
         )
@@ -87,32 +88,32 @@ def _available(arguments: argparse.Namespace) -> int:
 def _add(arguments: argparse.Namespace) -> int:
     entry = add_source(arguments.source)
     for note in entry.notes:
-        print(f"note: {note}", file=sys.stderr)
-    print(f"{entry.name}  {entry.version}  {entry.size_bytes / 1e6:.1f} MB  {entry.title}; {entry.licence.name}")
+        show(f"note: {note}", file=sys.stderr)
+    show(f"{entry.name}  {entry.version}  {entry.size_bytes / 1e6:.1f} MB  {entry.title}; {entry.licence.name}")
     return 0
 
 
 def _forget(arguments: argparse.Namespace) -> int:
     remove_source(arguments.name)
-    print(f"{arguments.name} is no longer in the catalogue.")
+    show(f"{arguments.name} is no longer in the catalogue.")
     return 0
 
 
 def _download(arguments: argparse.Namespace) -> int:
     entry = read_source(arguments.bundle) if is_source(arguments.bundle) else find_entry(arguments.bundle)
     _agree(entry, arguments.accept_licence)
-    with _bar(arguments.quiet) as show:
-        folder = download_bundle(entry, progress=show, overwrite=arguments.overwrite)
-    print(folder)
+    with _bar(arguments.quiet) as bar:
+        folder = download_bundle(entry, progress=bar, overwrite=arguments.overwrite)
+    show(folder)
     return 0
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    with _bar(arguments.quiet) as show:
-        folder = import_bundle(arguments.source, progress=show, overwrite=arguments.overwrite)
+    with _bar(arguments.quiet) as bar:
+        folder = import_bundle(arguments.source, progress=bar, overwrite=arguments.overwrite)
     manifest = read_manifest(folder)
     _show_terms(manifest.name, manifest.version, manifest.licence)
-    print(folder)
+    show(folder)
     return 0
 
 
@@ -121,10 +122,10 @@ def _remove(arguments: argparse.Namespace) -> int:
     partial = partial_bytes(name)
     if partial and not (user_bundles_folder() / name).exists():
         discard_partial(name)
-        print(f"What a download of {name} had left is removed ({partial / 1e6:.1f} MB).")
+        show(f"What a download of {name} had left is removed ({partial / 1e6:.1f} MB).")
         return 0
     freed = remove_bundle(name)
-    print(f"{name} is removed ({freed / 1e6:.1f} MB).")
+    show(f"{name} is removed ({freed / 1e6:.1f} MB).")
     return 0
 
 
@@ -156,7 +157,7 @@ def _agree(entry: CatalogueEntry, flag: bool) -> None:
 
 
 def _show_terms(name: str, version: str, licence: Licence) -> None:
-    print(f"Terms of {name} {version}: {licence.name}. {licence.conditions}".strip(), file=sys.stderr)
+    show(f"Terms of {name} {version}: {licence.name}. {licence.conditions}".strip(), file=sys.stderr)
 
 
 @contextmanager

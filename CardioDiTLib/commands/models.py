@@ -11,6 +11,7 @@ from CardioDiTLib.bundles.manifest import MODEL_CARD_NAME, read_manifest
 from CardioDiTLib.bundles.registry import BundleEntry, bundle_folders, find_bundle, list_bundles
 from CardioDiTLib.bundles.verification import verify
 from CardioDiTLib.commands import model_transfers
+from CardioDiTLib.commands.showing import show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,18 +36,18 @@ def run(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> int:
     entries = list_bundles()
     if arguments.json:
-        print(json.dumps([_entry_values(entry) for entry in entries], indent=2, ensure_ascii=False))
+        print(json.dumps([_entry_values(entry) for entry in entries], indent=2))
         return 0
     if not entries:
         places = ", ".join(f"'{folder}'" for _, folder in bundle_folders())
-        print(f"There are no bundles in {places}.", file=sys.stderr)
+        show(f"There are no bundles in {places}.", file=sys.stderr)
     for entry in entries:
         if entry.manifest is None:
-            print(f"{entry.name}  ({entry.origin})  cannot be read: {entry.problem}")
+            show(f"{entry.name}  ({entry.origin})  cannot be read: {entry.problem}")
             continue
         manifest = entry.manifest
         classes = f"; {', '.join(manifest.class_names)}" if manifest.class_names else ""
-        print(f"{entry.name}  {manifest.version}  ({entry.origin})  {manifest.title}; {manifest.licence.name}{classes}")
+        show(f"{entry.name}  {manifest.version}  ({entry.origin})  {manifest.title}; {manifest.licence.name}{classes}")
     return 0
 
 
@@ -68,7 +69,7 @@ def _info(arguments: argparse.Namespace) -> int:
     folder = find_bundle(arguments.bundle)
     manifest = read_manifest(folder)
     if arguments.json:
-        print(manifest.to_json(), end="")
+        print(json.dumps(manifest.to_dict(), indent=2))
         return 0
     grid = manifest.grid
     spacing = " x ".join(f"{value:g}" for value in grid.spacing_mm)
@@ -87,15 +88,15 @@ def _info(arguments: argparse.Namespace) -> int:
         ("cycle", f"{grid.cycle_s:g} s"),
         ("classes", ", ".join(f"{n} ({t})" if n != t else n for n, t in zip(manifest.class_names, titles))),
         ("presets", ", ".join(f"{n}: {p.steps} steps {p.sampler}" for n, p in manifest.presets.items())),
-        ("quality", json.dumps(manifest.eval_metrics, ensure_ascii=False) if manifest.eval_metrics else ""),
-        ("audit", json.dumps(manifest.audit, ensure_ascii=False) if manifest.audit else ""),
+        ("quality", json.dumps(manifest.eval_metrics) if manifest.eval_metrics else ""),
+        ("audit", json.dumps(manifest.audit) if manifest.audit else ""),
         ("size", f"{size_mb:.1f} MB"),
         ("folder", str(folder)),
         ("model card", str(folder / MODEL_CARD_NAME)),
     ]
     for title, text in lines:
         if text:
-            print(f"{title + ':':13}{text}")
+            show(f"{title + ':':13}{text}")
     return 0
 
 
@@ -106,7 +107,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         problems = verify(bundle)
         damaged = damaged or bool(problems)
         name = bundle.name if isinstance(bundle, Path) else bundle
-        print(f"{name}: {'whole and unchanged' if not problems else ' '.join(problems)}")
+        show(f"{name}: {'whole and unchanged' if not problems else ' '.join(problems)}")
     if not wanted:
         print("There are no bundles on this machine.", file=sys.stderr)
     return 1 if damaged else 0

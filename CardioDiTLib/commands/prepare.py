@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from CardioDiTLib.commands.numbers import count, positive, share
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
@@ -14,14 +16,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="folder with the data")
     parser.add_argument("pack", type=Path, help="the .npz file to write")
     parser.add_argument(
-        "--size", type=int, default=152, help="rows and columns to keep (default 152: room for augmentation about 128)"
+        "--size",
+        type=count,
+        default=152,
+        help="rows and columns to keep (default 152: room to augment 128)",
     )
-    parser.add_argument("--slices", type=int, default=8, help="slices of the grid (cines)")
-    parser.add_argument("--frames", type=int, default=16, help="frames a cycle (cines)")
+    parser.add_argument("--slices", type=count, default=8, help="slices of the grid (cines)")
+    parser.add_argument("--frames", type=count, default=16, help="frames a cycle (cines)")
     parser.add_argument(
-        "--spacing", type=float, nargs=3, default=(1.5, 1.5, 10.0), metavar=("X", "Y", "Z"), help="mm (cines)"
+        "--spacing", type=positive, nargs=3, default=(1.5, 1.5, 10.0), metavar=("X", "Y", "Z"), help="mm (cines)"
     )
-    parser.add_argument("--keep-aside", type=float, default=0.125, help="share of cines for validation (cines)")
+    parser.add_argument("--keep-aside", type=share, default=0.125, help="share of cines for validation (cines)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the pack if it is there")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -29,9 +35,12 @@ def run(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from ..errors import CardioDiTError
+    from ..io.output_set import check_folder, refuse_existing
 
     if not arguments.folder.is_dir():
         raise CardioDiTError(f"There is no folder '{arguments.folder}'.", "Give the folder with the data.")
+    check_folder(arguments.pack.parent)
+    refuse_existing([arguments.pack], arguments.overwrite)
     with tqdm(unit="cine") as bar:
 
         def show(done: int, of: int) -> None:

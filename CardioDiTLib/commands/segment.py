@@ -5,19 +5,26 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from CardioDiTLib.cine import Segmentation
+from CardioDiTLib.commands.reading import CINE_KINDS, add_reading_arguments, dicom_source, read_cine, reading_notes
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.io import load_cine, save_segmentation
+from CardioDiTLib.function.failed_frames import failed_frames, failed_sentence
+from CardioDiTLib.function.volumes import LEFT_VENTRICLE, RIGHT_VENTRICLE, volume_curve_ml
+from CardioDiTLib.io import save_segmentation
+from CardioDiTLib.io.output_set import check_folder, refuse_existing
 
-SUFFIXES = (".nii", ".nii.gz", ".nrrd")
+SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".dcm")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
+    parser.add_argument("cine", metavar="CINE", type=Path, help=f"{CINE_KINDS}; short axis")
     parser.add_argument(
-        "cine", metavar="CINE", type=Path, help=".nii, .nii.gz, .seq.nrrd, .nrrd, DICOM folder or .zip; short axis"
-    )
-    parser.add_argument(
-        "destination", metavar="OUT", type=Path, help="labels 1 RV, 2 myocardium, 3 LV; .nii, .nii.gz, .seq.nrrd, .nrrd"
+        "destination",
+        metavar="OUT",
+        type=Path,
+        help="labels 1 RV, 2 myocardium, 3 LV; .nii, .nii.gz, .seq.nrrd, .nrrd, "
+        "or .dcm (DICOM SEG) where CINE is DICOM",
     )
     parser.add_argument("--weights", type=Path, metavar="FOLDER", help="model's folder in place of the embedded one")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 or mps")
@@ -28,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="mean over mirror images (twice the work)",
     )
     parser.add_argument("--raw", action="store_true", help="the network's own labels, nothing made plausible")
-    parser.add_argument("--square-axes", action="store_true", help="take the nearest right-angled axes")
+    add_reading_arguments(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
 
 
@@ -37,16 +44,19 @@ def run(arguments: argparse.Namespace) -> int:
     destination: Path = arguments.destination
     # Told before minutes of work, not after.
     if not destination.name.lower().endswith(SUFFIXES):
-        raise CardioDiTError(f"'{destination.name}' is no file for labels.", "Use .nii, .nii.gz, .seq.nrrd or .nrrd.")
-    if destination.exists() and not arguments.overwrite:
-        raise CardioDiTError(f"'{destination}' is there already.", "Choose another name, or add --overwrite.")
+        raise CardioDiTError(
+            f"'{destination.name}' is no file for labels.", "Use .nii, .nii.gz, .seq.nrrd, .nrrd or .dcm."
+        )
+    check_folder(destination.parent)
+    refuse_existing([destination], arguments.overwrite)
+    source = dicom_source(arguments, arguments.cine, destination)
     from tqdm import tqdm
 
     from CardioDiTLib.segmentation.model import load_model
     from CardioDiTLib.segmentation.segment import segment
 
     model = load_model(arguments.weights)
-    cine = load_cine(arguments.cine, square_axes=arguments.square_axes)
+    cine = read_cine(arguments, arguments.cine)
     with tqdm(total=cine.n_frames, desc="segmenting", unit="frame", disable=None) as bar:
 
         def show(done: int, of: int) -> None:
@@ -62,14 +72,30 @@ def run(arguments: argparse.Namespace) -> int:
             mirrored=arguments.mirrored,
             plausible=not arguments.raw,
         )
-    save_segmentation(segmentation, destination)
     volumes = (segmentation.array == 3).sum(axis=(1, 2, 3)) * segmentation.voxel_volume_ml
     if not volumes.any():
-        print(f"{destination}: no left ventricle was found")
-        return 0
+        raise CardioDiTError(
+            f"No left ventricle was found in '{arguments.cine.name}'; nothing was written.",
+            "Check that it is a short-axis cine.",
+        )
+    save_segmentation(segmentation, destination, **source)
     largest, smallest = float(volumes.max()), float(volumes.min())
     print(
         f"{destination}: LV {largest:.0f} mL in frame {int(volumes.argmax())}, "
         f"{smallest:.0f} mL in frame {int(volumes.argmin())}"
     )
+    for note in (*reading_notes(cine.meta), *_failed(segmentation)):
+        print(f"note: {note}")
     return 0
+
+
+def _failed(segmentation: Segmentation) -> list[str]:
+    """A sentence for each ventricle that has frames which do not fit the others."""
+    sentences = []
+    for label, what in ((LEFT_VENTRICLE, "left ventricle"), (RIGHT_VENTRICLE, "right ventricle")):
+        volume = volume_curve_ml(segmentation, label)
+        failed = failed_frames(volume)
+        if failed.any():
+            sentence = failed_sentence(what, volume, failed)
+            sentences.append(f"{sentence[0].upper()}{sentence[1:]}: look at the labels there.")
+    return sentences

@@ -9,11 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from CardioDiTLib.commands.numbers import positive
+
 STAGES = (
     "vqgan",
     "decoder",
     "latents",
     "dit",
+    "refiner",
     "all",
     "bundle",
     "segmentation",
@@ -40,12 +43,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", required=True, type=Path, help="folder of the run; an earlier piece in it is continued"
     )
     parser.add_argument(
-        "--minutes", type=float, help="stop with a checkpoint after this long; the same command goes on"
+        "--minutes", type=positive, help="stop with a checkpoint after this long; the same command goes on"
     )
     parser.add_argument(
         "--start-from",
         help="name or folder of a bundle whose codec is kept and whose transformer goes on; "
-        "for 'landmarks', folder of a segmentation model",
+        "for 'segmentation' and 'landmarks', folder of a segmentation model",
+    )
+    parser.add_argument(
+        "--recorded", type=Path, help="for 'segmentation': folder of ACDC, its volumes as recorded beside the pack"
+    )
+    parser.add_argument(
+        "--cavities", type=Path, help="for 'segmentation': folder of slices with contours of the left cavity (.npz)"
     )
     parser.add_argument("--bundle", type=Path, help="folder to write the model to (stages '...bundle')")
     parser.add_argument("--describe", type=Path, help="JSON with the model's texts (stages '...bundle')")
@@ -104,7 +113,17 @@ def _run_segmentation(arguments: argparse.Namespace) -> int:
     config = read_segmentation_config(arguments.config)
     if arguments.stage == "segmentation":
         _check_pack(arguments)
-        return _say(train_segmentation(config, arguments.data, arguments.out, arguments.minutes))
+        return _say(
+            train_segmentation(
+                config,
+                arguments.data,
+                arguments.out,
+                arguments.minutes,
+                start_from=arguments.start_from,
+                recorded=arguments.recorded,
+                cavities=arguments.cavities,
+            )
+        )
     return _write_model(arguments, config, export_segmentation)
 
 

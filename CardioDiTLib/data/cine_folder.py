@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,11 +9,11 @@ import numpy as np
 
 from ..errors import CardioDiTError
 from ..io import load_cine
+from ..io.cine_files import cines_by_name
+from ..io.name_table import read_name_table
 from .grid import ModelGrid
 from .packing import write_cines
 from .preprocess import to_grid
-
-SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".zip")
 
 
 def make_pack(
@@ -34,7 +33,7 @@ def make_pack(
     group. Cines are not turned in plane: only labels tell how far (see `cine_from_pair`).
 
     Args:
-        folder: Files that `load_cine` reads.
+        folder: Files that `load_cine` reads, and folders of DICOM images. Label maps are left out.
         destination: The `.npz` pack.
         size, slices, frames, spacing: The grid to keep.
         keep_aside: Share of cines for validation, spread evenly over the sorted file names.
@@ -43,13 +42,13 @@ def make_pack(
     Raises:
         CardioDiTError: No cine is found, or one cannot be used; the sentence names the file.
     """
+    if frames < 2:
+        raise CardioDiTError(f"A cycle of {frames} frames does not move.", "Ask for two frames or more; 16 is usual.")
     folder = Path(folder)
-    paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name.lower().endswith(SUFFIXES))
-    if not paths:
-        raise CardioDiTError(
-            f"There is no cine in '{folder}'.", f"Give a folder with files ending in {', '.join(SUFFIXES)}."
-        )
-    groups = _groups(folder / "groups.csv", paths)
+    cines = cines_by_name(folder)
+    paths = list(cines.values())
+    named = read_name_table(folder / "groups.csv", cines, "group")
+    groups = None if named is None else list(named.values())
     grid = ModelGrid(slices=slices, height=size, width=size, frames=frames, spacing_mm=spacing)
     images = np.empty((len(paths), frames, slices, size, size), np.uint8)
     valid = np.ones((len(paths), slices), bool)
@@ -76,16 +75,3 @@ def make_pack(
         cycle_s=cycles,
         about="Whole cines.",
     )
-
-
-def _groups(table: Path, paths: list[Path]) -> list[str] | None:
-    if not table.is_file():
-        return None
-    with open(table, newline="", encoding="utf-8") as stream:
-        known = {row["file"]: row["group"] for row in csv.DictReader(stream)}
-    missing = [path.name for path in paths if path.name not in known]
-    if missing:
-        raise CardioDiTError(
-            f"groups.csv does not name '{missing[0]}'.", "Add a line for every file, or remove the table."
-        )
-    return [known[path.name] for path in paths]

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import numpy as np
 
 from ..errors import CardioDiTError
 from ..io.atomic import atomic_path
+from ..json_text import parse_json
 from .cine_from_pair import PosedPair
 from .motion import bilinear_planes
 
@@ -37,7 +40,7 @@ def _unpack_labels(packed: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return flat[: int(np.prod(shape))].reshape(tuple(shape))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PackedCines:
     """Cines of a pack, ready for training.
 
@@ -64,6 +67,12 @@ class PackedCines:
     cycle_s: np.ndarray
     turn_deg: np.ndarray
     affine: np.ndarray | None
+
+    def __repr__(self) -> str:
+        """One line."""
+        count, frames, slices, rows, columns = self.images.shape
+        size = f"{frames} frames, {slices} slices, {columns} x {rows} pixels"
+        return f"PackedCines({count} cines, {int(self.validation.sum())} kept aside, {size})"
 
 
 def write_pairs(path: str | Path, pairs: Sequence[PosedPair], validation: Sequence[bool], about: str) -> Path:
@@ -147,36 +156,40 @@ def _write(path: Path, header: dict, arrays: dict[str, np.ndarray]) -> Path:
     return path
 
 
-def read_pack(path: str | Path, frames: int = 16, cache: bool = True) -> PackedCines:
+class FramesNotMade(CardioDiTError):
+    """The time is used up before all frames of a pack's pairs were made; the next call goes on where this one was."""
+
+
+def read_pack(
+    path: str | Path,
+    frames: int = 16,
+    cache: bool = True,
+    *,
+    deadline: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> PackedCines:
     """Opens a pack; frames of ED/ES pairs are made once and kept beside it (`<name>.frames<T>.npz`) if possible.
 
     Args:
         path: The `.npz` file.
         frames: Frames a cycle for pairs; packs of whole cines keep theirs.
         cache: Keep the made frames for the next time.
+        deadline: `time.monotonic()` after which no further cine is begun; what was made is kept. Where nothing can be
+            kept, all frames are made nevertheless: else no call would ever come to an end.
+        progress: Called with (cines made, of) while frames are made.
 
     Raises:
+        FramesNotMade: The deadline has passed.
         CardioDiTError: Not a pack, or of a newer version.
     """
     path = Path(path)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        header = json.loads(arrays.pop("header").tobytes().decode())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise CardioDiTError(
-            f"'{path.name}' cannot be read as a training pack.", "Make it with 'cardiodit prepare'."
-        ) from error
-    if header.get("format") != FORMAT or header.get("version", 0) > VERSION:
-        raise CardioDiTError(
-            f"'{path.name}' is no pack that this version can read.", "Make it anew with 'cardiodit prepare'."
-        )
+    header, arrays = _opened(path)
     labels: np.ndarray | None
     if header["kind"] == "pairs":
-        images, labels = _made_frames(path, header, arrays, frames, cache)
+        images, labels = _made_frames(path, header, arrays, frames, cache, deadline, progress)
     else:
         images = arrays["images"]
-        labels = _unpack_labels(arrays["labels"], header["labels_shape"]) if "labels" in arrays else None
+        labels = arrays.get("labels")
     spacing = header["spacing"]
     return PackedCines(
         images=images,
@@ -192,43 +205,119 @@ def read_pack(path: str | Path, frames: int = 16, cache: bool = True) -> PackedC
     )
 
 
+def read_pairs(path: str | Path, indices: Sequence[int] | None = None) -> list[PosedPair]:
+    """The ED/ES pairs of a pack with their motion, in the pack's order; poses are not told (`affine` is the identity).
+
+    Args:
+        path: The pack.
+        indices: Numbers of the pairs that are wanted, in the order in which they are wanted; None for all.
+
+    Raises:
+        CardioDiTError: Not a pack, of a newer version, or a pack of whole cines.
+    """
+    header, arrays = _opened(Path(path))
+    if header["kind"] != "pairs":
+        raise CardioDiTError(
+            f"'{Path(path).name}' holds whole cines, not ED/ES pairs.", "Make it with 'cardiodit prepare acdc'."
+        )
+    wanted = range(header["labels_shape"][0]) if indices is None else indices
+    return [_pair_of(header, arrays, int(index)) for index in wanted]
+
+
+def _pair_of(header: dict, arrays: dict[str, np.ndarray], index: int) -> PosedPair:
+    _, _, _, height, width = header["labels_shape"]
+    group = int(arrays["groups"][index])
+    return PosedPair(
+        images=arrays["images"][index],
+        labels=arrays["labels"][index],
+        displacement=_full_motion(arrays["motion"][index], height, width),
+        slice_valid=arrays["slice_valid"][index],
+        spacing=tuple(header["spacing"]),
+        turn_deg=0.0,
+        affine=np.eye(4),
+        systole=float(arrays["systole"][index]),
+        cycle_s=float(arrays["cycle_s"][index]),
+        group=header["group_names"][group] if group >= 0 else "",
+    )
+
+
+def _opened(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
+    """Header and arrays of a pack, labels unpacked."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        header = parse_json(arrays.pop("header").tobytes().decode())
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise CardioDiTError(
+            f"'{path.name}' cannot be read as a training pack.", "Make it with 'cardiodit prepare'."
+        ) from error
+    if header.get("format") != FORMAT or header.get("version", 0) > VERSION:
+        raise CardioDiTError(
+            f"'{path.name}' is no pack that this version can read.", "Make it anew with 'cardiodit prepare'."
+        )
+    if "labels" in arrays:
+        arrays["labels"] = _unpack_labels(arrays["labels"], header["labels_shape"])
+    return header, arrays
+
+
 def _made_frames(
-    path: Path, header: dict, arrays: dict[str, np.ndarray], frames: int, cache: bool
+    path: Path,
+    header: dict,
+    arrays: dict[str, np.ndarray],
+    frames: int,
+    cache: bool,
+    deadline: float | None,
+    progress: Callable[[int, int], None] | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     kept = path.with_name(f"{path.stem}.frames{frames}.npz")
     source = hashlib.sha256(path.read_bytes()).hexdigest()
-    if cache and kept.exists():
-        try:
-            with np.load(kept, allow_pickle=False) as archive:
-                if str(archive["source"]) == source:
-                    return archive["images"], archive["labels"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            pass  # made anew below
+    if cache:
+        whole = _read_frames(kept, source)
+        if whole is not None:
+            return whole
     count, _, slices, height, width = header["labels_shape"]
-    pair_labels = _unpack_labels(arrays["labels"], header["labels_shape"])
     images = np.empty((count, frames, slices, height, width), np.uint8)
     labels = np.empty_like(images)
+    parts = path.with_name(f".{path.stem}.frames{frames}.{source[:12]}")
+    made_now = 0
     for index in range(count):
-        pair = PosedPair(
-            images=arrays["images"][index],
-            labels=pair_labels[index],
-            displacement=_full_motion(arrays["motion"][index], height, width),
-            slice_valid=arrays["slice_valid"][index],
-            spacing=tuple(header["spacing"]),
-            turn_deg=0.0,
-            affine=np.eye(4),
-            systole=float(arrays["systole"][index]),
-            cycle_s=float(arrays["cycle_s"][index]),
-            group="",
-        )
-        images[index], labels[index] = pair.frames(frames)
+        part = _read_frames(parts / f"{index:05d}.npz", source) if cache else None
+        if part is None:
+            if cache and made_now and deadline is not None and time.monotonic() > deadline:
+                raise FramesNotMade(
+                    f"The frames of {index} of {count} cines are made.", "The same command goes on from here."
+                )
+            part = _pair_of(header, arrays, index).frames(frames)
+            made_now += 1
+            cache = cache and _keep_frames(parts / f"{index:05d}.npz", *part, source)
+            if progress:
+                progress(index + 1, count)
+        images[index], labels[index] = part
     if cache:
-        try:
-            with atomic_path(kept) as partial:
-                np.savez(partial, images=images, labels=labels, source=np.array(source))
-        except OSError:
-            pass  # a full disk or a folder that cannot be written: the frames are made again next time
+        _keep_frames(kept, images, labels, source)
+    shutil.rmtree(parts, ignore_errors=True)
     return images, labels
+
+
+def _read_frames(path: Path, source: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Frames that were kept, if they are of this very pack."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if str(archive["source"]) == source:
+                return archive["images"], archive["labels"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass  # made anew
+    return None
+
+
+def _keep_frames(path: Path, images: np.ndarray, labels: np.ndarray, source: str) -> bool:
+    """Keeps frames for the next time; False where that is not possible: a full disk, a folder only to be read."""
+    try:
+        with atomic_path(path) as partial:
+            np.savez(partial, images=images, labels=labels, source=np.array(source))
+    except (OSError, CardioDiTError):
+        return False
+    return True
 
 
 def _full_motion(motion: np.ndarray, height: int, width: int) -> np.ndarray:

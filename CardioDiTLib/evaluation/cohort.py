@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,9 @@ from CardioDiTLib.data.orientation import short_axis_affine
 from CardioDiTLib.data.packing import PackedCines, read_pack
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io import load_cine, load_segmentation
+from CardioDiTLib.io.cine_files import LABEL_ENDINGS, cines_by_name, find_labels
+from CardioDiTLib.io.name_table import read_name_table
 
-SUFFIXES = (".nii.gz", ".seq.nrrd", ".nii", ".nrrd", ".zip")
-"""Files that are taken for cines; the longest suffix that fits is the one."""
-LABEL_SUFFIXES = (".nii.gz", ".seq.nrrd", ".nii", ".nrrd")
-LABEL_ENDINGS = ("_seg", "_labels")
-"""What is added to a cine's name to name its labels: ``heart.nii.gz`` has ``heart_seg.nii.gz`` beside it."""
 PARTS = ("all", "training", "validation")
 """Parts of a training pack."""
 
@@ -41,7 +37,7 @@ class CohortItem:
     load: Callable[[], tuple[Cine, Segmentation | None]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Cohort:
     """Cines to compare with those of another cohort.
 
@@ -54,6 +50,11 @@ class Cohort:
     name: str
     items: tuple[CohortItem, ...]
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """One line."""
+        groups = sorted({item.group for item in self.items if item.group})
+        return f"Cohort({self.name}, {len(self.items)} cines{', ' + ', '.join(groups) if groups else ''})"
 
     @classmethod
     def from_cines(
@@ -89,15 +90,15 @@ class Cohort:
 def cohort_from_folder(folder: str | Path, labels: str | Path | None = None) -> Cohort:
     """A cohort of the cine files in a folder.
 
-    Labels: without `labels`, the file beside a cine that has its name with ``_seg`` or ``_labels`` added; with it, the
-    file in that folder that has the cine's name, with or without this addition. Suffixes may differ. Files of the
-    folder itself whose names end so are never taken for cines.
+    Labels: without `labels`, the file beside a cine that has its name with ``_seg``, ``_labels``, ``_segmentation`` or
+    the like added (`io.cine_files.LABEL_ENDINGS`); with it, the file in that folder that has the cine's name, with or
+    without this addition. Suffixes may differ. Label maps, by name or content, are never taken for cines.
 
     Groups: the columns ``file`` and ``group`` of a ``groups.csv`` in the folder, else the pathology that a generated
     cine says it has.
 
     Args:
-        folder: Files ending in .nii.gz, .nii, .seq.nrrd, .nrrd, or .zip (DICOM).
+        folder: Files ending in .nii.gz, .nii, .seq.nrrd, .nrrd, or .zip (DICOM), or folders of DICOM images.
         labels: Folder with the labels.
 
     Returns:
@@ -108,18 +109,18 @@ def cohort_from_folder(folder: str | Path, labels: str | Path | None = None) -> 
             them, or a groups.csv that does not name a cine.
     """
     folder = Path(folder)
-    paths = _cine_files(folder)
+    paths = cines_by_name(folder)
     beside = folder if labels is None else Path(labels)
     if not beside.is_dir():
         raise CardioDiTError(f"There is no folder '{beside}'.", "Give the folder with the label files.")
     # In the cines' own folder the file with the cine's very name is the cine.
-    found = _label_files(paths, beside, bare=not beside.samefile(folder))
+    found = find_labels(paths, beside, bare=not beside.samefile(folder))
     if labels is not None and not found:
         raise CardioDiTError(
             f"'{beside}' holds no labels for the cines in '{folder}'.",
             f"Name them like the cines, or with {' or '.join(LABEL_ENDINGS)} added.",
         )
-    groups = _groups(folder / "groups.csv", paths)
+    groups = read_name_table(folder / "groups.csv", paths, "group")
     items = tuple(
         CohortItem(stem, "" if groups is None else groups[stem], _loader(path, found.get(stem)))
         for stem, path in paths.items()
@@ -190,56 +191,3 @@ def _loader(path: Path, labels: Path | None) -> Callable[[], tuple[Cine, Segment
         return cine, segmentation
 
     return load
-
-
-def _stem(path: Path, suffixes: tuple[str, ...]) -> str | None:
-    for suffix in suffixes:
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return None
-
-
-def _cine_files(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise CardioDiTError(f"There is no folder '{folder}'.", "Check the path.")
-    paths: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        stem = _stem(path, SUFFIXES)
-        if not stem or stem.startswith(".") or stem.endswith(LABEL_ENDINGS) or not path.is_file():
-            continue
-        if stem in paths:
-            raise CardioDiTError(f"'{folder}' holds '{stem}' twice.", "Keep one of the files.")
-        paths[stem] = path
-    if not paths:
-        raise CardioDiTError(f"There is no cine in '{folder}'.", f"Give files ending in {', '.join(SUFFIXES)}.")
-    return paths
-
-
-def _label_files(paths: dict[str, Path], folder: Path, bare: bool) -> dict[str, Path]:
-    endings = (*LABEL_ENDINGS, "") if bare else LABEL_ENDINGS
-    wanted = {f"{stem}{ending}": stem for ending in reversed(endings) for stem in paths}
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        stem = wanted.get(_stem(path, LABEL_SUFFIXES) or "")
-        if stem is None or not path.is_file():
-            continue
-        if stem in found:
-            raise CardioDiTError(f"'{folder}' holds labels of '{stem}' twice.", "Keep one of the files.")
-        found[stem] = path
-    return found
-
-
-def _groups(table: Path, paths: dict[str, Path]) -> dict[str, str] | None:
-    if not table.is_file():
-        return None
-    try:
-        with open(table, newline="", encoding="utf-8") as stream:
-            known = {row["file"]: row["group"] for row in csv.DictReader(stream)}
-    except (KeyError, UnicodeDecodeError, csv.Error) as error:
-        raise CardioDiTError(
-            f"'{table}' cannot be read.", "Give a table with the columns 'file' and 'group'."
-        ) from error
-    missing = [path.name for path in paths.values() if path.name not in known]
-    if missing:
-        raise CardioDiTError(f"groups.csv does not name '{missing[0]}'.", "Add a line a file, or remove the table.")
-    return {stem: known[path.name] for stem, path in paths.items()}

@@ -22,7 +22,7 @@ _WORDS = ("real_name", "synthetic_name", "centre", "version")
 _HINT = "Give the JSON that 'cardiodit evaluate synthesis' wrote."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SynthesisReport:
     """A synthetic cohort beside a real one.
 
@@ -61,6 +61,14 @@ class SynthesisReport:
     duplicate_limit: float
     notes: tuple[str, ...] = ()
     version: str = __version__
+
+    def __repr__(self) -> str:
+        """One line; `evaluation.to_text` gives all."""
+        outside = sum(one.distance.within_floor is False for one in self.quantities if not one.group)
+        return (
+            f"SynthesisReport({self.n_synthetic} synthetic cines beside {self.n_real} real ones, "
+            f"{outside} quantities outside of their floor)"
+        )
 
     def quantity(self, field: str, group: str = "") -> QuantityComparison:
         """One quantity, over all cines or in one group.

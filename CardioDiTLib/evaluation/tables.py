@@ -15,6 +15,8 @@ from CardioDiTLib.evaluation.set_number import SetNumber
 from CardioDiTLib.evaluation.synthesis_report import SynthesisReport
 from CardioDiTLib.function.quantities import printed
 from CardioDiTLib.io.atomic import atomic_path
+from CardioDiTLib.io.plain_text import markdown_text, plain_text
+from CardioDiTLib.json_text import parse_json
 
 _TITLES = {
     "frechet_distance": "Frechet distance of the standardised vector",
@@ -50,7 +52,9 @@ def tables(report: SynthesisReport) -> list[Table]:
     groups = list(dict.fromkeys(one.group for one in report.quantities))
     for group in groups:
         for kind in ("physiology", "coherence"):
-            rows = [_quantity_row(q) for q in report.quantities if q.group == group and q.kind == kind]
+            chosen = [q for q in report.quantities if q.group == group and q.kind == kind]
+            # a line without any number says nothing; why it is missing stands below the tables
+            rows = [_quantity_row(q) for q in chosen if q.real.n or q.synthetic.n]
             if rows:
                 header = ("", "real: median (5..95 %) n", "synthetic: median (5..95 %) n", *_DISTANCE)
                 made.append(Table(f"{kind.capitalize()}{f' of {group}' if group else ''}", header, rows))
@@ -142,29 +146,34 @@ def _grouped(lines: list[str]) -> list[str]:
 
 def to_text(report: SynthesisReport) -> str:
     """The report for a terminal."""
-    lines = _opening(report)
-    for table in tables(report):
+    lines = [plain_text(line) for line in _opening(report)]
+    for table in map(_plain_table, tables(report)):
         widths = [max(len(row[i]) for row in (table.header, *table.rows)) for i in range(len(table.header))]
         lines += ["", table.title]
         for row in (table.header, *table.rows):
             lines.append("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
-    return "\n".join([*lines, "", *_closing(report)]) + "\n"
+    return "\n".join([*lines, "", *map(plain_text, _closing(report))]) + "\n"
+
+
+def _plain_table(table: Table) -> Table:
+    """Groups are called what somebody wrote into a table."""
+    return Table(plain_text(table.title), table.header, [tuple(map(plain_text, row)) for row in table.rows])
 
 
 def to_markdown(report: SynthesisReport) -> str:
     """The report as a part of a model card."""
-    lines = ["## Synthetic cines beside real ones", "", *_opening(report)]
+    lines = ["## Synthetic cines beside real ones", "", *map(markdown_text, _opening(report))]
     for table in tables(report):
-        lines += ["", f"### {table.title}", ""]
+        lines += ["", f"### {markdown_text(table.title)}", ""]
         lines.append("| " + " | ".join(_cell(name) for name in table.header) + " |")
         lines.append("|" + " --- |" * len(table.header))
         lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in table.rows]
-    lines += ["", *(f"- {line}" for line in _closing(report))]
+    lines += ["", *(f"- {markdown_text(line)}" for line in _closing(report))]
     return "\n".join(lines) + "\n"
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    return markdown_text(text)
 
 
 def to_json(report: SynthesisReport) -> str:
@@ -180,7 +189,7 @@ def from_json(path: str | os.PathLike[str]) -> SynthesisReport:
     """
     hint = "Give the JSON that 'cardiodit evaluate synthesis' wrote."
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        values = parse_json(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise CardioDiTError(f"'{path}' cannot be read: {error.strerror or error}.", "Check the path.") from error
     except ValueError as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from CardioDiTLib.bundles.bundle import Bundle, load_bundle
 from CardioDiTLib.bundles.registry import find_bundle
-from CardioDiTLib.cine import Cine
+from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.device import choose_device, told_when_out_of_memory
 from CardioDiTLib.diffusion.denoiser import Denoiser
 from CardioDiTLib.diffusion.levels import NoiseLevels
@@ -22,11 +23,11 @@ from CardioDiTLib.diffusion.samplers import SAMPLERS, StepInfo
 from CardioDiTLib.diffusion.spacing import noise_levels
 from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.generation.affine import cine_affine, cine_frame_times
-from CardioDiTLib.generation.decode import SliceDecoder
+from CardioDiTLib.generation.decode import RefinedDecoder, SliceDecoder
 from CardioDiTLib.generation.memory import batch_sizes, bytes_a_sample
 from CardioDiTLib.generation.plan import SamplingPlan, make_plan
 from CardioDiTLib.generation.precision import choose_precision, precision_name
-from CardioDiTLib.generation.progress import ProgressCallback, ProgressClock
+from CardioDiTLib.generation.progress import ProgressCallback, ProgressClock, shown_in_terminal
 from CardioDiTLib.generation.provenance import provenance_of
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE, GenerationRequest
 from CardioDiTLib.generation.result import GenerationResult
@@ -43,7 +44,7 @@ class Generator:
     The same request on one device, precision and number of threads gives the same bytes.
 
     Args:
-        bundle: The opened bundle.
+        bundle: The opened bundle, or its name or folder.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         precision: "auto", "fp32" or "bf16".
 
@@ -57,7 +58,9 @@ class Generator:
         (16, 8, 128, 128)
     """
 
-    def __init__(self, bundle: Bundle, device: str = "auto", precision: str = "auto") -> None:
+    def __init__(self, bundle: Bundle | str | os.PathLike[str], device: str = "auto", precision: str = "auto") -> None:
+        if not isinstance(bundle, Bundle):
+            bundle = load_bundle(bundle)
         self.bundle = bundle
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
@@ -75,6 +78,10 @@ class Generator:
             self.dtype,
             (manifest.intensity_range[0], manifest.intensity_range[1]),
         )
+        self._refined: RefinedDecoder | None = None
+        if bundle.refiner is not None:
+            refiner = bundle.refiner.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._refined = RefinedDecoder(self._decoder, refiner, self._scale, self.dtype)
 
     @classmethod
     def from_bundle(
@@ -108,7 +115,7 @@ class Generator:
 
         Args:
             request: What to make.
-            progress: Told after every step and slice.
+            progress: Told after every step and slice; without it a bar is shown where somebody looks at a terminal.
             cancel: Asked after every step and slice.
             keep_latents: Also return the latents.
 
@@ -119,24 +126,74 @@ class Generator:
             Cancelled: The caller asked to stop; nothing is returned.
             CardioDiTError: The request does not fit this generator or its bundle, or memory ran out.
         """
+        with shown_in_terminal(progress) as told:
+            made = self.batches(request, told, cancel, keep_latents=keep_latents)
+            return [result for batch in made for result in batch]
+
+    def batches(
+        self,
+        request: GenerationRequest,
+        progress: ProgressCallback | None = None,
+        cancel: Cancel | None = None,
+        *,
+        keep_latents: bool = False,
+        wanted: Callable[[range], bool] | None = None,
+    ) -> Iterator[list[GenerationResult]]:
+        """Make the cines of a request a batch at a time, so that each can be kept as soon as it is there.
+
+        Args:
+            request, progress, cancel, keep_latents: As in :meth:`generate`.
+            wanted: Asked about the samples of each batch (numbers from 0) before the first is made; batches that are
+                not wanted are left out. All others are the same to the byte.
+
+        Yields:
+            The results of one batch, in order.
+
+        Raises:
+            Cancelled: The caller asked to stop.
+            CardioDiTError: As in :meth:`generate`.
+        """
         self._check_fits(request)
         manifest = self.bundle.manifest
         plan = make_plan(request, manifest, self._dit.null_class)
         # the whole plan is checked before the first second is spent
         levels = noise_levels(self.bundle.schedule, plan.steps, plan.spacing)
         sizes = batch_sizes(request, bytes_a_sample(self._dit, plan.guidance != 1, self.dtype))
-        clock = ProgressClock(progress, sizes, len(levels), manifest.grid.slices)
+        starts = [sum(sizes[:place]) for place in range(len(sizes))]
+        todo = [(first, size) for first, size in zip(starts, sizes) if not wanted or wanted(range(first, first + size))]
+        clock = ProgressClock(progress, [size for _, size in todo], len(levels), manifest.grid.slices)
         stop = _stopper(cancel)
-        results: list[GenerationResult] = []
-        with (
-            torch.inference_mode(),
-            told_when_out_of_memory(_MEMORY_HINT),
-            torch.backends.cudnn.flags(deterministic=True, benchmark=False),
-        ):
-            stop()
-            for size in sizes:
-                results += self._batch(request, plan, levels, len(results), size, clock, stop, keep_latents)
-        return results
+        for first, size in todo:
+            with (
+                torch.inference_mode(),
+                told_when_out_of_memory(_MEMORY_HINT),
+                torch.backends.cudnn.flags(deterministic=True, benchmark=False),
+            ):
+                stop()
+                results = self._batch(request, plan, levels, first, size, clock, stop, keep_latents)
+            yield results
+
+    def provenances(self, request: GenerationRequest) -> list[dict[str, Any]]:
+        """What the cine of each sample of a request will say of itself; nothing is made.
+
+        Raises:
+            CardioDiTError: The request does not fit this generator or its bundle.
+        """
+        self._check_fits(request)
+        plan = make_plan(request, self.bundle.manifest, self._dit.null_class)
+        return [self._lasting(request, plan, number) for number in range(request.count)]
+
+    def _lasting(self, request: GenerationRequest, plan: SamplingPlan, number: int) -> dict[str, Any]:
+        return provenance_of(
+            self.bundle,
+            plan,
+            seed=request.seed,
+            index=request.first_index + number,
+            pathology=plan.pathologies[number],
+            asked=plan.asked[number],
+            device=self.device.type,
+            precision=precision_name(self.dtype),
+        )
 
     def _batch(
         self,
@@ -151,7 +208,7 @@ class Generator:
     ) -> list[GenerationResult]:
         """Samples ``first`` to ``first + size`` of a request, denoised together, decoded one by one."""
         begin = time.perf_counter()
-        labels = None if plan.labels is None else plan.labels[first : first + size]
+        classes = None if plan.labels is None else plan.labels[first : first + size]
 
         def after_step(info: StepInfo) -> None:
             wanted = request.preview_every and (info.step % request.preview_every == 0 or info.step == info.of)
@@ -163,9 +220,12 @@ class Generator:
         denoise = Denoiser(
             self._dit,
             self.bundle.schedule,
-            labels=labels,
+            labels=classes,
             guidance=plan.guidance,
             null_label=self._dit.null_class,
+            conditions=None
+            if plan.conditions is None
+            else torch.tensor(plan.conditions[first : first + size], dtype=torch.float32, device=self.device),
             autocast=None if self.dtype == torch.float32 else self.dtype,
         )
         sample = SAMPLERS[plan.sampler](denoise, noise, levels, generators=generators, callback=after_step)
@@ -176,10 +236,10 @@ class Generator:
         for place in range(size):
             begin = time.perf_counter()
             one = latents[place : place + 1]
-            array = self._decode(one, first, size, place, clock, stop)
+            array, labels = self._decode(one, first, size, place, clock, stop)
             seconds = shared_seconds + time.perf_counter() - begin
             kept = one[0].cpu().numpy() if keep_latents else None
-            results.append(self._result(request, plan, first + place, array, kept, seconds))
+            results.append(self._result(request, plan, first + place, array, labels, kept, seconds))
         return results
 
     def _decode(
@@ -190,12 +250,14 @@ class Generator:
         place: int,
         clock: ProgressClock,
         stop: Callable[[], None],
-    ) -> NDArray[np.int16]:
+    ) -> tuple[NDArray[np.int16], NDArray[np.uint8] | None]:
         def after_slice(done: int) -> None:
             clock.tell("decode", place * latents.shape[2] + done, first, size)
             stop()
 
-        return self._decoder.decode(latents, after_slice)
+        if self._refined is not None:
+            return self._refined.decode(latents, after_slice)
+        return self._decoder.decode(latents, after_slice), None
 
     def _result(
         self,
@@ -203,25 +265,23 @@ class Generator:
         plan: SamplingPlan,
         number: int,
         array: NDArray[np.int16],
+        labels: NDArray[np.uint8] | None,
         latents: NDArray[np.float32] | None,
         seconds: float,
     ) -> GenerationResult:
         pathology = plan.pathologies[number]
         index = request.first_index + number
-        lasting = provenance_of(
-            self.bundle,
-            plan,
-            seed=request.seed,
-            index=index,
-            pathology=pathology,
-            device=self.device.type,
-            precision=precision_name(self.dtype),
-        )
+        lasting = self._lasting(request, plan, number)
         manifest = self.bundle.manifest
         # times differ from run to run, so they stay out of the file: the same seed gives the same bytes
-        cine = Cine(array, cine_affine(manifest), cine_frame_times(manifest), lasting)
+        cine = Cine(array, cine_affine(manifest), cine_frame_times(manifest, plan.cycle_s), lasting)
+        segmentation = None
+        if labels is not None:
+            segmentation = Segmentation(labels, cine.affine, cine.frame_times, lasting)
         provenance = {**lasting, "seconds": round(seconds, 3)}
-        return GenerationResult(cine, request.seed, index, pathology, provenance, seconds, latents)
+        return GenerationResult(
+            cine, request.seed, index, pathology, provenance, seconds, latents, segmentation, plan.warnings
+        )
 
     def _preview(self, x0: torch.Tensor) -> NDArray[np.int16]:
         """(T, Y, X) of the middle slice of the first sample."""

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.pictures import animated_gif, contact_sheet, require_pillow
 from CardioDiTLib.generation.result import GenerationResult
-from CardioDiTLib.io import save_cine
+from CardioDiTLib.io import save_cine, save_segmentation
+from CardioDiTLib.io.output_set import write_outputs
 
-FORMATS = ("nii.gz", "seq.nrrd", "png", "gif", "json")
-"""Suffixes that can be written: cine (twice), contact sheet, film, provenance."""
+FORMATS = ("nii.gz", "seq.nrrd", "labels.nii.gz", "labels.seq.nrrd", "png", "gif", "json")
+"""What can be written: cine and the labels made with it (twice each), contact sheet, film, provenance."""
+
+LABELS = "labels."
+"""Begins the formats of labels; only bundles that make labels have them."""
+
+
+def output_name(name: str, kind: str) -> str:
+    """File name of one format of a sample: labels are called as those of `cardiodit measure`."""
+    return f"{name}_segmentation.{kind.removeprefix(LABELS)}" if kind.startswith(LABELS) else f"{name}.{kind}"
 
 
 def check_formats(formats: Sequence[str]) -> tuple[str, ...]:
@@ -35,66 +42,52 @@ def check_formats(formats: Sequence[str]) -> tuple[str, ...]:
 
 
 def save_results(
-    results: Sequence[GenerationResult], folder: str | os.PathLike[str], formats: Sequence[str] = ("nii.gz", "json")
+    results: Sequence[GenerationResult],
+    folder: str | os.PathLike[str],
+    formats: Sequence[str] = ("nii.gz", "json"),
+    *,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Write results; files appear under their names only once all are complete.
 
     Args:
         results: What to write.
-        folder: Where to; made if need be. Files of the same names are replaced.
+        folder: Where to; made if need be.
         formats: Among :data:`FORMATS`.
+        overwrite: Replace files of the same names; without it they are never touched.
 
     Returns:
         Paths of the files, sample by sample.
 
     Raises:
-        CardioDiTError: A format is not known, or the files cannot be written; none of them is left behind then.
+        CardioDiTError: A format is not known, a file is there already, or the files cannot be written; none of them is
+            left behind then, and files that were there before are as they were.
     """
     wanted = check_formats(formats)
-    final = Path(folder)
-    partial = final / f".cardiodit-{uuid.uuid4().hex[:12]}"
-    moved: list[Path] = []
-    made = [part for part in (final, *final.parents) if not part.exists()]
-    try:
-        partial.mkdir(parents=True)
-        names = [_write(result, partial, suffix) for result in results for suffix in wanted]
-        for name in names:
-            os.replace(partial / name, final / name)
-            moved.append(final / name)
-        made = []
-        return moved
-    except OSError as error:
+    if any(kind.startswith(LABELS) for kind in wanted) and any(result.segmentation is None for result in results):
         raise CardioDiTError(
-            f"The files could not be written to '{final}': {error.strerror or error}.",
-            "Check the folder, its permissions and the free disk space.",
-        ) from error
-    finally:
-        if len(moved) < len(results) * len(wanted):  # interrupted: the first files go as well
-            for path in moved:
-                path.unlink(missing_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        _remove_empty(made)
+            "This model makes no labels with its hearts.",
+            "Leave the labels out, and use cardiodit segment on the cines.",
+        )
+    writers = {output_name(result.name, kind): _writer(result, kind) for result in results for kind in wanted}
+    return write_outputs(folder, writers, overwrite=overwrite)
 
 
-def _write(result: GenerationResult, folder: Path, suffix: str) -> str:
+def _writer(result: GenerationResult, suffix: str) -> Callable[[Path], object]:
+    def write_json(path: Path) -> None:
+        path.write_text(json.dumps(result.provenance, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def write_labels(path: Path) -> None:
+        assert result.segmentation is not None  # asked for only where there are some
+        save_segmentation(result.segmentation, path)
+
     writers: dict[str, Callable[[Path], object]] = {
+        "labels.nii.gz": write_labels,
+        "labels.seq.nrrd": write_labels,
         "nii.gz": lambda path: save_cine(result.cine, path),
         "seq.nrrd": lambda path: save_cine(result.cine, path),
         "png": lambda path: contact_sheet(result.cine, path),
         "gif": lambda path: animated_gif(result.cine, path),
-        "json": lambda path: path.write_text(
-            json.dumps(result.provenance, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        ),
+        "json": write_json,
     }
-    name = f"{result.name}.{suffix}"
-    writers[suffix](folder / name)
-    return name
-
-
-def _remove_empty(folders: Sequence[Path]) -> None:
-    """Folders that were made for files that never came, innermost first."""
-    for folder in folders:
-        try:
-            folder.rmdir()
-        except OSError:  # never made, or somebody else put something there
-            return
+    return writers[suffix]

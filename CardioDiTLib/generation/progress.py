@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +48,57 @@ class ProgressEvent:
 
 
 ProgressCallback = Callable[[ProgressEvent], None]
+
+
+class ProgressBar:
+    """A bar in a terminal, nowhere else; called with events.
+
+    Args:
+        quiet: Show none.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._stage = ""
+        self._bar = tqdm(
+            total=100,
+            unit="%",
+            file=sys.stderr,
+            disable=True if quiet else None,
+            leave=False,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{postfix}",
+        )
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def __call__(self, event: ProgressEvent) -> None:
+        what = "denoising" if event.stage == "denoise" else "decoding"
+        shown = min(event.first + event.batch, event.count)
+        self._bar.set_description_str(f"{what} {shown}/{event.count}", refresh=False)
+        # a stage is shown even if it takes less than the bar's own interval
+        self._bar.set_postfix_str(f"{event.eta_s:.0f} s", refresh=event.stage != self._stage)
+        self._stage = event.stage
+        # what a gate draws again begins anew, the bar does not
+        self._bar.update(max(0.0, 100 * event.fraction - self._bar.n))
+
+    def say(self, *lines: object) -> None:
+        """Lines for stdout, above the bar."""
+        for line in lines:
+            self._bar.write(str(line), file=sys.stdout)
+        sys.stdout.flush()
+
+
+@contextmanager
+def shown_in_terminal(progress: ProgressCallback | None) -> Iterator[ProgressCallback | None]:
+    """The caller's own listener; without one a bar where somebody looks at it, so never in a file of a log."""
+    if progress is not None or not sys.stderr.isatty():
+        yield progress
+        return
+    with ProgressBar() as bar:
+        yield bar
 
 
 class ProgressClock:

@@ -20,6 +20,7 @@ from CardioDiTLib.generation.progress import ProgressEvent
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE, GenerationRequest
 from CardioDiTLib.service.arrays import cine_of, describe_cine, write_film
 from CardioDiTLib.service.job import Job
+from CardioDiTLib.service.measurement_arrays import describe_segmentation
 from CardioDiTLib.service.probe import load_torch
 
 if TYPE_CHECKING:
@@ -49,9 +50,11 @@ class GenerationJobs:
             false_alarm: Of the gate: share of novel patients refused; 0.05 without it.
 
         Returns:
-            ``cines``: one a sample: `arrays.describe_cine`, name, seed, index, pathology, seconds, display_range.
-            ``licence``: of the model. ``seconds``: of the whole. ``drawn``, ``rejected``: how many cines were drawn,
-            and how many of these the gate refused. With a gate, provenance and meta of a cine hold ``audit``.
+            ``cines``: one a sample: `arrays.describe_cine`, name, seed, index, pathology, seconds, display_range;
+            with a bundle that makes labels also ``segmentation``: `measurement_arrays.describe_segmentation`.
+            ``warnings``: plain sentences about the request. ``licence``: of the model. ``seconds``: of the whole.
+            ``drawn``, ``rejected``: how many cines were drawn, and how many of these the gate refused. With a gate,
+            provenance and meta of a cine hold ``audit``.
 
         Raises:
             CardioDiTError: As `Generator.generate` does, with a gate also as `Gate.from_bundle` and `generate_gated`.
@@ -69,9 +72,15 @@ class GenerationJobs:
             for result in results:
                 path = folder / f"{result.name}-{job.request.id}.npy"
                 written.append(path)
+                labels = {}
+                if result.segmentation is not None:
+                    labels_path = path.with_name(f"{path.stem}-labels.npy")
+                    written.append(labels_path)
+                    labels = {"segmentation": describe_segmentation(result.segmentation, labels_path)}
                 cines.append(
                     {
                         **describe_cine(result.cine, path),
+                        **labels,
                         "name": result.name,
                         "seed": result.seed,
                         "index": result.index,
@@ -81,9 +90,17 @@ class GenerationJobs:
                         "display_range": display_range(result.cine.array),
                     }
                 )
+        warnings = list(dict.fromkeys(warning for result in results for warning in result.warnings))
         licence = generator.bundle.manifest.licence.to_dict()
         seconds = time.perf_counter() - began
-        return {"cines": cines, "licence": licence, "seconds": seconds, "drawn": drawn, "rejected": rejected}
+        return {
+            "cines": cines,
+            "licence": licence,
+            "seconds": seconds,
+            "drawn": drawn,
+            "rejected": rejected,
+            "warnings": warnings,
+        }
 
     def estimate(self, job: Job) -> dict[str, Any]:
         """Load a bundle and time it, so that the first cine comes without waiting and the user knows how long it takes.

@@ -105,7 +105,8 @@ def describe_verdict(report: AuditReport, sample: Any, against: str, files: Sequ
         embeddings; ``nearest_file``: the nearest training cine, empty where it is not at hand; ``against``,
         ``encoder_sha256``.
     """
-    passed = None if report.threshold is None else not sample.copy
+    # A copy is one whether or not there are patients enough for a threshold: it may be the very same cine.
+    passed = False if sample.copy else None if report.threshold is None else True
     return {
         "verdict": {True: "passed", False: "failed", None: "undecided"}[passed],
         "passed": passed,
@@ -181,11 +182,12 @@ def _by_folder(
 
 def _embedded(job: Job, cines: Sequence[Mapping[str, Any]], encoder: Encoder, progress: AuditProgress) -> Any:
     """Embeddings of described cines, read one after the other."""
-    from CardioDiTLib.privacy.embedding_set import checked
+    from CardioDiTLib.privacy.inputs import embedded
 
-    rows = encoder.embed(
+    return embedded(
+        encoder,
         (cine_of(one) for one in cines),
+        "synthetic",
         progress=lambda done, _: progress.tell("embedding", done, len(cines)),
         cancel=job.cancel,
     )
-    return checked(rows, "synthetic", encoder_sha256=encoder.sha256)

@@ -21,17 +21,20 @@ log         level, text
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.json_text import parse_json
 
 PROTOCOL_VERSION = 1
 PREFIX = "CARDIODIT "
 _ENTRIES = ("id", "command", "arguments")
 _EXAMPLE = 'Send one line such as {"id": "1", "command": "probe"}.'
 _LONGEST_LINE = 4_000_000
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class ServiceRequest:
     """One order to a worker.
 
     Attributes:
-        id: Chosen by the sender; every event of this request carries it.
+        id: Chosen by the sender, plain enough for a file's name; every event of this request carries it.
         command: Name of a job, or ``cancel`` or ``shutdown``.
         arguments: Plain values.
     """
@@ -58,7 +61,7 @@ def parse_request(line: str) -> ServiceRequest:
     if len(line) > _LONGEST_LINE:
         raise CardioDiTError(f"A request of {len(line)} characters is too long.", "Send arrays as files.")
     try:
-        values = json.loads(line)
+        values = parse_json(line)
     except ValueError as error:
         raise CardioDiTError(f"This line is not JSON: {_shown(line)}.", _EXAMPLE) from error
     if not isinstance(values, Mapping):
@@ -69,6 +72,12 @@ def parse_request(line: str) -> ServiceRequest:
     for name in ("id", "command"):
         if not isinstance(values.get(name), str) or not values[name]:
             raise CardioDiTError(f"'{name}' of a request is {values.get(name)!r}, not a text.", _EXAMPLE)
+    if not _ID.fullmatch(values["id"]):
+        # files of a request are called after it
+        raise CardioDiTError(
+            f"{_shown(values['id'])} cannot be the id of a request.",
+            "Use at most 64 letters, digits, dots, dashes and underscores, a letter or digit first.",
+        )
     arguments = values.get("arguments", {})
     if not isinstance(arguments, Mapping):
         raise CardioDiTError(f"'arguments' of a request is {arguments!r}, not an object.", _EXAMPLE)
@@ -89,7 +98,7 @@ def parse_event(line: str) -> dict[str, Any] | None:
     if not line.startswith(PREFIX):
         return None
     try:
-        values = json.loads(line[len(PREFIX) :])
+        values = parse_json(line[len(PREFIX) :])
     except ValueError:
         return None
     return values if isinstance(values, dict) and isinstance(values.get("event"), str) else None

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from ..errors import CardioDiTError
+from ..io.tensor_file import save_tensors
 
 PART_BYTES = 14_000_000
 _TENSOR = "__tensor__"
@@ -76,7 +77,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, compact: 
         parts[-1][name] = tensor.clone() if tensor.untyped_storage().nbytes() != size else tensor
         used += size
     for index, part in enumerate(parts):
-        save_file(part, partial / f"part-{index:02d}.safetensors")
+        save_tensors(part, partial / f"part-{index:02d}.safetensors")
     (partial / "state.json").write_text(json.dumps({"step": step, "parts": len(parts), "skeleton": skeleton}))
     final = folder / f"step-{step:08d}"
     shutil.rmtree(final, ignore_errors=True)

@@ -15,6 +15,7 @@ from ..errors import CardioDiTError
 from .dit_stage import DitStageConfig
 from .latents import LatentAugmentation
 from .loop import LoopConfig
+from .refiner_stage import RefinerStageConfig
 from .vqgan_stage import VqganStageConfig
 
 Settings = TypeVar("Settings")
@@ -64,6 +65,7 @@ class TrainingConfig:
         grid: The model's grid.
         vqgan: Stage 1.
         decoder: Optional: the decoder alone once more, encoder and codes fixed.
+        refiner: Optional: image and labels from the whole stack and beat, after the slice decoder.
         latents: Between the stages.
         dit: Stage 2.
     """
@@ -74,6 +76,7 @@ class TrainingConfig:
     latents: LatentConfig
     dit: StageSettings
     decoder: StageSettings | None = None
+    refiner: StageSettings | None = None
 
 
 def read_config(path: str | Path) -> TrainingConfig:
@@ -82,7 +85,7 @@ def read_config(path: str | Path) -> TrainingConfig:
     Raises:
         CardioDiTError: The file cannot be read, or holds an unknown key or a value of the wrong type.
     """
-    path = Path(path)
+    path = find_config(path)
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
@@ -91,7 +94,7 @@ def read_config(path: str | Path) -> TrainingConfig:
         ) from error
     if not isinstance(raw, Mapping):
         raise CardioDiTError(f"'{path.name}' holds no settings.", "Give a YAML file as in Resources/Training.")
-    known = {"name", "grid", "vqgan", "decoder", "latents", "dit"}
+    known = {"name", "grid", "vqgan", "decoder", "latents", "dit", "refiner"}
     check_keys(raw, known, path.name)
     for needed in ("vqgan", "dit"):
         if needed not in raw:
@@ -103,7 +106,21 @@ def read_config(path: str | Path) -> TrainingConfig:
         decoder=stage_settings(raw["decoder"], VqganStageConfig, "decoder") if raw.get("decoder") else None,
         latents=build_settings(LatentConfig, raw.get("latents") or {}, "latents"),
         dit=stage_settings(raw["dit"], DitStageConfig, "dit"),
+        refiner=stage_settings(raw["refiner"], RefinerStageConfig, "refiner") if raw.get("refiner") else None,
     )
+
+
+def find_config(path: str | Path) -> Path:
+    """A file of settings; one that comes with the software is also found by its name, such as ``acdc-mini``."""
+    given = Path(path)
+    if given.exists() or given.suffix not in ("", ".yaml") or given.name != str(path):
+        return given
+    package = Path(__file__).resolve().parents[1]
+    for place in (package / "Resources", package.parent / "Resources"):
+        found = place / "Training" / f"{given.stem}.yaml"
+        if found.is_file():
+            return found
+    return given
 
 
 def stage_settings(raw: Mapping[str, Any], kind: type, where: str) -> StageSettings:

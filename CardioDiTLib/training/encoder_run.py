@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import yaml
 
 from ..bundles.bundle import load_bundle
 from ..bundles.manifest_parts import Licence, TrainingData
-from ..data.packing import PackedCines, read_pack
+from ..data.packing import PackedCines
 from ..errors import CardioDiTError
 from ..models.contrastive_cine import CineEmbedding
 from ..privacy.encoder import write_encoder
@@ -26,6 +25,7 @@ from .encoder_whitening import draws, read_whitening, write_whitening
 from .loop import Stage, StepContext, Trainer
 from .model_texts import last_validation, read_texts
 from .run import averaged_weights, finished_steps
+from .telling import deadline_after, opened_pack
 from .volume_encoder_stage import VolumeEncoderStage, VolumeEncoderStageConfig
 
 _EXAMPLE = "Give a YAML file as Resources/Training/encoder.yaml."
@@ -92,11 +92,13 @@ def train_encoder(config: EncoderTraining, data: str | Path, folder: str | Path,
     place, settings = Path(folder) / _PLACE, config.encoder
     if finished_steps(place) >= settings.loop.steps and not _lacks_whitening(config, place):
         return True
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    deadline = deadline_after(minutes)
     distributed.start()
     if settings.loop.threads:
         torch.set_num_threads(settings.loop.threads)
-    pack = read_pack(data, config.frames)
+    pack = opened_pack(data, config.frames, deadline)
+    if pack is None:
+        return False
     # The first weights are drawn here; from the first step on every draw has its own seed.
     torch.manual_seed(settings.loop.seed)
     stage: Stage

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,31 @@ import numpy as np
 
 from ..bundles.bundle import Bundle
 from ..bundles.manifest import BundleManifest
-from ..bundles.manifest_parts import BundleGrid, LatentSpec, Licence, NetworkSpec, Preset, TrainingData
-from ..bundles.writer import write_bundle
+from ..bundles.manifest_parts import (
+    BundleGrid,
+    LatentSpec,
+    Licence,
+    NetworkSpec,
+    Preset,
+    SteeredQuantity,
+    TrainingData,
+)
+from ..bundles.writer import refuse_occupied, write_bundle
+from ..data.morph import BLOOD_GREY
 from ..diffusion.schedule import NoiseSchedule
 from ..errors import CardioDiTError
-from ..models.dit import DiT4D
-from ..models.latent_scale import LatentScale
+from ..json_text import parse_json
 from .config import TrainingConfig
-from .latents import read_latents
-from .run import TrainingRun, averaged_weights, finished_steps
+from .heart_quantities import TITLES
+from .latents import LatentSet, read_latents
+from .run import TrainingRun, finished_steps
+from .start import started_from
+
+TEXTS = (
+    *("name", "version", "title", "description", "licence", "training_data", "spacing_mm", "cycle_s", "presets"),
+    *("class_titles", "references", "eval_metrics", "audit", "authors", "copyright", "intended_use", "provenance"),
+)
+"""Entries of the JSON with what only a person knows of a model."""
 
 
 def export_bundle(
@@ -38,14 +55,13 @@ def export_bundle(
         config: The run's settings.
         folder: The run's folder.
         destination: Folder of the bundle.
-        describe: JSON with the texts and numbers that only a person knows: version, title, description, licence,
-            training_data, spacing_mm, cycle_s, presets, class_titles, references, eval_metrics, audit, authors,
-            copyright.
+        describe: JSON with the texts and numbers that only a person knows, entries among `TEXTS`.
         card: Markdown of the model card; `{duration}` and the like are not filled in.
         storage: Weights at rest: fp32, fp16 or int8 (a scale for each output channel).
         overwrite: Replace a bundle that lies there.
-        start_from: The bundle that the run started from, if it did. Where only its decoder went on, everything else
-            of it, what it is described by included, is taken over.
+        start_from: The bundle that the run started from, if it did; the run's folder remembers it. The new bundle has
+            its classes, presets and terms. Where only its decoder went on, everything else of it is taken over. Name,
+            version, measured quality and audit are never the old ones.
 
     Returns:
         The bundle's folder.
@@ -53,37 +69,32 @@ def export_bundle(
     folder = Path(folder)
     run = TrainingRun(config, folder / "none", folder, start_from)
     texts = _read_texts(describe)
+    refuse_occupied(Path(destination), overwrite)
     if run.start is not None and finished_steps(folder / "decoder") and not finished_steps(folder / "dit"):
         return _with_new_decoder(run.start, run, texts, card, Path(destination), storage, overwrite)
     latents = read_latents(folder / "latents")
     settings = config.dit.stage
-    dit = DiT4D(**settings.model)
-    dit.load_state_dict(averaged_weights(folder / "dit"))
-    statistics = averaged_weights(folder / "dit", "scale")
+    dit, scale = run.transformer()
     patch = settings.patch if settings.coordinates else None
-    scale = LatentScale(
-        statistics["mean"],
-        statistics["std"],
-        settings.modes,
-        basis=statistics.get("basis"),
-        patch=patch or (1, 1, 1, 1),
-    )
+    refiner = run.refiner()
+    said = {**_inherited(run.start, Path(destination)), **texts}
+    text = _card(card, said)
     manifest = BundleManifest(
-        name=config.name,
-        version=texts.pop("version", "0.1.0"),
-        title=texts.pop("title", config.name),
-        description=texts.pop("description", "A generator of synthetic short-axis cine cardiac MRI."),
-        licence=Licence(
-            **texts.pop("licence", {"name": "unknown", "conditions": "Ask who trained it.", "needs_acceptance": True})
+        name=said.pop("name", config.name),
+        version=said.pop("version", "0.1.0"),
+        title=said.pop("title", config.name),
+        description=said.pop("description", "A generator of synthetic short-axis cine cardiac MRI."),
+        licence=Licence.from_dict(
+            said.pop("licence", {"name": "unknown", "conditions": "Ask who trained it.", "needs_acceptance": True})
         ),
-        training_data=TrainingData(**texts.pop("training_data", {"data_source": "unknown"})),
+        training_data=TrainingData.from_dict(said.pop("training_data", {"data_source": "unknown"})),
         grid=BundleGrid(
             slices=config.grid.slices,
             height=config.grid.size,
             width=config.grid.size,
             frames=config.grid.frames,
-            spacing_mm=_agreed(texts, "spacing_mm", latents.about["spacing_mm"]),
-            cycle_s=_agreed(texts, "cycle_s", latents.about["cycle_s"]),
+            spacing_mm=_agreed(said, "spacing_mm", latents.about["spacing_mm"]),
+            cycle_s=_agreed(said, "cycle_s", latents.about["cycle_s"]),
         ),
         codec=NetworkSpec("VQGAN", dict(config.vqgan.stage.model), "codec.safetensors"),
         dit=NetworkSpec("DiT4D", dict(settings.model), "dit.safetensors"),
@@ -97,20 +108,78 @@ def export_bundle(
             patch=patch,
         ),
         schedule=NoiseSchedule.from_config(settings.schedule).to_config(),
-        class_names=tuple(latents.about.get("group_names", ())) if settings.model.get("num_classes", 0) else (),
-        presets={name: Preset(**values) for name, values in texts.pop("presets", {}).items()} or _presets(),
+        class_names=run.class_names(latents),
+        refiner=None
+        if refiner is None or config.refiner is None
+        else NetworkSpec("CineRefiner", dict(config.refiner.stage.model), "refiner.safetensors"),
+        quantities=_quantities(latents) if settings.model.get("num_conditions", 0) else (),
+        presets={name: Preset.from_dict(values) for name, values in said.pop("presets", {}).items()} or _presets(),
         provenance={
             "codec_steps": finished_steps(run.codec_folder()),
             "dit_steps": finished_steps(folder / "dit"),
-            **texts.pop("provenance", {}),
+            **({} if refiner is None else {"refiner_steps": finished_steps(folder / "refiner")}),
+            **({} if run.start is None else {"started_from": started_from(run.start)}),
+            **({"blood_grey": BLOOD_GREY} if config.latents.augmentation.morphs else {}),
+            **said.pop("provenance", {}),
         },
-        **texts,
+        **said,
     )
-    text = Path(card).read_text(encoding="utf-8") if card else f"# {manifest.title}\n\n{manifest.description}\n"
     bundle: Bundle = write_bundle(
-        destination, manifest, run.codec(), dit, scale, model_card=text, storage=storage, overwrite=overwrite
+        destination,
+        manifest,
+        run.codec(),
+        dit,
+        scale,
+        model_card=text,
+        storage=storage,
+        overwrite=overwrite,
+        refiner=refiner,
     )
     return bundle.folder
+
+
+def _inherited(start: Bundle | None, destination: Path) -> dict[str, Any]:
+    """What a fine-tuned model has of the one that it began from, unless the owner's texts say otherwise.
+
+    Its terms go on: they bind what is made from it. Measured quality, audit and training embeddings do not: they say
+    nothing about the new weights and the new training set.
+    """
+    if start is None:
+        return {}
+    old = start.manifest
+    title = f"{old.title} ({old.version}), trained on"
+    return {
+        "name": own_name(old.name, destination),
+        "title": title,
+        "description": f"{old.description} This one was trained on from {old.name} {old.version} with other data.",
+        "licence": old.licence.to_dict(),
+        "training_data": {
+            "data_source": f"Data of its owner, going on from {old.name} {old.version}, which was trained on: "
+            f"{old.training_data.data_source}"
+        },
+        "class_titles": list(old.class_titles),
+        "presets": {name: preset.to_dict() for name, preset in old.presets.items()},
+        "intensity_range": list(old.intensity_range),
+        "affine": old.affine,
+        "copyright": old.copyright,
+        "references": list(old.references),
+        "intended_use": old.intended_use,
+    }
+
+
+def own_name(old: str, destination: Path) -> str:
+    """A name that is not the old one: the folder's, where it can be the name of a bundle."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", destination.resolve().name).lstrip("._-")
+    return name if name and name.lower() != old.lower() else f"{old}-own"
+
+
+def _card(card: str | Path | None, said: Mapping[str, Any]) -> str:
+    if card is None:
+        return f"# {said.get('title', 'A model')}\n\n{said.get('description', '')}\n"
+    try:
+        return Path(card).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CardioDiTError(f"The model card '{card}' cannot be read.", "Give a Markdown file.") from error
 
 
 def _with_new_decoder(
@@ -122,14 +191,30 @@ def _with_new_decoder(
     storage: str,
     overwrite: bool,
 ) -> Path:
-    """The bundle that a run started from, with the decoder that the run trained on."""
+    """The bundle that a run started from, with the decoder that the run trained on, under a name of its own.
+
+    The training embeddings go along: transformer and training set are the same. Measured quality and audit do not,
+    since samples look different now.
+    """
     about = start.manifest.to_dict()
-    steps = {"decoder_steps_more": finished_steps(run.folder / "decoder")}
+    steps = {"decoder_steps_more": finished_steps(run.folder / "decoder"), "started_from": started_from(start)}
     about["provenance"] = {**about["provenance"], **steps, **texts.pop("provenance", {})}
     for name in ("spacing_mm", "cycle_s"):
         _agreed(texts, name, about["grid"][name])
+    about |= {"eval_metrics": {}, "audit": {}, "name": own_name(start.manifest.name, destination)}
+    about["version"] = _next_version(start.manifest.version)
     about |= texts
-    text = Path(card).read_text(encoding="utf-8") if card else start.model_card
+    privacy = start.manifest.privacy
+    files = {} if privacy is None else {name: start.checked_file(name) for name in privacy.files}
+    if card is not None:
+        text = _card(card, about)
+    else:
+        old, count = start.manifest, steps["decoder_steps_more"]
+        text = (
+            f"# {about['title']}: {about['name']} {about['version']}\n\nThis is {old.name} {old.version} with a "
+            f"decoder that was trained on for {count} steps. Everything else is as it was, to the byte. Figures and "
+            f"audit below were measured before that, on {old.name} {old.version}.\n\n{_lowered(start.model_card)}"
+        )
     bundle = write_bundle(
         destination,
         BundleManifest.from_dict(about),
@@ -139,8 +224,25 @@ def _with_new_decoder(
         model_card=text,
         storage=storage,
         overwrite=overwrite,
+        files=files,
     )
     return bundle.folder
+
+
+def _next_version(version: str) -> str:
+    """The version with its last number raised by one, what follows it left out."""
+    major, minor, patch = re.match(r"(\d+)\.(\d+)\.(\d+)", version).groups()  # type: ignore[union-attr] # as checked
+    return f"{major}.{minor}.{int(patch) + 1}"
+
+
+def _lowered(markdown: str) -> str:
+    """Markdown with every heading one level lower, so that it can be a part of another text."""
+    lines = []
+    fenced = False
+    for line in markdown.splitlines():
+        fenced ^= line.startswith("```")
+        lines.append(f"#{line}" if line.startswith("#") and not fenced else line)
+    return "\n".join(lines) + "\n"
 
 
 def _agreed(texts: dict[str, Any], name: str, measured: Any) -> Any:
@@ -151,6 +253,21 @@ def _agreed(texts: dict[str, Any], name: str, measured: Any) -> Any:
     return measured
 
 
+def _quantities(latents: LatentSet) -> tuple[SteeredQuantity, ...]:
+    """Ranges of what the training cines measure."""
+    known = latents.quantities[~latents.validation].double()
+    known = known[known.isfinite().all(1)]
+    parts = []
+    for place, name in enumerate(latents.about["quantities"]):
+        low, usual_low, usual_high, high = (
+            round(float(value), 1) for value in np.quantile(known[:, place].numpy(), (0.005, 0.05, 0.95, 0.995))
+        )
+        parts.append(
+            SteeredQuantity(name, *TITLES[name], low=low, high=high, usual_low=usual_low, usual_high=usual_high)
+        )
+    return tuple(parts)
+
+
 def _presets() -> dict[str, Preset]:
     return {"draft": Preset(12), "standard": Preset(30), "high": Preset(60)}
 
@@ -159,9 +276,12 @@ def _read_texts(path: str | Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        texts = json.loads(Path(path).read_text(encoding="utf-8"))
+        texts = parse_json(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CardioDiTError(f"'{path}' cannot be read as JSON.", "See Resources/Training/acdc-mini.json.") from error
     if not isinstance(texts, dict):
         raise CardioDiTError(f"'{path}' is no JSON object.", "See Resources/Training/acdc-mini.json.")
+    unknown = sorted(set(texts) - set(TEXTS))
+    if unknown:
+        raise CardioDiTError(f"'{path}' says '{unknown[0]}', which is no entry.", f"Known are {', '.join(TEXTS)}.")
     return texts

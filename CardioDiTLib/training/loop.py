@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from ..errors import CardioDiTError
 from . import checkpoint, distributed
+from .telling import told_time
 
 
 def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -160,6 +163,7 @@ class Trainer:
                 "The ranks of this run would begin at different steps.", "Give a folder that all machines see."
             )
         self._stop = False
+        self._pace = 0.0
 
     def _resume(self) -> None:
         for path in reversed(checkpoint.checkpoints(self.folder)):
@@ -209,11 +213,16 @@ class Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / "log.jsonl", "a", encoding="utf-8") as stream:
             stream.write(json.dumps(entry) + "\n")
-        shown = "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in entry.items())
-        print(shown, flush=True)
+        shown = [f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in entry.items()]
+        shown[0] += f" of {self.config.steps}"
+        if "lr" in entry and self.done < self.config.steps:
+            shown.insert(2, f"left {told_time(self._pace * (self.config.steps - self.done))}")
+        # above the bar where there is one
+        tqdm.write("  ".join(shown), file=sys.stdout)
+        sys.stdout.flush()
 
     def run(self, deadline: float | None = None) -> dict[str, float]:
-        """Trains; SIGTERM and SIGINT end it after the step at hand, with a checkpoint.
+        """Trains; SIGTERM, SIGINT and SIGHUP end it after the step at hand, with a checkpoint.
 
         Args:
             deadline: `time.monotonic()` after which no step is begun; the next call goes on.
@@ -221,7 +230,10 @@ class Trainer:
         Returns:
             The last validation's numbers.
         """
-        before = {which: signal.signal(which, self._ask_to_stop) for which in (signal.SIGTERM, signal.SIGINT)}
+        asked = [signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+        # what was started to outlive its terminal (nohup) does
+        asked = [which for which in asked if signal.getsignal(which) is not signal.SIG_IGN]
+        before = {which: signal.signal(which, self._ask_to_stop) for which in asked}
         try:
             return self._run(deadline)
         finally:
@@ -238,6 +250,15 @@ class Trainer:
         summed = 0
         scores: dict[str, float] = {}
         first = self.done
+        bar = tqdm(
+            desc=self.stage.name,
+            total=self.config.steps,
+            initial=first,
+            unit="step",
+            file=sys.stderr,
+            disable=None if self.rank == 0 else True,
+            leave=False,
+        )
         while self.done < self.config.steps:
             # At least one step a call, so that even the shortest pieces come to an end.
             late = deadline is not None and self.done > first and time.monotonic() > deadline
@@ -251,6 +272,8 @@ class Trainer:
             numbers = self.stage.step(context)
             self.done += 1
             self.seconds = earlier + time.monotonic() - began
+            self._pace = (time.monotonic() - began) / (self.done - first)
+            bar.update()
             for name, value in numbers.items():
                 sums[name] = sums.get(name, 0.0) + float(value)
             summed += 1
@@ -263,6 +286,7 @@ class Trainer:
             if time.monotonic() - last_save > self.config.save_every_s:
                 self._save()
                 last_save = time.monotonic()
+        bar.close()
         if self.done > first:
             self._save()
         distributed.wait_for_all()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ..errors import CardioDiTError
+from ..json_text import parse_json
 
 KNOWN = ("version", "licence", "training_data", "quality", "provenance")
 
@@ -21,7 +21,7 @@ def read_texts(path: str | Path | None) -> dict[str, Any]:
         return {}
     hint = f"Give a JSON object with any of {', '.join(KNOWN)}."
     try:
-        texts = json.loads(Path(path).read_text(encoding="utf-8"))
+        texts = parse_json(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CardioDiTError(f"'{path}' cannot be read as JSON.", hint) from error
     if not isinstance(texts, dict):
@@ -42,7 +42,7 @@ def last_validation(place: Path, step: int) -> dict[str, Any]:
         return found
     for line in lines:
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
         except ValueError:  # a line that a kill cut short
             continue
         scores = {key.removeprefix("val_"): value for key, value in entry.items() if key.startswith("val_")}

@@ -4,6 +4,8 @@
 <folder>/decoder/   optional: the decoder alone once more
 <folder>/latents/   every cine encoded by the codec, some times over
 <folder>/dit/       stage 2
+<folder>/examples/  optional: what the refiner learns from
+<folder>/refiner/   optional: the refiner
 """
 
 from __future__ import annotations
@@ -14,10 +16,14 @@ from pathlib import Path
 
 import torch
 
-from ..bundles.bundle import Bundle, load_bundle
+from ..bundles.bundle import Bundle
 from ..bundles.manifest_parts import plain
-from ..data.packing import PackedCines, read_pack
+from ..data.packing import PackedCines, read_pairs
+from ..diffusion.schedule import NoiseSchedule
 from ..errors import CardioDiTError
+from ..models.dit import DiT4D
+from ..models.latent_scale import LatentScale
+from ..models.refiner import CineRefiner
 from ..models.vqgan import VQGAN
 from . import distributed
 from .checkpoint import checkpoints, load_checkpoint
@@ -25,9 +31,13 @@ from .config import StageSettings, TrainingConfig
 from .dit_stage import DitStage
 from .latents import LatentSet, encode_pack, fingerprint, latents_are_whole, read_latents
 from .loop import Trainer
+from .refiner_data import RefinerData
+from .refiner_stage import RefinerStage
+from .start import remember_start, remembered_start
+from .telling import Telling, deadline_after, opened_pack
 from .vqgan_stage import VqganStage
 
-STAGES = ("vqgan", "decoder", "latents", "dit")
+STAGES = ("vqgan", "decoder", "latents", "dit", "refiner")
 
 
 def finished_steps(folder: Path) -> int:
@@ -57,32 +67,46 @@ class TrainingRun:
         folder: Where everything goes; an earlier piece is continued.
         start_from: Name or folder of a bundle to go on from: its codec is taken as it is (stage 1 is left out), its
             transformer and latent scale are where stage 2 begins. For more hours of training, or for other data. Its
-            decoder goes on only where stage `decoder` is asked for by name: no latent changes by it.
+            decoder goes on only where stage `decoder` is asked for by name: no latent changes by it. What an earlier
+            piece in the folder began from is remembered there (`start.json`), so it need not be given again.
+
+    Raises:
+        CardioDiTError: The bundle has other settings than the run, or is not the one that the run began from.
     """
 
     def __init__(
         self, config: TrainingConfig, data: str | Path, folder: str | Path, start_from: str | Path | None = None
     ) -> None:
         self.config, self.data, self.folder = config, Path(data), Path(folder)
-        self.start = None if start_from is None else load_bundle(start_from)
+        self.start = remembered_start(self.folder, start_from)
         if self.start is not None:
             self._check_start(self.start)
         self._pack: PackedCines | None = None
 
     @property
     def pack(self) -> PackedCines:
-        if self._pack is None:
-            pack = read_pack(self.data, self.config.grid.frames)
-            wanted = (self.config.grid.frames, self.config.grid.slices)
-            if pack.images.shape[1:3] != wanted or pack.images.shape[-1] < self.config.grid.size:
-                raise CardioDiTError(
-                    f"The pack holds {pack.images.shape[1]} frames, {pack.images.shape[2]} slices of "
-                    f"{pack.images.shape[-1]} pixels; "
-                    f"the settings ask for {wanted[0]}, {wanted[1]} and {self.config.grid.size}.",
-                    "Make the pack or the settings to match.",
-                )
-            self._pack = pack
+        """The pack, opened to the end."""
+        self._open_pack(None)
+        assert self._pack is not None
         return self._pack
+
+    def _open_pack(self, deadline: float | None) -> bool:
+        """Opens the pack; False where the time is used up before the frames of its pairs are made."""
+        if self._pack is not None:
+            return True
+        pack = opened_pack(self.data, self.config.grid.frames, deadline)
+        if pack is None:
+            return False
+        wanted = (self.config.grid.frames, self.config.grid.slices)
+        if pack.images.shape[1:3] != wanted or pack.images.shape[-1] < self.config.grid.size:
+            raise CardioDiTError(
+                f"The pack holds {pack.images.shape[1]} frames, {pack.images.shape[2]} slices of "
+                f"{pack.images.shape[-1]} pixels; "
+                f"the settings ask for {wanted[0]}, {wanted[1]} and {self.config.grid.size}.",
+                "Make the pack or the settings to match.",
+            )
+        self._pack = pack
+        return True
 
     def codec_folder(self) -> Path:
         """Where the codec to be used lies."""
@@ -107,7 +131,10 @@ class TrainingRun:
             ("transformer", bundle.manifest.dit.params, self.config.dit.stage.model),
         )
         for what, theirs, ours in pairs:
-            different = sorted(key for key in {*theirs, *ours} if plain(theirs.get(key)) != plain(ours.get(key)))
+            # Quantities to steer by can be added to a transformer that knew none.
+            added = {"num_conditions"} if "num_conditions" not in theirs else set()
+            keys = {*theirs, *ours} - added
+            different = sorted(key for key in keys if plain(theirs.get(key)) != plain(ours.get(key)))
             if different:
                 raise CardioDiTError(
                     f"The {what} of '{bundle.manifest.name}' has other settings than this run: {', '.join(different)}.",
@@ -134,7 +161,11 @@ class TrainingRun:
             CardioDiTError: An earlier stage is missing.
         """
         distributed.start()
-        deadline = None if minutes is None else time.monotonic() + 60 * minutes
+        if self.start is not None and distributed.rank() == 0:
+            remember_start(self.folder, self.start)
+        deadline = deadline_after(minutes)
+        if stage != "dit" and not self._open_pack(deadline):
+            return False
         settings = getattr(self.config, stage)
         if isinstance(settings, StageSettings):
             # The first weights are drawn here; from the first step on every draw has its own seed.
@@ -155,10 +186,62 @@ class TrainingRun:
             latents = self._latents()
             transformer = DitStage(settings.stage, latents, self.start.latent_scale if self.start else None)
             if self.start is not None:
-                transformer.model.load_state_dict(self.start.dit.state_dict())
-                transformer.average.load_state_dict(self.start.dit.state_dict())
+                transformer.begin_with(self.start.dit)
             Trainer(transformer, settings.loop, self.folder / stage).run(deadline)
+        elif stage == "refiner" and self.config.refiner is not None:
+            examples = self._examples()
+            if not examples.is_whole and not examples.make(self.pack, self.data, deadline):
+                return False
+            Trainer(RefinerStage(settings.stage, examples.read()), settings.loop, self.folder / stage).run(deadline)
         return self.is_done(stage)
+
+    def transformer(self) -> tuple[DiT4D, LatentScale]:
+        """The averaged transformer and the scale of its latents: those trained here, else those started from.
+
+        Raises:
+            CardioDiTError: There are none yet.
+        """
+        if self.start is not None and not finished_steps(self.folder / "dit"):
+            return self.start.dit, self.start.latent_scale
+        settings = self.config.dit.stage
+        dit = DiT4D(**settings.model)
+        dit.load_state_dict(averaged_weights(self.folder / "dit"))
+        statistics = averaged_weights(self.folder / "dit", "scale")
+        scale = LatentScale(
+            statistics["mean"],
+            statistics["std"],
+            settings.modes,
+            basis=statistics.get("basis"),
+            patch=settings.patch if settings.coordinates else (1, 1, 1, 1),
+        )
+        return dit.eval(), scale
+
+    def refiner(self) -> CineRefiner | None:
+        """The averaged refiner trained here, else that of the bundle started from; None where there is none."""
+        if self.config.refiner is None or not finished_steps(self.folder / "refiner"):
+            return None if self.start is None else self.start.refiner
+        network = CineRefiner(**self.config.refiner.stage.model)
+        weights = averaged_weights(self.folder / "refiner")
+        if network.picture is None:  # one that was trained with the picture can be kept for its labels alone
+            weights = {name: value for name, value in weights.items() if not name.startswith("picture.")}
+        network.load_state_dict(weights)
+        return network.eval()
+
+    def _examples(self) -> RefinerData:
+        assert self.config.refiner is not None
+        dit, scale = self.transformer()
+        return RefinerData(
+            self.folder / "examples",
+            self.codec(),
+            dit,
+            scale,
+            NoiseSchedule.from_config(self.config.dit.stage.schedule),
+            size=self.config.grid.size,
+            ranges=self.config.latents.augmentation,
+            settings=self.config.refiner.stage.data,
+            seed=self.config.refiner.loop.seed,
+            narrow=self.config.refiner.loop.precision == "bf16",
+        )
 
     def _latents(self) -> LatentSet:
         """The latents, if they belong to this codec and these classes.
@@ -172,40 +255,57 @@ class TrainingRun:
                 "The latents were made by another codec.", "Remove the folder 'latents' and run that stage again."
             )
         classes = self.config.dit.stage.model.get("num_classes", 0)
-        names = list(latents.about["group_names"])
+        names, known = list(latents.about["group_names"]), list(self.class_names(latents))
+        if not classes or self.start is None:
+            return latents
+        # Groups are numbers in the pack's own order; the bundle's order is what its transformer has learned.
+        order = torch.tensor([known.index(name) for name in names] + [-1])
+        return dataclasses.replace(latents, groups=order[latents.groups], about={**latents.about, "group_names": known})
+
+    def class_names(self, latents: LatentSet) -> tuple[str, ...]:
+        """Classes of the transformer in the order of its labels: those of the bundle that the run began from, else the
+        pack's groups; none for a model without classes.
+
+        Raises:
+            CardioDiTError: The pack's groups are not the model's classes.
+        """
+        classes = self.config.dit.stage.model.get("num_classes", 0)
+        names = tuple(latents.about["group_names"])
+        if not classes:
+            return ()
         if self.start is None:
-            if classes and len(names) != classes:
+            if len(names) != classes:
                 raise CardioDiTError(
                     f"The settings ask for {classes} classes, the pack has {len(names)}: {', '.join(names) or 'none'}.",
                     "Set num_classes to the number of groups, or give the pack its groups.",
                 )
-            return latents
-        known = list(self.start.manifest.class_names)
+            return names
+        known = self.start.manifest.class_names
         strangers = [name for name in names if name not in known]
-        if classes and strangers:
+        if strangers:
             raise CardioDiTError(
                 f"The bundle knows no class {', '.join(strangers)}.", f"Name groups after its own: {', '.join(known)}."
             )
-        # Groups are numbers in the pack's own order; the bundle's order is what its transformer has learned.
-        order = torch.tensor([known.index(name) for name in names] + [-1]) if classes else torch.tensor([-1])
-        groups = order[latents.groups] if classes else latents.groups
-        return dataclasses.replace(latents, groups=groups, about={**latents.about, "group_names": known})
+        return known
 
     def _encode(self, deadline: float | None) -> None:
         if distributed.rank() == 0:
             settings = self.config.latents
             device = distributed.pick_device(self.config.dit.loop.device)
-            encode_pack(
-                self.codec().to(device),
-                self.pack,
-                self.folder / "latents",
-                size=self.config.grid.size,
-                ranges=settings.augmentation,
-                quantised=settings.quantised,
-                seed=settings.seed,
-                device=device,
-                deadline=deadline,
-            )
+            with Telling("latents", "copy") as tell:
+                encode_pack(
+                    self.codec().to(device),
+                    self.pack,
+                    self.folder / "latents",
+                    size=self.config.grid.size,
+                    ranges=settings.augmentation,
+                    quantised=settings.quantised,
+                    seed=settings.seed,
+                    device=device,
+                    deadline=deadline,
+                    progress=tell,
+                    pairs=read_pairs(self.data) if settings.augmentation.morphs else None,
+                )
         distributed.wait_for_all()
 
     def train_all(self, minutes: float | None = None) -> bool:
@@ -213,13 +313,11 @@ class TrainingRun:
 
         Latents are made before the decoder's second training: they do not depend on it.
         """
-        began = time.monotonic()
-        if not (self.is_done("vqgan") and self.is_done("latents")):
-            _ = self.pack  # opening it takes a while the first time, and counts
-        for stage in ("vqgan", "latents", "dit", "decoder"):
+        deadline = deadline_after(minutes)
+        for stage in ("vqgan", "latents", "dit", "decoder", "refiner"):
             if self.is_done(stage):
                 continue
-            left = None if minutes is None else minutes - (time.monotonic() - began) / 60
+            left = None if deadline is None else (deadline - time.monotonic()) / 60
             if left is not None and left <= 0:
                 return False
             if not self.train(stage, left):

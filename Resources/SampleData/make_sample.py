@@ -37,7 +37,7 @@ def cropped(cine: Cine, columns: slice, rows: slice) -> Cine:
     affine = np.array(cine.affine)
     affine[:3, 3] += affine[:3, 0] * columns.start + affine[:3, 1] * rows.start
     meta: dict[str, Any] = {
-        **cine.meta,
+        **{key: value for key, value in cine.meta.items() if key != "files"},  # how many were read is no provenance
         "source": SOURCE,
         "cropped_columns": [columns.start, columns.stop],
         "cropped_rows": [rows.start, rows.stop],

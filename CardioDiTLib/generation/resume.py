@@ -1,0 +1,82 @@
+"""Which hearts of a request lie in a folder already, so that a run that was ended goes on with the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.generation.outputs import output_name
+from CardioDiTLib.generation.result import sample_name
+from CardioDiTLib.io import load_cine
+from CardioDiTLib.json_text import parse_json
+
+RECORDS = ("json", "nii.gz", "seq.nrrd")
+"""Formats that say what a heart was made of."""
+
+_DECIDING = (
+    "model_sha256",
+    "seed",
+    "index",
+    "pathology",
+    "sampler",
+    "steps",
+    "spacing",
+    "guidance",
+    "precision",
+    "asked",
+)
+
+
+def missing_formats(
+    folder: Path, provenance: Mapping[str, Any], formats: Sequence[str], *, gated: bool = False
+) -> tuple[str, ...]:
+    """Formats of a heart that are not in the folder yet.
+
+    Args:
+        folder: Where hearts are written.
+        provenance: What the heart will say of itself (`Generator.provenances`).
+        formats: What is wanted of it.
+        gated: Whether it has to have passed a gate.
+
+    Raises:
+        CardioDiTError: What is there was made with other settings, or does not say how it was made.
+    """
+    name = sample_name(str(provenance["model"]), provenance["seed"], provenance["index"], provenance["pathology"])
+    there = [suffix for suffix in formats if (folder / output_name(name, suffix)).is_file()]
+    if not there:
+        return tuple(formats)
+    telling = [suffix for suffix in RECORDS if suffix in there]
+    if not telling:
+        raise CardioDiTError(
+            f"The pictures of '{name}' in '{folder}' do not say how they were made.",
+            f"Add one of {', '.join(RECORDS)} to the formats, or choose another folder.",
+        )
+    found = _record(folder / f"{name}.{telling[0]}", telling[0])
+    found = {**found, "seed": (found.get("audit") or {}).get("requested_seed", found.get("seed"))}
+    other = [key for key in _DECIDING if found.get(key) != provenance.get(key)]
+    if other:
+        key = other[0]
+        raise CardioDiTError(
+            f"'{name}' in '{folder}' was made with {key} {found.get(key)!r}, not {provenance.get(key)!r}.",
+            "Choose another folder, or replace it with --overwrite.",
+        )
+    if gated != bool(found.get("audit")):
+        raise CardioDiTError(
+            f"'{name}' in '{folder}' was made {'without' if gated else 'with'} a gate.",
+            "Choose another folder, or replace it with --overwrite.",
+        )
+    return tuple(suffix for suffix in formats if suffix not in there)
+
+
+def _record(path: Path, suffix: str) -> dict[str, Any]:
+    if suffix != "json":
+        return dict(load_cine(path).meta)
+    try:
+        record = parse_json(path.read_text(encoding="utf-8"))
+        if isinstance(record, dict):
+            return record
+    except (OSError, ValueError):
+        pass
+    raise CardioDiTError(f"'{path}' cannot be read.", "Remove it, or choose another folder.")

@@ -1,0 +1,174 @@
+"""From a cine to labels, insertion points and function: the one chain that the command line and Python share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from CardioDiTLib.bundles.stopping import CancelSource
+from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
+from CardioDiTLib.function.cardiac_function import cardiac_function
+from CardioDiTLib.function.function_report import FunctionReport
+from CardioDiTLib.function.outputs import FORMATS, report_files, report_writers
+from CardioDiTLib.io import save_segmentation
+from CardioDiTLib.io.output_set import Writer, write_outputs
+from CardioDiTLib.landmarks.detect import detect_landmarks
+from CardioDiTLib.landmarks.files import save_landmarks
+from CardioDiTLib.segmentation.segment import segment
+
+Folder = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Measurement:
+    """Everything that was measured on a cine.
+
+    Attributes:
+        cine: The cine.
+        segmentation: Labels (T, Z, Y, X) on its grid.
+        landmarks: Insertion points, mm RAS, followed through the cycle.
+        function: Volumes, EF, mass, wall thickness, septum.
+    """
+
+    cine: Cine
+    segmentation: Segmentation
+    landmarks: LandmarkTrack
+    function: FunctionReport
+
+    def __repr__(self) -> str:
+        """One line."""
+        return f"Measurement({self.function!r}, {self.landmarks!r})"
+
+    def save(
+        self,
+        folder: Folder,
+        name: str,
+        *,
+        formats: Sequence[str] = FORMATS,
+        overwrite: bool = False,
+        names: bool = False,
+        images: list[list[Any]] | None = None,
+    ) -> list[Path]:
+        """Write labels, points and the report; all files appear, or none.
+
+        Args:
+            folder: Where to; made if need be.
+            name: Start of the file names.
+            formats: Of the report.
+            overwrite: Replace files of the same names; without it they are never touched.
+            names: Put the name into page and tables too.
+            images: What `io.dicom.dicom_headers` says of the DICOM images of the cine: then a DICOM SEG and, where
+                anything was measured, a structured report that refer to them are written too (needs highdicom).
+
+        Returns:
+            NAME_segmentation.nii.gz, NAME_landmarks.csv, what `function.save_report` writes, and with `images`
+            NAME_segmentation.dcm and NAME_report.dcm.
+
+        Raises:
+            CardioDiTError: A file is there already, or cannot be written.
+        """
+        labels, points = measured_files(name, ())
+        writers: dict[str, Writer] = {
+            labels: lambda path: save_segmentation(self.segmentation, path),
+            points: lambda path: save_landmarks(self.landmarks, path),
+            **report_writers(
+                self.function,
+                name,
+                self.segmentation,
+                cine=self.cine,
+                landmarks=self.landmarks,
+                formats=formats,
+                names=names,
+            ),
+        }
+        if images is not None:
+            writers.update(self._dicom_writers(name, images))
+        return write_outputs(folder, writers, overwrite=overwrite)
+
+    def _dicom_writers(self, name: str, images: list[list[Any]]) -> dict[str, Writer]:
+        from CardioDiTLib.function.structured_report import has_numbers, write_structured_report
+        from CardioDiTLib.io.dicom_seg import segmentation_dataset, write_segmentation_dicom
+
+        labels, numbers = _dicom_files(name)
+        writers: dict[str, Writer] = {labels: lambda path: write_segmentation_dicom(self.segmentation, images, path)}
+        if has_numbers(self.function):
+            dataset = segmentation_dataset(self.segmentation, images)
+            writers[numbers] = lambda path: write_structured_report(self.function, images, path, dataset)
+        return writers
+
+
+def measured_files(name: str, formats: Sequence[str] = FORMATS, *, dicom: bool = False) -> list[str]:
+    """Names of the files of a measurement, known before anything is measured."""
+    report = report_files(name, formats) if formats else ()
+    return [f"{name}_segmentation.nii.gz", f"{name}_landmarks.csv", *report, *(_dicom_files(name) if dicom else ())]
+
+
+def _dicom_files(name: str) -> tuple[str, str]:
+    return f"{name}_segmentation.dcm", f"{name}_report.dcm"
+
+
+def measure(
+    cine: Cine,
+    *,
+    heart_rate_bpm: float | None = None,
+    stack_covers_heart: bool | None = None,
+    mirrored: bool = True,
+    device: str = "auto",
+    segmentation_weights: Folder | None = None,
+    landmark_weights: Folder | None = None,
+    progress: Callable[[str, int, int], object] | None = None,
+    cancel: CancelSource = None,
+) -> Measurement:
+    """Segment a cine, find its insertion points, measure its function.
+
+    The same as `segment`, `detect_landmarks` with these labels, and `cardiac_function` of both, one after the other.
+
+    Args:
+        cine: The cine, short axis; `cd.measure` also takes its path.
+        heart_rate_bpm, stack_covers_heart: See `cardiac_function`.
+        mirrored, device: See `segment`.
+        segmentation_weights, landmark_weights: Folders of models in place of the embedded ones.
+        progress: Called with ("segmenting" or "insertion points", done, of).
+        cancel: A function that says whether to stop, an event, or None.
+
+    Returns:
+        Labels, points and numbers.
+
+    Raises:
+        Cancelled: `cancel` said so.
+        CardioDiTError: As the three functions.
+
+    Examples:
+        >>> found = measure(cine)  # doctest: +SKIP
+        >>> found.function.ef_percent  # doctest: +SKIP
+        58.3
+    """
+
+    def part(what: str) -> Callable[[int, int], None] | None:
+        def tell(done: int, of: int) -> None:
+            if progress is not None:
+                progress(what, done, of)
+
+        return None if progress is None else tell
+
+    segmentation = segment(
+        cine,
+        weights=segmentation_weights,
+        device=device,
+        mirrored=mirrored,
+        progress=part("segmenting"),
+        cancel=cancel,
+    )
+    track = detect_landmarks(
+        cine,
+        segmentation=segmentation,
+        weights=landmark_weights,
+        device=device,
+        progress=part("insertion points"),
+        cancel=cancel,
+    )
+    report = cardiac_function(segmentation, track, heart_rate_bpm, stack_covers_heart=stack_covers_heart)
+    return Measurement(cine, segmentation, track, report)

@@ -1,0 +1,104 @@
+"""The facade's functions also take paths and show a bar in a terminal; the rooms' own functions do neither."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from CardioDiTLib.errors import CardioDiTError
+
+READS: dict[str, dict[str, str]] = {
+    "animated_gif": {"cine": "picture"},
+    "cardiac_function": {"segmentation": "segmentation", "landmarks": "landmarks"},
+    "contact_sheet": {"cine": "picture"},
+    "detect_landmarks": {"cine": "cine", "segmentation": "segmentation"},
+    "evaluate_synthesis": {"real": "cohort", "synthetic": "cohort"},
+    "landmarks_from_segmentation": {"segmentation": "segmentation"},
+    "measure": {"cine": "cine"},
+    "save_cine": {"cine": "cine"},
+    "save_segmentation": {"segmentation": "segmentation"},
+    "segment": {"cine": "cine"},
+    "track_landmarks": {"track": "landmarks"},
+}
+"""Arguments of functions that may be given as paths, and what lies there."""
+
+
+def opened(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of the facade.
+
+    Args:
+        name: Its name, a key of `READS`.
+        function: The room's own.
+
+    Returns:
+        The same function that reads what it is given as a path, says in one sentence what it was given instead of what
+        it needs, and without `progress` shows a bar where somebody looks at a terminal.
+    """
+    reads = READS[name]
+    signature = inspect.signature(function)
+    tells = "progress" in signature.parameters
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **options: Any) -> Any:
+        bound = signature.bind(*arguments, **options)
+        for argument, kind in reads.items():
+            if bound.arguments.get(argument) is not None:
+                bound.arguments[argument] = _read(bound.arguments[argument], kind, name)
+        if not tells or bound.arguments.get("progress") is not None or not sys.stderr.isatty():
+            return function(*bound.args, **bound.kwargs)
+        with _bar(name) as bar:
+            bound.arguments["progress"] = bar
+            return function(*bound.args, **bound.kwargs)
+
+    return call
+
+
+def _read(value: Any, kind: str, name: str) -> Any:
+    from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
+
+    if isinstance(value, str | os.PathLike):
+        return _load(Path(value), kind)
+    wanted = {"cine": Cine, "segmentation": Segmentation, "landmarks": LandmarkTrack}.get(kind)
+    if wanted is not None and not isinstance(value, wanted):
+        hint = f"Give a {wanted.__name__}, or the path of its file."
+        if wanted is Segmentation and isinstance(value, Cine):
+            hint = "Segment the cine first: its labels say where the ventricles are, its grey values do not."
+        raise CardioDiTError(f"'{name}' needs a {wanted.__name__}, this is a {type(value).__name__}.", hint)
+    return value
+
+
+def _load(path: Path, kind: str) -> Any:
+    if kind == "cohort":
+        from CardioDiTLib.evaluation.cohort import cohort_from_folder, cohort_from_pack
+
+        return cohort_from_pack(path) if path.suffix.lower() == ".npz" else cohort_from_folder(path)
+    if kind == "landmarks":
+        from CardioDiTLib.landmarks.files import load_landmarks
+
+        return load_landmarks(path)
+    from CardioDiTLib.io import load_cine, load_segmentation
+
+    return load_segmentation(path) if kind == "segmentation" else load_cine(path)
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Callable[..., None]]:
+    """A bar that takes (done, of), also with what is being done in front."""
+    from tqdm import tqdm
+
+    with tqdm(desc=name.replace("_", " "), file=sys.stderr, disable=None, leave=False) as bar:
+
+        def show(*told: Any) -> None:
+            *what, done, of = told
+            if what:
+                bar.set_description_str(str(what[0]), refresh=False)
+            bar.total, bar.n = of, done
+            bar.refresh()
+
+        yield show

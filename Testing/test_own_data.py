@@ -1,0 +1,157 @@
+"""The whole way of an owner of data on the command line: a folder of cines, fine-tuning, a bundle, hearts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tiny_bundle import CODEC, DIT, SHAPE, tiny_manifest, write_tiny_bundle
+from tiny_encoder import tiny_encoder_folder
+
+from CardioDiTLib import cli
+from CardioDiTLib.bundles.bundle import load_bundle
+from CardioDiTLib.bundles.registry import BUNDLES_VARIABLE, CACHE_VARIABLE
+from CardioDiTLib.bundles.verification import verify
+from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
+from CardioDiTLib.io import load_cine, save_cine
+from CardioDiTLib.privacy.attach import attach_privacy
+from CardioDiTLib.privacy.embedding_set import checked
+from CardioDiTLib.privacy.encoder import load_encoder
+from CardioDiTLib.privacy.reference_set import ReferenceSet
+
+LOOP = {"warmup_steps": 1, "validate_every": 2, "log_every": 1, "threads": 1}
+
+
+def run(*words: object) -> int:
+    return cli.main([str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    """A start bundle that carries training embeddings, settings, and a folder of cines."""
+    folder = tmp_path_factory.mktemp("own")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(BUNDLES_VARIABLE, str(folder / "bundles"))
+        patch.setenv(CACHE_VARIABLE, str(folder / "cache"))
+        write_tiny_bundle(folder / "bundles" / "tiny", audit={"verdict": "none found"}, eval_metrics={"psnr": 1})
+        (folder / "cines").mkdir()
+        for seed in range(3):
+            save_cine(make_phantom(PhantomSpec(seed=seed)).cine, folder / "cines" / f"heart{seed}.nii.gz")
+        stage = {"model": dict(CODEC), "batch": 1, "crop": 32, "adversarial_start": 1.0}
+        settings = {
+            "name": "tiny",
+            "grid": {"slices": 3, "size": 32, "frames": 16},
+            "vqgan": {"loop": LOOP, "stage": stage},
+            "decoder": {"loop": {**LOOP, "steps": 1}, "stage": {**stage, "decoder_only": True}},
+            "latents": {"augmentation": {"copies": 1}},
+            "dit": {
+                "loop": {**LOOP, "steps": 2},
+                "stage": {
+                    "model": dict(DIT),
+                    "modes": True,
+                    "batch": 2,
+                    "log_snr_mean": 0.0,
+                    "schedule": tiny_manifest().schedule,
+                },
+            },
+        }
+        (folder / "settings.yaml").write_text(yaml.safe_dump(settings))
+        pack = ("--size", 40, "--slices", 3, "--frames", 16, "--spacing", 3, 3, 20, "--keep-aside", 0.34)
+        assert run("prepare", "cines", folder / "cines", folder / "own.npz", *pack) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def places(home, monkeypatch):
+    monkeypatch.setenv(BUNDLES_VARIABLE, str(home / "bundles"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(home / "cache"))
+
+
+def test_from_a_folder_of_cines_to_a_bundle_of_ones_own(home, tmp_path, capsys):
+    common = ("--config", home / "settings.yaml", "--out", tmp_path / "run")
+    assert run("train", "all", *common, "--data", home / "own.npz", "--start-from", "tiny") == 0
+    assert capsys.readouterr().out.rstrip().endswith("Finished.")
+    # no --start-from: the run remembers
+    assert run("train", "bundle", *common, "--bundle", tmp_path / "mine") == 0
+    assert run("train", "bundle", *common, "--bundle", tmp_path / "mine2", "--start-from", "tiny") == 0
+    start, mine = load_bundle("tiny"), load_bundle(tmp_path / "mine")
+    assert verify(tmp_path / "mine") == []
+    manifest = mine.manifest
+    assert manifest.class_names == ("NOR", "DCM") and manifest.class_titles == ("normal", "dilated")
+    assert manifest.name == "mine" and manifest.licence == start.manifest.licence
+    assert manifest.presets == start.manifest.presets
+    assert manifest.grid.spacing_mm == (3.0, 3.0, 20.0)
+    assert manifest.audit == {} and manifest.eval_metrics == {} and manifest.privacy is None
+    assert manifest.provenance["started_from"] == {"name": "tiny", "version": "1.2.3", "sha256": start.sha256}
+    changed = [
+        name for name, value in start.dit.state_dict().items() if not torch.equal(value, mine.dit.state_dict()[name])
+    ]
+    assert changed
+
+    # as in Slicer: imported from the folder, then chosen by name
+    assert run("models", "import", tmp_path / "mine") == 0
+    assert run("generate", "-m", "mine", "-p", "DCM", "--steps", 2, "-o", tmp_path / "out") == 0
+    assert load_cine(tmp_path / "out" / "mine_seed0_000_DCM.nii.gz").shape == SHAPE
+
+
+def test_groups_of_a_pack_are_put_in_the_order_of_the_bundle(home, tmp_path, capsys):
+    (home / "cines" / "groups.csv").write_text("file,group\nheart0.nii.gz,DCM\nheart1.nii.gz,NOR\nheart2.nii.gz,DCM\n")
+    try:
+        pack = ("--size", 40, "--slices", 3, "--frames", 16, "--spacing", 3, 3, 20, "--keep-aside", 0.34)
+        assert run("prepare", "cines", home / "cines", tmp_path / "own.npz", *pack) == 0
+    finally:
+        (home / "cines" / "groups.csv").unlink()
+    common = ("--config", home / "settings.yaml", "--out", tmp_path / "run")
+    assert run("train", "all", *common, "--data", tmp_path / "own.npz", "--start-from", "tiny") == 0
+    assert run("train", "bundle", *common, "--bundle", tmp_path / "mine") == 0
+    assert load_bundle(tmp_path / "mine").manifest.class_names == ("NOR", "DCM")
+
+
+def test_a_run_goes_on_only_from_the_bundle_that_it_began_from(home, tmp_path, capsys):
+    common = ("--config", home / "settings.yaml", "--out", tmp_path / "run")
+    assert run("train", "latents", *common, "--data", home / "own.npz", "--start-from", "tiny") == 0
+    other = write_tiny_bundle(tmp_path / "other", version="3.0.0").folder
+    assert run("train", "all", *common, "--data", home / "own.npz", "--start-from", other) == 1
+    assert "began from the bundle tiny 1.2.3" in capsys.readouterr().err
+    record = json.loads((tmp_path / "run" / "start.json").read_text())
+    (tmp_path / "run" / "start.json").write_text(json.dumps({**record, "folder": str(tmp_path / "gone")}))
+    assert run("train", "bundle", *common, "--bundle", tmp_path / "x") == 1
+    assert "--start-from" in capsys.readouterr().err
+
+
+def test_a_new_decoder_keeps_the_training_embeddings_and_loses_name_and_audit(home, tmp_path):
+    folder = write_tiny_bundle(tmp_path / "first", audit={"verdict": "none found"}).folder
+    encoder = load_encoder(tiny_encoder_folder(tmp_path / "encoder"))
+    rows = encoder.embed([make_phantom(PhantomSpec(seed=seed)).cine for seed in range(3)])
+    reference = ReferenceSet.build(checked(rows, "training", encoder_sha256=encoder.sha256), None)
+    start = attach_privacy(folder, tmp_path / "encoder", reference)
+    assert start.manifest.privacy is not None
+    common = ("--config", home / "settings.yaml", "--out", tmp_path / "run", "--start-from", start.folder)
+    assert run("train", "decoder", *common, "--data", home / "own.npz") == 0
+    assert run("train", "bundle", *common, "--bundle", tmp_path / "second") == 0
+    assert verify(tmp_path / "second") == []
+    made = load_bundle(tmp_path / "second")
+    assert (made.manifest.name, made.manifest.version) == ("second", "1.2.4")
+    assert made.manifest.audit == {} and made.manifest.privacy == start.manifest.privacy
+    assert "decoder that was trained on for 1 steps" in made.model_card and "first 1.2.3" in made.model_card
+    assert run("models", "import", tmp_path / "second") == 0
+
+
+def test_a_manifest_that_names_files_which_are_not_there_is_never_written(tmp_path):
+    from CardioDiTLib.bundles import PrivacySpec
+    from CardioDiTLib.errors import CardioDiTError
+
+    spec = PrivacySpec("privacy.safetensors", ("encoder.json",), "0" * 64, 3, 0, 8, "leave-one-out", {})
+    with pytest.raises(CardioDiTError, match=r"encoder\.json, privacy\.safetensors"):
+        write_tiny_bundle(tmp_path / "tiny", privacy=spec)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_texts_that_no_manifest_has_are_told(home, tmp_path, capsys):
+    (tmp_path / "texts.json").write_text('{"licens": "CC0"}')
+    common = ("--config", home / "settings.yaml", "--out", tmp_path / "run", "--describe", tmp_path / "texts.json")
+    assert run("train", "bundle", *common, "--bundle", tmp_path / "x") == 1
+    assert "licens" in capsys.readouterr().err
