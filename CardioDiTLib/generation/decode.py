@@ -127,7 +127,6 @@ class RefinedDecoder:
             if after_slice is not None:
                 after_slice(z + 1)
         low, high = self._slices.intensity_range
-        # What the refiner learned from were pictures of 256 grey values.
         base = torch.stack(planes, dim=1).clamp(low, high)
         narrow = self._dtype != torch.float32
         levelled = self._scale.levelled(latents.float())
