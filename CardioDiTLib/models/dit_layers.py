@@ -13,6 +13,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.models.positions import rotated
+
+Rotation = tuple[torch.Tensor, torch.Tensor]
+"""Cosine and sine by which queries and keys are turned (`positions.rotations`)."""
 
 _TIME_FREQUENCIES = 256
 _LONGEST_PERIOD = 10000.0
@@ -147,22 +151,31 @@ class Attention(nn.Module):
         width: Width of a token.
         num_heads: Number of heads.
         qk_norm: "", "rms" or "layer": how the queries and keys of a head are normalised.
+        attn_drop: Share of attention weights dropped in training.
+        proj_drop: Share of the output's numbers dropped in training.
     """
 
-    def __init__(self, width: int, num_heads: int, qk_norm: str = "") -> None:
+    def __init__(
+        self, width: int, num_heads: int, qk_norm: str = "", attn_drop: float = 0.0, proj_drop: float = 0.0
+    ) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.attn_drop = attn_drop
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
+        self.proj_drop = _dropout(proj_drop)
         self.q_norm = _head_norm(qk_norm, width // num_heads)
         self.k_norm = _head_norm(qk_norm, width // num_heads)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, N, width) -> (B, N, width)."""
+    def forward(self, x: torch.Tensor, rotation: Rotation | None = None) -> torch.Tensor:
+        """(B, N, width) -> (B, N, width); queries and keys are normalised first, then turned."""
         b, n, width = x.shape
         q, k, v = self.qkv(x).reshape(b, n, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        x = F.scaled_dot_product_attention(_normed(self.q_norm, q), _normed(self.k_norm, k), v)
-        return self.proj(x.transpose(1, 2).reshape(b, n, width))
+        q, k = _normed(self.q_norm, q), _normed(self.k_norm, k)
+        if rotation is not None:
+            q, k = rotated(q, rotation), rotated(k, rotation)
+        x = F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_drop if self.training else 0.0)
+        return self.proj_drop(self.proj(x.transpose(1, 2).reshape(b, n, width)))
 
 
 def _normed(norm: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -175,38 +188,52 @@ def _head_norm(kind: str, size: int) -> nn.Module:
     if kind == "rms":
         return nn.RMSNorm(size, eps=1e-6)
     if kind == "layer":
-        return nn.LayerNorm(size, eps=1e-6)
+        return nn.LayerNorm(size)  # torch's own eps of 1e-5, as published
     return nn.Identity()
 
 
-class Mlp(nn.Module):
-    """Two linear layers with exact GELU between them."""
+def _dropout(share: float) -> nn.Module:
+    return nn.Dropout(share) if share > 0 else nn.Identity()
 
-    def __init__(self, width: int, hidden: int) -> None:
+
+class Mlp(nn.Module):
+    """Two linear layers with exact GELU between them, numbers dropped after each of them in training."""
+
+    def __init__(self, width: int, hidden: int, drop: float = 0.0) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, hidden)
         self.fc2 = nn.Linear(hidden, width)
+        self.drop = _dropout(drop)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, N, width) -> (B, N, width)."""
-        return self.fc2(F.gelu(self.fc1(x)))
+        return self.drop(self.fc2(self.drop(F.gelu(self.fc1(x)))))
 
 
 class DiTBlock(nn.Module):
     """Attention and MLP, each shifted, scaled and gated by the condition (adaLN-Zero)."""
 
-    def __init__(self, width: int, num_heads: int, mlp_ratio: float, qk_norm: str = "") -> None:
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        mlp_ratio: float,
+        qk_norm: str = "",
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+        mlp_drop: float = 0.0,
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
-        self.attn = Attention(width, num_heads, qk_norm)
+        self.attn = Attention(width, num_heads, qk_norm, attn_drop, proj_drop)
         self.norm2 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
-        self.mlp = Mlp(width, int(width * mlp_ratio))
+        self.mlp = Mlp(width, int(width * mlp_ratio), mlp_drop)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
-    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, condition: torch.Tensor, rotation: Rotation | None = None) -> torch.Tensor:
         """Tokens (B, N, width) under a condition (B, width)."""
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.adaLN_modulation(condition).chunk(6, dim=1)
-        x = x + gate_a[:, None] * self.attn(modulate(self.norm1(x), shift_a, scale_a))
+        x = x + gate_a[:, None] * self.attn(modulate(self.norm1(x), shift_a, scale_a), rotation)
         return x + gate_m[:, None] * self.mlp(modulate(self.norm2(x), shift_m, scale_m))
 
 

@@ -60,7 +60,7 @@ def unpatchify(tokens: torch.Tensor, patch_size: Sequence[int], grid: Sequence[i
     )
 
 
-def sincos_positions(channels: int, grid: Sequence[int]) -> torch.Tensor:
+def sincos_positions(channels: int, grid: Sequence[int], steps: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> torch.Tensor:
     """Fixed positions of the tokens of a grid.
 
     A quarter of the channels goes to each of z, h, w, t. Of these n channels, half are sin and half cos of
@@ -69,6 +69,7 @@ def sincos_positions(channels: int, grid: Sequence[int]) -> torch.Tensor:
     Args:
         channels: Width of a token; a multiple of 8.
         grid: Tokens along (z, h, w, t).
+        steps: Distance of neighbouring tokens along each axis.
 
     Returns:
         (1, N, channels) float32, tokens over (z, h, w, t) with t fastest.
@@ -77,7 +78,7 @@ def sincos_positions(channels: int, grid: Sequence[int]) -> torch.Tensor:
     frequencies = 10000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
     parts = []
     for axis, length in enumerate(grid):
-        angles = torch.arange(length, dtype=torch.float64)[:, None] * frequencies
+        angles = torch.arange(length, dtype=torch.float64)[:, None] * steps[axis] * frequencies
         shape = [1, 1, 1, 1, 2 * half]
         shape[axis] = length
         part = torch.cat([angles.sin(), angles.cos()], dim=1).reshape(shape)
