@@ -1,4 +1,4 @@
-"""The transformer of the published system, version 2, against a second implementation, and what its positions promise."""
+"""The published transformer, version 2, against a second implementation, and what its positions promise."""
 
 from __future__ import annotations
 

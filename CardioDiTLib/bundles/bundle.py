@@ -16,7 +16,7 @@ from CardioDiTLib.bundles.published_checkpoint import load_strictly
 from CardioDiTLib.bundles.published_config import build_dit, build_vqgan
 from CardioDiTLib.bundles.registry import find_bundle
 from CardioDiTLib.bundles.storage import read_weights
-from CardioDiTLib.diffusion.schedule import NoiseSchedule
+from CardioDiTLib.diffusion.any_schedule import AnySchedule, schedule_from_config
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models.dit import DiT4D
 from CardioDiTLib.models.latent_scale import LatentScale
@@ -110,13 +110,13 @@ class Bundle:
         return LatentScale(state["mean"], state["std"], modes=spec.modes, basis=state.get("basis"), patch=patch)
 
     @cached_property
-    def schedule(self) -> NoiseSchedule:
+    def schedule(self) -> AnySchedule:
         """The noise schedule of the transformer.
 
         Raises:
             CardioDiTError: Its settings are not possible.
         """
-        return NoiseSchedule.from_config(self.manifest.schedule)
+        return schedule_from_config(self.manifest.schedule)
 
     @property
     def model_card(self) -> str:

@@ -66,7 +66,7 @@ class BundleManifest:
         codec: The slice codec.
         dit: The transformer.
         latents: Scale of the latents.
-        schedule: `diffusion.NoiseSchedule.to_config()`.
+        schedule: `to_config()` of a `diffusion.NoiseSchedule` or `diffusion.FlowSchedule`.
         class_names: Short names of the classes, in the order of the labels; empty for a model without classes.
         class_titles: Names for people, one a class.
         presets: Settings by name; "standard" is what runs unless another is asked for.

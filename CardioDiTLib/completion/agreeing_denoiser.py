@@ -6,7 +6,7 @@ from torch import Tensor
 
 from CardioDiTLib.completion.known_latents import KnownLatents
 from CardioDiTLib.diffusion.samplers import Denoise
-from CardioDiTLib.diffusion.schedule import NoiseSchedule
+from CardioDiTLib.diffusion.any_schedule import AnySchedule
 
 
 class AgreeingDenoiser:
@@ -18,7 +18,7 @@ class AgreeingDenoiser:
         schedule: The noise schedule of the denoiser.
     """
 
-    def __init__(self, denoise: Denoise, known: KnownLatents, schedule: NoiseSchedule) -> None:
+    def __init__(self, denoise: Denoise, known: KnownLatents, schedule: AnySchedule) -> None:
         self._denoise, self._known, self._schedule = denoise, known, schedule
 
     def __call__(self, x: Tensor, t: float) -> Tensor:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from CardioDiTLib.diffusion.levels import NoiseLevels
-from CardioDiTLib.diffusion.schedule import NoiseSchedule
+from CardioDiTLib.diffusion.any_schedule import AnySchedule
 from CardioDiTLib.diffusion.spacing import NOISY_ENOUGH, noise_levels
 from CardioDiTLib.errors import CardioDiTError
 
 
-def levels_from(schedule: NoiseSchedule, steps: int, spacing: str, strength: float) -> NoiseLevels:
+def levels_from(schedule: AnySchedule, steps: int, spacing: str, strength: float) -> NoiseLevels:
     """The part of a sampler's noise levels that begins at a strength.
 
     Strength counts evenly in log-SNR from the model's cleanest level (0) to its noisiest (1; at most -8, under

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from CardioDiTLib.diffusion.schedule import NoiseSchedule
+from CardioDiTLib.diffusion.any_schedule import AnySchedule
 from CardioDiTLib.errors import CardioDiTError
 
 Network = Callable[..., Tensor]
@@ -31,6 +31,9 @@ class Denoiser:
     other         weaker network    ``guide + w * (main - guide)``, the guide with the same labels
                                     (autoguidance, Karras et al. 2024, arXiv:2406.02507)
     ============  ================  ==========================================================================
+
+    A network with self-conditioning is also given the clean samples that were seen one step before (guided ones, where
+    there is guidance); nothing at the first step of a way down.
 
     Samples stay in their own type, float32 or finer; the network is given them in the type of its weights, and computes
     in ``autocast`` where that is set.
@@ -59,7 +62,7 @@ class Denoiser:
     def __init__(
         self,
         network: Network,
-        schedule: NoiseSchedule,
+        schedule: AnySchedule,
         *,
         labels: Tensor | Sequence[int] | int | None = None,
         guidance: float = 1.0,
@@ -88,6 +91,8 @@ class Denoiser:
         self.guide = guide
         self.conditions = conditions
         self.autocast = autocast
+        self._remembers = any(getattr(model, "self_conditioning", False) for model in (network, guide))
+        self._last: tuple[float, Tensor] | None = None
 
     def __call__(self, x: Tensor, t: float) -> Tensor:
         """The clean samples that the network sees in noisy ones.
@@ -102,13 +107,12 @@ class Denoiser:
         Raises:
             CardioDiTError: If the number of labels or the network's output does not fit ``x``.
         """
-        prediction = self._guided(x, float(t))
-        alpha, sigma = (float(c) for c in self.schedule.alpha_sigma(t))
-        if self.schedule.prediction_type == "v_prediction":
-            return alpha * x - sigma * prediction
-        if self.schedule.prediction_type == "epsilon":
-            return (x - sigma * prediction) / alpha
-        return prediction
+        if self._last is not None and (t > self._last[0] or self._last[1].shape != x.shape):
+            self._last = None  # another way down begins
+        clean = self.schedule.x0_from_prediction(x, self._guided(x, float(t)), float(t))
+        if self._remembers:
+            self._last = float(t), clean
+        return clean
 
     def _guided(self, x: Tensor, t: float) -> Tensor:
         labels, conditions = self._labels_for(x), self._conditions_for(x)
@@ -132,8 +136,12 @@ class Denoiser:
         times = torch.full((len(x),), t, dtype=torch.float32, device=x.device)
         given = x.to(_weight_dtype(network, x.dtype))
         inputs = (given, times) if labels is None else (given, times, labels)
+        more = {} if conditions is None else {"conditions": conditions}
+        if self._last is not None and getattr(network, "self_conditioning", False):
+            estimate = self._last[1].to(given.dtype)
+            more["x_self_cond"] = torch.cat([estimate, estimate]) if len(x) == 2 * len(estimate) else estimate
         with nullcontext() if self.autocast is None else torch.autocast(x.device.type, dtype=self.autocast):
-            output = network(*inputs) if conditions is None else network(*inputs, conditions=conditions)
+            output = network(*inputs, **more)
         if output.ndim == x.ndim and output.shape[1] == 2 * x.shape[1]:
             output = output[:, : x.shape[1]]
         if output.shape != x.shape:

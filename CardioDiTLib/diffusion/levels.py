@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from CardioDiTLib.diffusion.schedule import CLEAN, NoiseSchedule
+from CardioDiTLib.diffusion.any_schedule import AnySchedule
 from CardioDiTLib.errors import CardioDiTError
 
 
@@ -16,7 +16,7 @@ class NoiseLevels:
     """Where each step of a sampler begins and ends: step i goes from level i to level i + 1.
 
     Args:
-        t: (steps + 1,) float64 times, strictly falling; the last is -1, the clean end.
+        t: (steps + 1,) float64 times, strictly falling; the last is the clean end (-1; 0 for flow matching).
         alpha: (steps + 1,) float64 share of image; the last is 1.
         sigma: (steps + 1,) float64 share of noise, strictly falling; the last is 0.
 
@@ -40,23 +40,23 @@ class NoiseLevels:
                 "The noise levels do not fall from step to step.", "Sort the times downwards, each once."
             )
         if self.sigma[-1] != 0:
-            raise CardioDiTError("The noise levels do not end without noise.", "Let the last time be -1.")
+            raise CardioDiTError("The noise levels do not end without noise.", "Let the last time be the clean end.")
 
     def __len__(self) -> int:
         """The number of steps."""
         return len(self.t) - 1
 
     @classmethod
-    def at(cls, schedule: NoiseSchedule, t: Sequence[float] | np.ndarray) -> NoiseLevels:
+    def at(cls, schedule: AnySchedule, t: Sequence[float] | np.ndarray) -> NoiseLevels:
         """The levels of a schedule at falling times, the clean end added.
 
         Args:
             schedule: The noise schedule.
-            t: (steps,) times in [0, N-1], strictly falling.
+            t: (steps,) times at which the network may be asked, strictly falling.
 
         Raises:
             CardioDiTError: If the times do not fall or lie outside the schedule.
         """
-        times = np.append(np.asarray(t, dtype=np.float64), CLEAN)
+        times = np.append(np.asarray(t, dtype=np.float64), schedule.clean_time)
         alpha, sigma = schedule.alpha_sigma(times)
         return cls(times, alpha.numpy(), sigma.numpy())

@@ -77,7 +77,7 @@ def ddim(
     x = _finest(noise)
     for i, (alpha, sigma, alpha_next, sigma_next) in enumerate(_steps(levels)):
         x0 = denoise(x.to(noise.dtype), float(levels.t[i]))
-        fresh = eta * sigma_next / sigma * math.sqrt(1 - (alpha / alpha_next) ** 2)
+        fresh = eta * sigma_next / sigma * _between(alpha, sigma, alpha_next, sigma_next)
         # alpha_next * x0 + sqrt(sigma_next^2 - fresh^2) * (x - alpha * x0) / sigma, with as few roundings as can be
         keep = math.sqrt(sigma_next**2 - fresh**2) / sigma
         x = keep * x + (alpha_next - keep * alpha) * x0
@@ -114,13 +114,16 @@ def dpmpp_2m(
 ) -> Tensor:
     """DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095, algorithm 2): second order with one network call a step.
 
-    The first step has no predecessor, and the last goes to sigma 0: both are of first order. Arguments and result are
+    The first step has no predecessor, and the last goes to sigma 0: both are of first order, as is the one that follows
+    noise alone (alpha 0). Arguments and result are
     those of :func:`ddim`; ``generators`` are not used, as there is no fresh noise.
     """
     x, x0_before, h_before = _finest(noise), None, 0.0
     for i, (alpha, sigma, alpha_next, sigma_next) in enumerate(_steps(levels)):
         x0 = denoise(x.to(noise.dtype), float(levels.t[i]))
-        h = math.inf if sigma_next == 0 else math.log(alpha_next / sigma_next) - math.log(alpha / sigma)
+        # From noise alone, as to no noise at all, the step is endless; what is seen at its end is all that there is.
+        endless = sigma_next == 0 or alpha == 0
+        h = math.inf if endless else math.log(alpha_next / sigma_next) - math.log(alpha / sigma)
         if x0_before is None or math.isinf(h):
             ahead = x0
         else:
@@ -131,7 +134,23 @@ def dpmpp_2m(
     return x.to(noise.dtype)
 
 
-SAMPLERS: dict[str, Callable[..., Tensor]] = {"ddpm": ddpm, "ddim": ddim, "dpmpp_2m": dpmpp_2m}
+def euler(
+    denoise: Denoise,
+    noise: Tensor,
+    levels: NoiseLevels,
+    *,
+    generators: Sequence[torch.Generator] | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Euler steps along the flow, the published sampling of flow matching (Liu et al. 2022, arXiv:2209.03003).
+
+    ``x - (t - t_next) * v`` with ``v = (x - x0) / t`` is what :func:`ddim` with eta 0 gives at alpha 1 - t and sigma t,
+    and that is what runs. Arguments and result are those of :func:`ddim`; ``generators`` are not used.
+    """
+    return ddim(denoise, noise, levels, callback=callback)
+
+
+SAMPLERS: dict[str, Callable[..., Tensor]] = {"ddpm": ddpm, "ddim": ddim, "dpmpp_2m": dpmpp_2m, "euler": euler}
 """Samplers by name; all take (denoise, noise, levels, *, generators, callback)."""
 
 
@@ -144,6 +163,13 @@ def _steps(levels: NoiseLevels) -> list[tuple[float, float, float, float]]:
     """(alpha, sigma, next alpha, next sigma) of each step, as plain floats that leave a tensor's dtype alone."""
     alpha, sigma = levels.alpha.tolist(), levels.sigma.tolist()
     return list(zip(alpha[:-1], sigma[:-1], alpha[1:], sigma[1:]))
+
+
+def _between(alpha: float, sigma: float, alpha_next: float, sigma_next: float) -> float:
+    """sd of the noise that came in between two levels, the later as a share of the earlier."""
+    if abs(alpha_next**2 + sigma_next**2 - 1) < 1e-9:  # variance-preserving
+        return math.sqrt(1 - (alpha / alpha_next) ** 2)
+    return math.sqrt(sigma**2 - (alpha / alpha_next * sigma_next) ** 2)
 
 
 def _report(callback: Callback | None, levels: NoiseLevels, i: int, x0: Tensor) -> None:

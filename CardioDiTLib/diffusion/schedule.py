@@ -54,6 +54,9 @@ class NoiseSchedule:
         max_beta: upper limit of the cosine schedule's betas.
         beta_start: first beta of the two linear schedules.
         beta_end: last beta of the two linear schedules.
+        zero_terminal_snr: whether ``alpha`` is shifted and stretched to end at exactly 0, so that time N - 1 is noise
+            alone, ``alpha`` at time 0 staying as it is (Lin et al. 2024, arXiv:2305.08891, algorithm 1). Between the
+            last two times ``alpha`` is linear. Not with a prediction of noise, which says nothing there.
 
     Raises:
         CardioDiTError: If a value is out of range or a name is not known.
@@ -75,6 +78,7 @@ class NoiseSchedule:
     max_beta: float = 0.9999
     beta_start: float = 1e-4
     beta_end: float = 2e-2
+    zero_terminal_snr: bool = False
     _alpha_squared: np.ndarray = field(init=False, repr=False, compare=False)
     _log_snr: np.ndarray = field(init=False, repr=False, compare=False)
 
@@ -93,7 +97,10 @@ class NoiseSchedule:
                 f"Choose one of {', '.join(PREDICTION_TYPES)}.",
             )
         alpha_squared = np.cumprod(1.0 - self._betas())
-        log_snr = np.log(alpha_squared) - np.log1p(-alpha_squared)
+        if self.zero_terminal_snr:
+            alpha_squared = self._ending_in_noise(alpha_squared)
+        with np.errstate(divide="ignore"):
+            log_snr = np.log(alpha_squared) - np.log1p(-alpha_squared)
         for table in (alpha_squared, log_snr):
             table.setflags(write=False)
         object.__setattr__(self, "_alpha_squared", alpha_squared)
@@ -137,7 +144,14 @@ class NoiseSchedule:
         values = {item.name: getattr(self, item.name) for item in fields(self) if item.init}
         if self.log_snr_range is not None:
             values["log_snr_range"] = list(self.log_snr_range)
+        if not self.zero_terminal_snr:  # software that does not know the setting reads schedules without it
+            del values["zero_terminal_snr"]
         return values
+
+    @property
+    def clean_time(self) -> float:
+        """The time without noise."""
+        return CLEAN
 
     @property
     def alphas_cumprod(self) -> Tensor:
@@ -174,7 +188,7 @@ class NoiseSchedule:
         alpha_squared = self._alpha_squared_at(np.minimum(times, 0.0))
         with np.errstate(divide="ignore"):
             before_zero = np.log(alpha_squared) - np.log1p(-alpha_squared)
-        inside = np.interp(times, np.arange(self.num_train_timesteps), self._log_snr)
+        inside = self._log_snr_inside(times)
         return torch.from_numpy(np.where(times < 0, before_zero, inside))
 
     def t_of_log_snr(self, log_snr: Time) -> Tensor:
@@ -187,7 +201,15 @@ class NoiseSchedule:
             Times in [-1, N-1], float64 on the CPU, of the shape of ``log_snr``.
         """
         value = _array(log_snr)
-        inside = np.interp(-value, -self._log_snr, np.arange(self.num_train_timesteps, dtype=np.float64))
+        times = np.arange(self.num_train_timesteps, dtype=np.float64)
+        if self.zero_terminal_snr:
+            inside = np.interp(-value, -self._log_snr[:-1], times[:-1])
+            with np.errstate(over="ignore"):
+                alpha = 1.0 / np.sqrt(1.0 + np.exp(-value))
+            late = times[-1] - alpha / np.sqrt(self._alpha_squared[-2])
+            inside = np.where(value < self._log_snr[-2], late, inside)
+        else:
+            inside = np.interp(-value, -self._log_snr, times)
         with np.errstate(over="ignore"):
             sigma_squared = 1.0 / (1.0 + np.exp(value))
         before_zero = sigma_squared / (1.0 - self._alpha_squared[0]) - 1.0
@@ -221,6 +243,34 @@ class NoiseSchedule:
         """``noise = sigma * x + alpha * v`` from noisy ``x`` and velocity ``v``; arguments as in :meth:`add_noise`."""
         return self._mix(x, v, t, lambda alpha, sigma, x, v: sigma * x + alpha * v)
 
+    def x0_from_prediction(self, x: Tensor, prediction: Tensor, t: float) -> Tensor:
+        """The clean samples that a prediction of ``prediction_type`` about noisy ``x`` (B, ...) means, at one time."""
+        alpha, sigma = (float(c) for c in self.alpha_sigma(t))
+        if self.prediction_type == "v_prediction":
+            return alpha * x - sigma * prediction
+        if self.prediction_type == "epsilon":
+            return (x - sigma * prediction) / alpha
+        return prediction
+
+    def _ending_in_noise(self, alpha_squared: np.ndarray) -> np.ndarray:
+        if self.prediction_type == "epsilon":
+            raise CardioDiTError(
+                "A network that predicts the noise cannot be asked where there is nothing else.",
+                "Use v_prediction or sample with zero_terminal_snr.",
+            )
+        alpha = np.sqrt(alpha_squared)
+        return ((alpha - alpha[-1]) * (alpha[0] / (alpha[0] - alpha[-1]))) ** 2
+
+    def _log_snr_inside(self, times: np.ndarray) -> np.ndarray:
+        """log-SNR at times from 0 on."""
+        whole = np.arange(self.num_train_timesteps)
+        if not self.zero_terminal_snr:
+            return np.interp(times, whole, self._log_snr)
+        early = np.interp(times, whole[:-1], self._log_snr[:-1])
+        late = self._alpha_squared[-2] * np.clip(whole[-1] - times, 0.0, 1.0) ** 2
+        with np.errstate(divide="ignore"):
+            return np.where(times > whole[-2], np.log(late) - np.log1p(-late), early)
+
     def _betas(self) -> np.ndarray:
         n = int(self.num_train_timesteps)
         if self.name == "cosine":
@@ -252,8 +302,8 @@ class NoiseSchedule:
         return times
 
     def _alpha_squared_at(self, times: np.ndarray) -> np.ndarray:
-        log_snr = np.interp(times, np.arange(self.num_train_timesteps), self._log_snr)
-        between = 1.0 / (1.0 + np.exp(-log_snr))
+        with np.errstate(over="ignore"):
+            between = 1.0 / (1.0 + np.exp(-self._log_snr_inside(times)))
         whole = np.maximum(times, 0.0).astype(np.int64)
         inside = np.where(whole == times, self._alpha_squared[whole], between)
         return np.where(times < 0, 1.0 - (1.0 - self._alpha_squared[0]) * (times - CLEAN), inside)

@@ -3,9 +3,9 @@
 ==============  ===========================================================================  ==================
 name            steps are even in                                                            meant for
 ==============  ===========================================================================  ==================
-``linear``      time ("trailing": the last step is as long as the others)                    comparison
+``linear``      time ("trailing": the last step is as long as the others)                    comparison; published for flow matching
 ``log_snr``     log-SNR                                                                      comparison
-``angle``       the angle psi with ``tan(psi) = (sigma / (alpha * DATA_SD)) ** (1 / 1.5)``   ``ddpm``, ``ddim``
+``angle``       the angle psi with ``tan(psi) = (sigma / (alpha * DATA_SD)) ** (1 / 1.5)``   ``ddpm``, ``ddim``, ``euler``
 ``wide_angle``  the same with ``1 / 3`` in place of ``1 / 1.5``                              ``dpmpp_2m``
 ==============  ===========================================================================  ==================
 
@@ -25,8 +25,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from CardioDiTLib.diffusion.any_schedule import AnySchedule
 from CardioDiTLib.diffusion.levels import NoiseLevels
-from CardioDiTLib.diffusion.schedule import NoiseSchedule
 from CardioDiTLib.errors import CardioDiTError
 
 DATA_SD = 0.4
@@ -35,22 +35,23 @@ DATA_SD = 0.4
 NOISY_ENOUGH = -8.0
 """log-SNR under which steps are wasted: the image makes up less than 0.04 % of the variance there."""
 
-Spacing = Callable[[NoiseSchedule, int], np.ndarray]
+Spacing = Callable[[AnySchedule, int], np.ndarray]
 
 
-def linear(schedule: NoiseSchedule, steps: int) -> np.ndarray:
+def linear(schedule: AnySchedule, steps: int) -> np.ndarray:
     """Times evenly from the noisiest down, (steps,) float64; the clean end would be the next of them."""
     first, last = schedule.t_of_log_snr(np.array(schedule.log_snr_ends)).tolist()
-    return np.linspace(first, max((first + 1.0) / steps - 1.0, last), steps)
+    clean = schedule.clean_time
+    return np.linspace(first, max((first - clean) / steps + clean, last), steps)
 
 
-def log_snr(schedule: NoiseSchedule, steps: int) -> np.ndarray:
+def log_snr(schedule: AnySchedule, steps: int) -> np.ndarray:
     """Times even in log-SNR between the model's ends, (steps,) float64."""
     noisiest, cleanest = _ends(schedule)
     return _times(schedule, np.linspace(noisiest, cleanest, steps))
 
 
-def angle(schedule: NoiseSchedule, steps: int, width: float = 1.5) -> np.ndarray:
+def angle(schedule: AnySchedule, steps: int, width: float = 1.5) -> np.ndarray:
     """Times even in the angle ``psi = atan((sigma / (alpha * DATA_SD)) ** (1 / width))``, (steps,) float64.
 
     Args:
@@ -66,18 +67,18 @@ def angle(schedule: NoiseSchedule, steps: int, width: float = 1.5) -> np.ndarray
     return _times(schedule, centre - 2.0 * width * np.log(np.tan(psi)))
 
 
-def wide_angle(schedule: NoiseSchedule, steps: int) -> np.ndarray:
+def wide_angle(schedule: AnySchedule, steps: int) -> np.ndarray:
     """:func:`angle` with width 3, (steps,) float64."""
     return angle(schedule, steps, width=3.0)
 
 
 SPACINGS: dict[str, Spacing] = {"linear": linear, "log_snr": log_snr, "angle": angle, "wide_angle": wide_angle}
 
-DEFAULT_SPACING = {"ddpm": "angle", "ddim": "angle", "dpmpp_2m": "wide_angle"}
+DEFAULT_SPACING = {"ddpm": "angle", "ddim": "angle", "dpmpp_2m": "wide_angle", "euler": "angle"}
 """The spacing that does best for each sampler."""
 
 
-def noise_levels(schedule: NoiseSchedule, steps: int, spacing: str = "angle") -> NoiseLevels:
+def noise_levels(schedule: AnySchedule, steps: int, spacing: str = "angle") -> NoiseLevels:
     """The noise levels for a number of steps.
 
     Args:
@@ -110,19 +111,19 @@ def noise_levels(schedule: NoiseSchedule, steps: int, spacing: str = "angle") ->
     return NoiseLevels.at(schedule, _whole_times(SPACINGS[spacing](schedule, steps), first, last))
 
 
-def _ends(schedule: NoiseSchedule) -> tuple[float, float]:
+def _ends(schedule: AnySchedule) -> tuple[float, float]:
     noisiest, cleanest = schedule.log_snr_ends
     return max(noisiest, min(NOISY_ENOUGH, cleanest - 1.0)), cleanest
 
 
-def _times(schedule: NoiseSchedule, values: np.ndarray) -> np.ndarray:
+def _times(schedule: AnySchedule, values: np.ndarray) -> np.ndarray:
     noisiest, cleanest = schedule.log_snr_ends
     values[0] = noisiest  # pure noise is what a sampler starts from, so the network must be told so
     # the way there and back through logarithms may overshoot the ends by a rounding error
     return schedule.t_of_log_snr(np.clip(values, noisiest, cleanest)).numpy()
 
 
-def _whole_ends(schedule: NoiseSchedule) -> tuple[int, int]:
+def _whole_ends(schedule: AnySchedule) -> tuple[int, int]:
     first, last = schedule.t_of_log_snr(np.array(schedule.log_snr_ends)).tolist()
     # a range that begins between two times keeps to the times inside it
     return math.floor(first + 1e-9), math.ceil(last - 1e-9)

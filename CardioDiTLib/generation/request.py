@@ -10,7 +10,7 @@ from typing import Any
 from CardioDiTLib.errors import CardioDiTError
 
 DEFAULT_BUNDLE = "acdc-mini"
-SAMPLER_NAMES = ("ddpm", "ddim", "dpmpp_2m")
+SAMPLER_NAMES = ("ddpm", "ddim", "dpmpp_2m", "euler")
 """Names of `diffusion.SAMPLERS`, here so that a request can be made without torch."""
 
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -40,7 +40,7 @@ class GenerationRequest:
         seed: Any whole number from 0 on.
         steps: Denoising steps; None for those of the preset.
         preset: Name of a preset of the bundle: "draft", "standard" or "high".
-        sampler: "dpmpp_2m", "ddim" or "ddpm"; None for that of the preset.
+        sampler: "dpmpp_2m", "ddim", "ddpm" or "euler" (the published one of flow matching); None for that of the preset.
         pathology: Class of all samples, or one a sample (None in the list for no class); None for no class.
         guidance: Strength of guidance towards the pathology, 1 for none; None for that of the preset.
         edv_ml: End-diastolic volume of the left ventricle in mL, one for all or one a sample (None for any).

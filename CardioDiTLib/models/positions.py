@@ -163,7 +163,7 @@ def rotations(coordinates: torch.Tensor, head_width: int) -> tuple[torch.Tensor,
 
 
 def rotated(x: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """Queries or keys (B, heads, N, head width) turned: neighbouring channels (even, odd) are the two parts of a pair."""
+    """Queries or keys (B, heads, N, head width) turned: neighbouring channels, even and odd, are a pair."""
     cosine, sine = rotation
     width = 2 * cosine.shape[-1]
     even, odd = x[..., 0:width:2].float(), x[..., 1:width:2].float()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..diffusion.schedule import NoiseSchedule
+from ..diffusion.any_schedule import AnySchedule, schedule_from_config
+from ..diffusion.flow import FlowSchedule
 from ..errors import CardioDiTError
 from ..models.dit import DiT4D
 from ..models.latent_scale import LatentScale
@@ -22,6 +24,14 @@ from .muon import Muon
 
 VALIDATION_LOG_SNR = (-4.0, -2.0, 0.0, 2.0, 4.0)
 
+_LARGEST_LOG_SNR = 23.0  # 10^10, as good as clean
+
+_LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "huber": lambda made, wanted: F.smooth_l1_loss(made, wanted, reduction="none"),
+    "mse": lambda made, wanted: (made - wanted).square(),
+    "l1": lambda made, wanted: (made - wanted).abs(),
+}
+
 
 @dataclass(frozen=True)
 class DitStageConfig:
@@ -29,15 +39,20 @@ class DitStageConfig:
 
     Attributes:
         model: Keyword arguments of `DiT4D`; `class_dropout_prob` is the share of labels that are dropped.
-        schedule: Arguments of `NoiseSchedule`.
+        schedule: Arguments of `NoiseSchedule`, or of `FlowSchedule` with `name: flow_matching`.
         place_mean, modes, mode_power, patch, coordinates: See `LatentScale.fit`. With `coordinates` the transformer
             sees the principal components of each patch, so its own patches are 1 x 1 x 1 x 1.
         batch: Cines a step and rank.
         accumulate: Batches a step.
-        loss: `huber` (smooth L1, as published) or `mse`.
+        loss: `huber` (smooth L1, as published), `mse` or `l1`.
         log_snr_mean, log_snr_sd: Normal distribution of the noise level; None for the mean draws times uniformly (as
-            published).
+            published), for flow matching as its `sample_method` says.
         log_snr_spread: Share of draws that are uniform over the whole range instead.
+        self_conditioning_share: Share of steps in which a network with self-conditioning is given its own estimate, made
+            without a gradient; in the others it is given zeros.
+        offset_noise: Spread of a part of the noise that is the same in all places of a channel; not with flow matching.
+        min_snr_gamma: Largest signal-to-noise ratio that a time's loss is weighed by (T. Hang et al., arXiv 2303.09556);
+            0 weighs all times alike.
         heart_floor: Weight of the loss far from the heart; 1 weighs all places alike.
         optimizer: `muon` (for the matrices of the blocks, AdamW for the rest) or `adamw`.
         lr, muon_lr, weight_decay, clip, betas: Their settings.
@@ -62,6 +77,9 @@ class DitStageConfig:
     log_snr_mean: float | None = None
     log_snr_sd: float = 2.2
     log_snr_spread: float = 0.1
+    self_conditioning_share: float = 0.5
+    offset_noise: float = 0.0
+    min_snr_gamma: float = 0.0
     heart_floor: float = 1.0
     optimizer: str = "adamw"
     lr: float = 1e-3
@@ -74,10 +92,13 @@ class DitStageConfig:
     quantity_dropout: float = 0.4
 
     def __post_init__(self) -> None:
-        check_choice("loss", self.loss, ("huber", "mse"))
+        check_choice("loss", self.loss, ("huber", "mse", "l1"))
         check_choice("optimizer", self.optimizer, ("muon", "adamw"))
         check_choice("prediction_type", self.schedule.get("prediction_type", "v_prediction"), ("v_prediction",))
-        if self.log_snr_mean is not None and not self.schedule.get("continuous", False):
+        schedule = schedule_from_config(self.schedule)
+        if self.offset_noise and isinstance(schedule, FlowSchedule):
+            raise CardioDiTError("Flow matching takes no offset noise: it would bend its straight lines.", "Set it to 0.")
+        if self.log_snr_mean is not None and not schedule.continuous:
             raise CardioDiTError(
                 "Noise levels drawn about a log-SNR fall between the steps of a discrete schedule.",
                 "Add 'continuous: true' to the schedule, or leave log_snr_mean out.",
@@ -98,7 +119,7 @@ class DitStage:
             spread = (known - known.nanmean(0)).square().nanmean(0).sqrt()
             self.model.c_embedder.std.copy_(spread.clamp(min=1e-3))
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
-        self.schedule = NoiseSchedule.from_config(config.schedule)
+        self.schedule: AnySchedule = schedule_from_config(config.schedule)
         training = ~data.validation
         self.scale = scale or LatentScale.fit(
             data.latents[training].float(),
@@ -154,6 +175,8 @@ class DitStage:
         """Noise levels of a batch, stratified so that each batch covers them evenly."""
         config = self.config
         places = (rng.permutation(count) + rng.random(count)) / count
+        if config.log_snr_mean is None and isinstance(self.schedule, FlowSchedule):
+            return self.schedule.drawn_times(torch.from_numpy(places))
         if config.log_snr_mean is None:
             steps = self.schedule.num_train_timesteps
             return torch.from_numpy(np.minimum((places * steps).astype(np.int64), steps - 1)).double()
@@ -174,6 +197,8 @@ class DitStage:
         noise: torch.Tensor,
         context: StepContext,
         quantities: torch.Tensor | None = None,
+        *,
+        own_estimate: bool = False,
     ) -> torch.Tensor:
         """Loss of each cine, (B,)."""
         device = context.device
@@ -186,19 +211,28 @@ class DitStage:
             labels = groups.clone().to(device)
             if null is not None:
                 labels[labels < 0] = null
+        times = t.float().to(device)
+        asked = None if self.model.c_embedder is None or quantities is None else quantities.to(device)
+        estimate = {}
+        if own_estimate:
+            with torch.no_grad(), context.autocast():
+                first = model(seen, times, labels, conditions=asked)[:, : wanted.shape[1]].float()
+            estimate = {"x_self_cond": self.schedule.x0_from_velocity(seen, first, t)}
         with context.autocast():
-            asked = None if self.model.c_embedder is None or quantities is None else quantities.to(device)
-            made = model(seen, t.float().to(device), labels, conditions=asked)
+            made = model(seen, times, labels, conditions=asked, **estimate)
         made = made[:, : wanted.shape[1]].float()
-        each = (
-            F.smooth_l1_loss(made, wanted, reduction="none")
-            if self.config.loss == "huber"
-            else (made - wanted).square()
-        )
+        each = _LOSSES[self.config.loss](made, wanted)
         # A token counts where the stack has all of its slices.
         whole = valid.unflatten(1, (-1, self.slices_a_token)).all(2).to(device)
         weight = self.place_weight.to(device) * whole[:, None, :, None, None, None]
-        return (each * weight).sum((1, 2, 3, 4, 5)) / weight.expand_as(each).sum((1, 2, 3, 4, 5)).clamp(min=1)
+        loss = (each * weight).sum((1, 2, 3, 4, 5)) / weight.expand_as(each).sum((1, 2, 3, 4, 5)).clamp(min=1)
+        return loss if self.config.min_snr_gamma == 0 else loss * self._snr_weight(t).to(loss)
+
+    def _snr_weight(self, t: torch.Tensor) -> torch.Tensor:
+        """min(SNR, gamma) over SNR + 1 for a velocity, over SNR for the flow, as published; (B,)."""
+        flow = isinstance(self.schedule, FlowSchedule)
+        snr = self.schedule.log_snr(t).clamp(max=_LARGEST_LOG_SNR).exp()
+        return snr.clamp(max=self.config.min_snr_gamma) / (snr.clamp(min=1e-8) if flow else snr + 1)
 
     def _drawn(self, index: np.ndarray | torch.Tensor, context: StepContext) -> tuple[torch.Tensor, ...]:
         index = torch.as_tensor(index)
@@ -225,7 +259,12 @@ class DitStage:
             x0, groups, valid, noise = self._drawn(index, context)
             t = self._times(config.batch, context.rng)
             quantities = None if self.model.c_embedder is None else self._asked(index, context)
-            loss = self._loss(self.model, x0, groups, valid, t, noise, context, quantities).mean() / config.accumulate
+            if config.offset_noise:
+                apart = (len(noise), noise.shape[1], *[1] * (noise.ndim - 2))
+                noise = noise + config.offset_noise * torch.randn(apart, generator=context.generator)
+            own = self.model.self_conditioning and context.rng.random() < config.self_conditioning_share
+            each = self._loss(self.model, x0, groups, valid, t, noise, context, quantities, own_estimate=own)
+            loss = each.mean() / config.accumulate
             loss.backward()
             total += loss.detach()
         held = [p for p in self.model.parameters() if p.requires_grad]

@@ -22,7 +22,7 @@ from ..bundles.manifest_parts import (
 )
 from ..bundles.writer import refuse_occupied, write_bundle
 from ..data.morph import BLOOD_GREY
-from ..diffusion.schedule import NoiseSchedule
+from ..diffusion.any_schedule import schedule_from_config
 from ..errors import CardioDiTError
 from ..json_text import parse_json
 from .config import TrainingConfig
@@ -107,7 +107,7 @@ def export_bundle(
             file="latents.safetensors",
             patch=patch,
         ),
-        schedule=NoiseSchedule.from_config(settings.schedule).to_config(),
+        schedule=schedule_from_config(settings.schedule).to_config(),
         class_names=run.class_names(latents),
         refiner=None
         if refiner is None or config.refiner is None

@@ -24,7 +24,7 @@ from ..data.packing import PackedCines, read_pairs
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.levels import NoiseLevels
 from ..diffusion.samplers import dpmpp_2m
-from ..diffusion.schedule import NoiseSchedule
+from ..diffusion.any_schedule import AnySchedule
 from ..errors import CardioDiTError
 from ..generation.decode import SliceDecoder
 from ..io.atomic import atomic_path
@@ -96,7 +96,7 @@ class RefinerData:
         codec: VQGAN,
         dit: DiT4D,
         scale: LatentScale,
-        schedule: NoiseSchedule,
+        schedule: AnySchedule,
         *,
         size: int,
         ranges: LatentAugmentation,

@@ -19,7 +19,7 @@ import torch
 from ..bundles.bundle import Bundle
 from ..bundles.manifest_parts import plain
 from ..data.packing import PackedCines, read_pairs
-from ..diffusion.schedule import NoiseSchedule
+from ..diffusion.any_schedule import schedule_from_config
 from ..errors import CardioDiTError
 from ..models.dit import DiT4D
 from ..models.latent_scale import LatentScale
@@ -235,7 +235,7 @@ class TrainingRun:
             self.codec(),
             dit,
             scale,
-            NoiseSchedule.from_config(self.config.dit.stage.schedule),
+            schedule_from_config(self.config.dit.stage.schedule),
             size=self.config.grid.size,
             ranges=self.config.latents.augmentation,
             settings=self.config.refiner.stage.data,
