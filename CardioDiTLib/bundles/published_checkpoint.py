@@ -12,13 +12,21 @@ from typing import Any
 import torch
 from torch import nn
 
+from CardioDiTLib.bundles.safe_numpy import numpy_globals
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.json_text import parse_json
 
 # Where a checkpoint keeps its weights, in order of preference.
 _WEIGHT_KEYS = ("model", "state_dict", "model_state_dict")
 # What DistributedDataParallel and torch.compile put before every name.
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 _NAMED_IN_ERRORS = 4
+# Entries of a training checkpoint that are read by name, besides the weights.
+_READ = ("checkpoint_schema", "resolved_config", "latent_mean", "latent_std", "scale_factor", "normalize_latents")
+
+POINTER = "last_checkpoint.json"
+_POINTER_SCHEMA = {"name": "cardiodit.checkpoint-pointer", "version": 1}
+_GIVE_PTH = "Give the .pth file itself."
 
 
 @dataclass(frozen=True)
@@ -26,13 +34,18 @@ class PublishedCheckpointInfo:
     """What was found in a checkpoint file and what was done with it.
 
     Attributes:
-        file_name: Name of the file.
+        file_name: Name of the file; where a pointer or a run's folder was given, of the file that it leads to.
         layout: Key that held the weights, "bare" where the file is the state itself.
         prefix: Wrapper prefix that was taken off every name.
         ema_keys: Names over which averaged weights were laid; empty where there were none.
         ema: Settings stored with the averaged weights (decay, step, ...).
         training: Plain numbers and texts stored beside the weights (epoch, best_loss, ...).
         ignored: Other entries of the file, such as optimizer states.
+        config: The configuration that the training stored in the file (version 2); None where there is none.
+        latent_mean: (C,) mean of the latents that the training took away; None where there is none.
+        latent_std: (C,) their standard deviation.
+        scale_factor: Factor on the latents that the file names.
+        normalize_latents: Whether the file says that latents were centred and scaled by channel; None if it does not say.
     """
 
     file_name: str
@@ -42,6 +55,11 @@ class PublishedCheckpointInfo:
     ema: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    config: dict[str, Any] | None = None
+    latent_mean: torch.Tensor | None = None
+    latent_std: torch.Tensor | None = None
+    scale_factor: float | None = None
+    normalize_latents: bool | None = None
 
     def notes(self) -> list[str]:
         """What was done, one sentence each."""
@@ -65,10 +83,12 @@ def read_published_state(
     """Weights of a published checkpoint, averaged ones laid over the raw ones.
 
     Accepted layouts: the bare state; the state under `model`, `state_dict` or `model_state_dict`; names with the
-    prefix of DistributedDataParallel or torch.compile; `ema: None` or `ema: {"shadow": {name: tensor}, ...}`.
+    prefix of DistributedDataParallel or torch.compile; `ema: None` or `ema: {"shadow": {name: tensor}, ...}`; training
+    checkpoints of version 2, whose random states are passed over unread.
 
     Args:
-        path: A `.pth` file. It is read with weights_only, so no code in it can run.
+        path: A `.pth` file, the `last_checkpoint.json` that points to one, or the run's folder that holds it. The file
+            is read with weights_only, so no code in it can run.
         use_ema: Lay the averaged weights over, where there are any.
 
     Returns:
@@ -78,7 +98,7 @@ def read_published_state(
         CardioDiTError: if the file is absent, damaged, holds anything but plain data and tensors, or if an averaged
             weight has no counterpart of its name and shape.
     """
-    path = Path(path)
+    path = follow_pointer(Path(path))
     content = _load(path)
     if not isinstance(content, Mapping) or not content:
         raise CardioDiTError(
@@ -90,13 +110,15 @@ def read_published_state(
     if layout == "bare":
         return state, info
 
+    _check_schema(content, path.name)
     ema = content.get("ema")
     shadow = _shadow(ema, path.name)
     if use_ema and shadow:
         _check_shadow(shadow, state, path.name)
         state.update(shadow)
     plain = (int, float, str)
-    others = {key: value for key, value in content.items() if key not in (layout, "ema")}
+    others = {key: value for key, value in content.items() if key not in (layout, "ema", *_READ)}
+    mean, std = _statistics(content, path.name)
     return state, PublishedCheckpointInfo(
         file_name=path.name,
         layout=layout,
@@ -105,7 +127,90 @@ def read_published_state(
         ema={k: v for k, v in ema.items() if isinstance(v, plain)} if isinstance(ema, Mapping) else {},
         training={str(k): v for k, v in others.items() if isinstance(v, plain)},
         ignored=tuple(str(k) for k, v in others.items() if v is not None and not isinstance(v, plain)),
+        config=_stored_config(content, path.name),
+        latent_mean=mean,
+        latent_std=std,
+        scale_factor=_number(content.get("scale_factor"), "scale_factor", path.name),
+        normalize_latents=None if content.get("normalize_latents") is None else bool(content["normalize_latents"]),
     )
+
+
+def follow_pointer(path: Path) -> Path:
+    """The checkpoint that a `last_checkpoint.json`, or the folder of a run with one, leads to; any other path as it is.
+
+    Raises:
+        CardioDiTError: The pointer cannot be read, leads out of its folder, or to a file that is not there.
+    """
+    if path.is_dir() and (path / POINTER).is_file():
+        path = path / POINTER
+    if path.suffix.lower() != ".json" or not path.is_file():
+        return path
+    try:
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CardioDiTError(f"{path.name} cannot be read as a pointer to a checkpoint.", _GIVE_PTH) from error
+    schema = content.get("pointer_schema", _POINTER_SCHEMA) if isinstance(content, Mapping) else None
+    target = content.get("target") if isinstance(content, Mapping) else None
+    if schema != _POINTER_SCHEMA or not isinstance(target, str) or not target:
+        raise CardioDiTError(f"{path.name} is not a pointer to a checkpoint in a form that is known.", _GIVE_PTH)
+    folder = path.parent.resolve()
+    found = (folder / target).resolve()
+    if not found.is_relative_to(folder) or found.suffix.lower() == ".json":
+        raise CardioDiTError(f"{path.name} leads to '{target}', which is no checkpoint of its folder.", _GIVE_PTH)
+    if not found.is_file():
+        raise CardioDiTError(f"{path.name} leads to '{target}', which is not there.", "Copy the whole folder of the run.")
+    return found
+
+
+def _check_schema(content: Mapping[str, Any], name: str) -> None:
+    schema = content.get("checkpoint_schema")
+    known = {"name": "cardiodit.training-checkpoint", "version": 1}
+    if schema is not None and schema != known:
+        told = f"{schema.get('name')} {schema.get('version')}" if isinstance(schema, Mapping) else str(schema)
+        raise CardioDiTError(
+            f"{name} is a checkpoint in the form '{told}', which is not known.",
+            f"Known is {known['name']} {known['version']}.",
+        )
+
+
+def _stored_config(content: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    config = content.get("resolved_config")
+    if config is None:
+        return None
+    if not isinstance(config, Mapping):
+        raise CardioDiTError(f"The configuration inside {name} is not a mapping.", "Give the .yaml of the training.")
+    return dict(config)
+
+
+def _statistics(content: Mapping[str, Any], name: str) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Mean and deviation of the latents, one number a channel each."""
+    mean, std = (content.get(key) for key in ("latent_mean", "latent_std"))
+    if mean is None and std is None:
+        return None, None
+    for value in (mean, std):
+        if not isinstance(value, torch.Tensor) or not value.is_floating_point() or not bool(value.isfinite().all()):
+            raise CardioDiTError(
+                f"{name} holds a mean or a deviation of the latents that is absent or not finite.", "Use another checkpoint."
+            )
+        channels = value.shape[0] if value.ndim == 1 else value.shape[1] if value.ndim == 6 else value.shape[0]
+        if value.numel() != channels:
+            raise CardioDiTError(
+                f"{name} holds statistics of the latents of shape {tuple(value.shape)}.", "They have to be one a channel."
+            )
+    assert isinstance(mean, torch.Tensor) and isinstance(std, torch.Tensor)
+    if mean.numel() != std.numel() or not bool((std >= 0).all()):
+        raise CardioDiTError(
+            f"Mean and deviation of the latents in {name} do not belong together.", "Use another checkpoint."
+        )
+    return mean.float().flatten(), std.float().flatten()
+
+
+def _number(value: Any, key: str, name: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise CardioDiTError(f"The {key} in {name} is no number.", "Use another checkpoint.")
+    return float(value)
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
@@ -150,7 +255,7 @@ def _load(path: Path) -> Any:
     if not path.is_file():
         raise CardioDiTError(f"There is no checkpoint {path}.", "Check the path.")
     try:
-        with torch.serialization.safe_globals(_numpy_numbers()), warnings.catch_warnings():
+        with torch.serialization.safe_globals(numpy_globals()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about old or odd pickle versions; what matters is raised
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -165,14 +270,6 @@ def _load(path: Path) -> Any:
             f"{path.name} cannot be read as a PyTorch checkpoint; it may be damaged or incomplete.",
             "Download or copy it again.",
         ) from error
-
-
-def _numpy_numbers() -> list[Any]:
-    """What a pickled NumPy number (a saved `best_loss`) consists of; none of it can run code."""
-    import numpy as np
-
-    from_pickle = np.float64(0).__reduce__()[0]
-    return [from_pickle, np.dtype, *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32))]
 
 
 def _is_state(value: Any) -> bool:

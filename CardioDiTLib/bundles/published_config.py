@@ -5,12 +5,16 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from CardioDiTLib.bundles.published_keys import DIFFUSION_KEYS, FLOW_KEYS, resolved
+from CardioDiTLib.diffusion.any_schedule import AnySchedule
+from CardioDiTLib.diffusion.flow import FLOW_MATCHING, FlowSchedule
+from CardioDiTLib.diffusion.schedule import NoiseSchedule
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models.dit import DiT4D
 from CardioDiTLib.models.vqgan import VQGAN
@@ -21,7 +25,12 @@ _NEEDED_DIT = ("input_size", "patch_size", "in_channels", "hidden_size", "depth"
 
 # Names under which the cosine table of A. Nichol and P. Dhariwal (arXiv 2102.09672) is known.
 _COSINE_NAMES = ("cosine", "squaredcos_cap_v2")
+_LINEAR_NAMES = ("linear_beta", "scaled_linear_beta")
 _PREDICTION_TYPES = ("v_prediction", "epsilon", "sample")
+_DIFFUSIONS = ("ddpm", "ddim", "dpm_pp")
+# What the published network does without being told; a configuration may say so, but nothing else.
+_FIXED = {"rope_base": 10000.0}
+_FIXED_SCHEDULE = {"clip_sample": False, "variance_type": "fixed_small"}
 
 
 class _Loader(yaml.SafeLoader):
@@ -38,14 +47,30 @@ class PublishedSchedule:
     """Noise schedule of a published transformer.
 
     Attributes:
-        num_train_timesteps: Steps of the table.
-        schedule: Always "cosine".
-        prediction_type: "v_prediction", "epsilon" or "sample".
+        num_train_timesteps: Steps of the table; for flow matching the factor on its times.
+        schedule: "cosine", "linear_beta", "scaled_linear_beta" or "flow_matching".
+        prediction_type: "v_prediction", "epsilon", "sample" or "flow_matching".
+        zero_terminal_snr: Whether the table ends in noise alone.
+        options: Other arguments of `diffusion.NoiseSchedule` or `diffusion.FlowSchedule`.
     """
 
     num_train_timesteps: int = 300
     schedule: str = "cosine"
     prediction_type: str = "v_prediction"
+    zero_terminal_snr: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_schedule(self) -> AnySchedule:
+        """The schedule itself."""
+        if self.schedule == FLOW_MATCHING:
+            return FlowSchedule(self.num_train_timesteps, **self.options)
+        return NoiseSchedule(
+            self.schedule,
+            self.num_train_timesteps,
+            self.prediction_type,
+            zero_terminal_snr=self.zero_terminal_snr,
+            **self.options,
+        )
 
 
 def read_config(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
@@ -76,7 +101,7 @@ def stage1_params(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         CardioDiTError: if there are none, one is unknown, or a needed one is missing.
     """
-    params = _params(config, ("stage1", "vqgan", "model"), "embedding_dim", "stage1.params")
+    params = _params(resolved(config), ("stage1", "vqgan", "model"), "embedding_dim", "stage1.params")
     _check_keys(params, VQGAN, _NEEDED_STAGE1, "stage-1")
     if "num_channels" not in params and "channels" not in params:
         raise CardioDiTError(
@@ -91,7 +116,10 @@ def dit_params(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         CardioDiTError: if there are none, one is unknown, or a needed one is missing.
     """
-    params = _params(config, ("dit", "model"), "input_size", "dit.params")
+    params = _params(resolved(config), ("dit", "model"), "input_size", "dit.params")
+    for key, value in _FIXED.items():
+        if key in params and params.pop(key) != value:
+            raise CardioDiTError(f"The transformer configuration has another {key} than {value:g}.", "Only that is known.")
     _check_keys(params, DiT4D, _NEEDED_DIT, "transformer")
     return params
 
@@ -121,11 +149,17 @@ def published_schedule(config: Mapping[str, Any]) -> tuple[PublishedSchedule, li
         CardioDiTError: if entries contradict each other, or the schedule is not one that this library knows.
     """
     usual, notes = PublishedSchedule(), []
+    if _is_flow(config):
+        return _published_flow(config)
+    for section in _sections(config, "scheduler"):
+        _check_scheduler(section, DIFFUSION_KEYS, "noise schedule")
     places = [m for m in _mappings(config) if "num_train_timesteps" in m or "prediction_type" in m]
     steps = _one_value([m["num_train_timesteps"] for m in places if "num_train_timesteps" in m], "num_train_timesteps")
     prediction = _one_value([m["prediction_type"] for m in places if "prediction_type" in m], "prediction_type")
     names = [m[key] for m in places for key in ("schedule", "beta_schedule") if key in m]
     schedule = _one_value(["cosine" if n in _COSINE_NAMES else n for n in names], "schedule")
+    ends = [m["zero_terminal_snr"] for m in _mappings(config) if "zero_terminal_snr" in m]
+    ending = _one_value(ends, "zero_terminal_snr")
 
     for label, value, assumed in (
         ("number of training steps", steps, usual.num_train_timesteps),
@@ -136,9 +170,10 @@ def published_schedule(config: Mapping[str, Any]) -> tuple[PublishedSchedule, li
             notes.append(f"The configuration names no {label}; the published {assumed} is assumed.")
     steps = usual.num_train_timesteps if steps is None else steps
     prediction = usual.prediction_type if prediction is None else prediction
-    if schedule not in (None, "cosine"):
+    schedule = usual.schedule if schedule is None else schedule
+    if schedule not in ("cosine", *_LINEAR_NAMES):
         raise CardioDiTError(
-            f"The noise schedule '{schedule}' is not known.", "Only the cosine schedule of the published system is."
+            f"The noise schedule '{schedule}' is not known.", f"Known are cosine, {', '.join(_LINEAR_NAMES)}."
         )
     if prediction not in _PREDICTION_TYPES:
         raise CardioDiTError(
@@ -146,7 +181,83 @@ def published_schedule(config: Mapping[str, Any]) -> tuple[PublishedSchedule, li
         )
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise CardioDiTError(f"num_train_timesteps '{steps}' is not a whole number.", "The published value is 300.")
-    return PublishedSchedule(steps, usual.schedule, prediction), notes
+    if ending not in (None, False, True):
+        raise CardioDiTError(f"zero_terminal_snr '{ending}' is not true or false.", "Correct the configuration.")
+    options = {}
+    for section in _sections(config, "scheduler"):
+        for key, value in _FIXED_SCHEDULE.items():
+            if section.get(key, value) != value:
+                raise CardioDiTError(
+                    f"The configuration samples with {key} '{section[key]}'.", f"Only {value} is known here."
+                )
+        for key, own in (("s", "cosine_offset"), ("beta_start", "beta_start"), ("beta_end", "beta_end")):
+            if key in section:
+                options[own] = _a_number(section[key], key)
+    found = PublishedSchedule(steps, schedule, prediction, bool(ending), options)
+    found.to_schedule()
+    return found, notes
+
+
+def _is_flow(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration says that its transformer was trained by flow matching.
+
+    Raises:
+        CardioDiTError: It names a kind of training that is not known, or two.
+    """
+    kinds = [m["scheduler_type"] for m in _mappings(config) if "scheduler_type" in m]
+    kind = _one_value(kinds, "scheduler_type")
+    if kind not in (None, FLOW_MATCHING, *_DIFFUSIONS):
+        raise CardioDiTError(
+            f"The scheduler_type '{kind}' is not known.", f"Known are {', '.join((FLOW_MATCHING, *_DIFFUSIONS))}."
+        )
+    return kind == FLOW_MATCHING
+
+
+def _published_flow(config: Mapping[str, Any]) -> tuple[PublishedSchedule, list[str]]:
+    values: dict[str, Any] = {}
+    for section in _sections(config, "scheduler"):
+        _check_scheduler(section, FLOW_KEYS, "flow matching")
+        for key in section:
+            values[key] = _one_value([section[key], *([values[key]] if key in values else [])], key)
+    notes = []
+    usual = FlowSchedule()
+    if "num_train_timesteps" not in values:
+        notes.append(
+            f"The configuration names no number of training steps; the published {usual.num_train_timesteps} is assumed."
+        )
+    steps = values.pop("num_train_timesteps", usual.num_train_timesteps)
+    found = PublishedSchedule(steps, FLOW_MATCHING, FLOW_MATCHING, False, values)
+    found.to_schedule()
+    return found, notes
+
+
+def _sections(config: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    return [m[name] for m in _mappings(config) if isinstance(m.get(name), Mapping)]
+
+
+def _check_scheduler(section: Mapping[str, Any], known: tuple[str, ...], title: str) -> None:
+    unknown = [str(key) for key in section if key not in known]
+    if unknown:
+        raise CardioDiTError(
+            f"The scheduler has settings that {title} does not know: {', '.join(unknown)}.",
+            f"Known are {', '.join(known)}.",
+        )
+
+
+def _a_number(value: Any, key: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise CardioDiTError(f"{key} '{value}' of the scheduler is not a number.", "Correct the configuration.")
+    return float(value)
+
+
+def normalizes_latents(config: Mapping[str, Any]) -> bool | None:
+    """Whether latents were centred and scaled channel by channel in training; None where it is not said.
+
+    Raises:
+        CardioDiTError: If it is said twice, differently.
+    """
+    value = _one_value([m["normalize_latents"] for m in _mappings(config) if "normalize_latents" in m], "normalize_latents")
+    return None if value is None else bool(value)
 
 
 def published_scale_factor(config: Mapping[str, Any]) -> float | None:

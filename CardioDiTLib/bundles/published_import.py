@@ -19,11 +19,10 @@ from CardioDiTLib.bundles.manifest_parts import (
     plain,
 )
 from CardioDiTLib.bundles.published_checkpoint import PublishedCheckpointInfo
+from CardioDiTLib.bundles.published_config import read_config
 from CardioDiTLib.bundles.read_published import PublishedModels, read_published
 from CardioDiTLib.bundles.writer import write_bundle
-from CardioDiTLib.diffusion.schedule import NoiseSchedule
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.models.latent_scale import LatentScale
 from CardioDiTLib.version import __version__
 
 SOURCE = "CardioDiT, arXiv 2603.25194"
@@ -31,6 +30,10 @@ SOURCE = "CardioDiT, arXiv 2603.25194"
 CYCLE_NOTE = (
     "The published training repeats a cycle until it has the frames of the grid, so that a cine of this model may hold "
     "more than one beat. Its frame times spread the given cycle length over all frames; they are an assumption."
+)
+NATIVE_NOTE = (
+    "The published training takes each cycle with its own number of frames, continued by its beginning up to a multiple "
+    "that the codec can shrink. Ask for the frames of one beat; frame times spread the given cycle length over them."
 )
 GEOMETRY_NOTE = "A published checkpoint carries no geometry; spacing and affine are assumptions."
 LICENCE_NOTE = "The checkpoint names no terms; those of its authors and of its training data hold."
@@ -69,11 +72,11 @@ def import_published(
     stage1_checkpoint: str | Path,
     stage1_config: str | Path | Mapping[str, Any],
     dit_checkpoint: str | Path,
-    dit_config: str | Path | Mapping[str, Any],
+    dit_config: str | Path | Mapping[str, Any] | None,
     destination: str | os.PathLike[str],
     *,
     name: str | None = None,
-    spacing_mm: Sequence[float] = (1.0, 1.0, 10.0),
+    spacing_mm: Sequence[float] | None = None,
     cycle_s: float = 1.0,
     scale_factor: float | None = None,
     use_ema: bool = True,
@@ -81,18 +84,20 @@ def import_published(
     licence: Licence | None = None,
     data_source: str = "",
     storage: str = "fp32",
+    quantised: bool = True,
     overwrite: bool = False,
 ) -> ImportReport:
     """Make a bundle of the published pairs of checkpoint and configuration.
 
     Args:
-        stage1_checkpoint: Codec ``.pth``.
+        stage1_checkpoint: Codec ``.pth``, a ``last_checkpoint.json`` or the folder of a run.
         stage1_config: Its YAML, or its content.
-        dit_checkpoint: Transformer ``.pth``.
-        dit_config: Its YAML, or its content.
+        dit_checkpoint: Transformer, likewise.
+        dit_config: Its YAML, or its content; None for the one inside a training checkpoint of version 2.
         destination: Folder of the new bundle.
         name: Name of the bundle; the folder's where it is None.
-        spacing_mm: (x, y, z) of the training images; the published data had 1 x 1 x 10.
+        spacing_mm: (x, y, z) of the training images; None for those of the published data, 1 x 1 x 10, in version 2
+            1.7 x 1.7 x 10.
         cycle_s: Seconds that all frames together last.
         scale_factor: Scale of the latents, where the configuration does not hold it.
         use_ema: Use the averaged weights where there are any.
@@ -100,6 +105,7 @@ def import_published(
         licence: Terms of the checkpoint.
         data_source: What it was trained on.
         storage: "fp32", "fp16" or "int8".
+        quantised: Decode the codes nearest to a sample; otherwise the sample itself. The published software offers both.
         overwrite: Replace a bundle that lies there.
 
     Returns:
@@ -116,7 +122,11 @@ def import_published(
     models = read_published(
         stage1_checkpoint, stage1_config, dit_checkpoint, dit_config, scale_factor=scale_factor, use_ema=use_ema
     )
-    notes = (*models.notes, GEOMETRY_NOTE, CYCLE_NOTE)
+    native = _keeps_frames(stage1_config)
+    cycle_note = NATIVE_NOTE if native else CYCLE_NOTE
+    notes = (*models.notes, GEOMETRY_NOTE, cycle_note)
+    if spacing_mm is None:
+        spacing_mm = (1.7, 1.7, 10.0) if models.is_version2 else (1.0, 1.0, 10.0)
     manifest = _manifest(
         models,
         name=name or Path(destination).name,
@@ -125,18 +135,26 @@ def import_published(
         licence=licence or Licence("not stated", LICENCE_NOTE),
         data_source=data_source or "Not stated in the checkpoint.",
         notes=notes,
+        cycle_note=cycle_note,
+        quantised=quantised,
     )
     bundle = write_bundle(
         destination,
         manifest,
         models.vqgan,
         models.dit,
-        LatentScale.published(models.scale_factor, models.dit.in_channels),
+        models.latent_scale,
         model_card=_model_card(manifest, notes),
         storage=storage,
         overwrite=overwrite,
     )
     return ImportReport(bundle.folder, manifest.name, bundle.sha256, manifest.grid.shape, notes)
+
+
+def _keeps_frames(stage1_config: str | Path | Mapping[str, Any]) -> bool:
+    """Whether the codec was trained on cycles with their own number of frames."""
+    training = read_config(stage1_config).get("training")
+    return isinstance(training, Mapping) and training.get("target_frames") == "native"
 
 
 def _grid(models: PublishedModels, spacing_mm: Sequence[float], cycle_s: float) -> BundleGrid:
@@ -167,22 +185,27 @@ def _manifest(
     licence: Licence,
     data_source: str,
     notes: Sequence[str],
+    cycle_note: str,
+    quantised: bool,
 ) -> BundleManifest:
-    schedule = NoiseSchedule(
-        models.schedule.schedule, models.schedule.num_train_timesteps, models.schedule.prediction_type
-    )
-    steps = models.schedule.num_train_timesteps
+    schedule = models.schedule.to_schedule()
+    steps = 100 if schedule.continuous else models.schedule.num_train_timesteps
     return BundleManifest(
         name=name,
         version="1.0.0",
         title=f"{name} (imported)",
-        description=f"A published latent diffusion transformer for short-axis cine MRI. {CYCLE_NOTE}",
+        description=f"A published latent diffusion transformer for short-axis cine MRI. {cycle_note}",
         licence=licence,
-        training_data=TrainingData(data_source, motion=CYCLE_NOTE),
+        training_data=TrainingData(data_source, motion=cycle_note),
         grid=grid,
         codec=NetworkSpec("VQGAN", plain(models.stage1_params), "codec.safetensors"),
         dit=NetworkSpec("DiT4D", plain(models.dit_params), "dit.safetensors"),
-        latents=LatentSpec(models.dit.in_channels, quantised=True, scale_factor=models.scale_factor),
+        latents=LatentSpec(
+            models.dit.in_channels,
+            quantised=quantised,
+            file="latents.safetensors" if models.normalized else None,
+            scale_factor=None if models.normalized else models.scale_factor,
+        ),
         schedule=schedule.to_config(),
         class_names=class_names,
         presets={

@@ -16,15 +16,26 @@ from CardioDiTLib.bundles.published_config import (
     build_vqgan,
     checked_scale_factor,
     dit_params,
+    normalizes_latents,
     published_scale_factor,
     published_schedule,
     read_config,
     stage1_params,
 )
+from CardioDiTLib.bundles.published_keys import check_known
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models.dit import DiT4D
+from CardioDiTLib.models.latent_scale import LatentScale
 from CardioDiTLib.models.patches import sincos_positions
 from CardioDiTLib.models.vqgan import VQGAN
+
+VERSION2_KEYS = frozenset(
+    (
+        *("attn_drop", "proj_drop", "mlp_drop", "self_conditioning", "temporal_pe", "pos_embed_mode"),
+        *("max_input_size", "variable_shape", "spacing", "rope_temporal_scale", "phase_schema"),
+    )
+)
+"""Settings of a transformer by which version 2 is told."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,8 @@ class PublishedModels:
         dit_params: Constructor parameters of the transformer.
         schedule: Noise schedule.
         scale_factor: Latents were multiplied by this number in training; samples are divided by it before decoding.
+        latent_scale: The same as a network, with the mean and deviation of each channel where the checkpoint holds them.
+        normalized: Whether it does.
         stage1_info: What was found in the codec's checkpoint.
         dit_info: What was found in the transformer's checkpoint.
         notes: What was done and assumed, one sentence each.
@@ -49,9 +62,16 @@ class PublishedModels:
     dit_params: dict[str, Any]
     schedule: PublishedSchedule
     scale_factor: float
+    latent_scale: LatentScale
+    normalized: bool
     stage1_info: PublishedCheckpointInfo
     dit_info: PublishedCheckpointInfo
     notes: tuple[str, ...]
+
+    @property
+    def is_version2(self) -> bool:
+        """Whether the transformer's configuration is one of version 2."""
+        return not set(self.dit_params).isdisjoint(VERSION2_KEYS)
 
     @property
     def image_size(self) -> tuple[int, int, int, int]:
@@ -65,7 +85,7 @@ def read_published(
     stage1_checkpoint: str | Path,
     stage1_config: str | Path | Mapping[str, Any],
     dit_checkpoint: str | Path,
-    dit_config: str | Path | Mapping[str, Any],
+    dit_config: str | Path | Mapping[str, Any] | None,
     *,
     scale_factor: float | None = None,
     use_ema: bool = True,
@@ -76,7 +96,7 @@ def read_published(
         stage1_checkpoint: Codec `.pth`.
         stage1_config: Its YAML, or its content.
         dit_checkpoint: Transformer `.pth`.
-        dit_config: Its YAML, or its content.
+        dit_config: Its YAML, or its content; None for the one that a training checkpoint of version 2 holds.
         scale_factor: Scale of the latents, where the configuration does not hold it.
         use_ema: Use the averaged weights where there are any.
 
@@ -88,8 +108,19 @@ def read_published(
             codec and a transformer that do not belong together.
     """
     stage1 = read_config(stage1_config)
-    transformer = read_config(dit_config)
-    vqgan, dit = build_vqgan(stage1), build_dit(transformer)
+    dit_state, dit_info = None, None
+    if dit_config is None:
+        dit_state, dit_info = read_published_state(dit_checkpoint, use_ema=use_ema)
+        if dit_info.config is None:
+            raise CardioDiTError(
+                f"{dit_info.file_name} holds no configuration of its own.", "Give the .yaml file of the training too."
+            )
+        transformer = dit_info.config
+    else:
+        transformer = read_config(dit_config)
+    params = dit_params(transformer)
+    aside = [*check_known(stage1, "embedding_dim", "stage-1"), *check_known(transformer, "input_size", "transformer")]
+    vqgan, dit = build_vqgan(stage1), build_dit(params)
     if vqgan.spatial_dims != 3:
         raise CardioDiTError(
             f"The codec has {vqgan.spatial_dims} spatial axes instead of three (height, width, time).",
@@ -101,39 +132,115 @@ def read_published(
             "Give the stage-1 files that belong to this transformer.",
         )
     schedule, notes = published_schedule(transformer)
-    scale, scale_note = _scale(transformer, scale_factor)
 
-    stage1_info, stage1_notes = _fill(vqgan, stage1_checkpoint, use_ema)
-    dit_info, dit_notes = _fill(dit, dit_checkpoint, use_ema)
-    positions = sincos_positions(dit.hidden_size, dit.grid)
-    if not torch.allclose(dit.pos_embed.detach(), positions, atol=1e-4):
-        dit_notes.append(f"{dit_info.file_name}: pos_embed is not the sine-cosine table; the stored one is kept.")
+    stage1_state, stage1_info = read_published_state(stage1_checkpoint, use_ema=use_ema)
+    stage1_notes = _fill(vqgan, stage1_state, stage1_info)
+    if dit_state is None or dit_info is None:
+        dit_state, dit_info = read_published_state(dit_checkpoint, use_ema=use_ema)
+        _check_agreement(transformer, dit_info)
+    norm = _norm_of(params, dit_state)
+    if norm is not None and norm != params["qk_norm"]:
+        params = {**params, "qk_norm": norm}
+        dit = build_dit(params)
+    told = []
+    if dit.pos_embed is None and "pos_embed" in dit_state:
+        dit_state = {name: value for name, value in dit_state.items() if name != "pos_embed"}
+        told.append(f"{dit_info.file_name}: pos_embed was left out; {dit.pos_embed_mode} adds no positions.")
+    dit_notes = [*_fill(dit, dit_state, dit_info), *told]
+    scale, scale_notes = _scale(transformer, dit_info, scale_factor)
+    latent_scale = _latent_scale(transformer, dit_info, scale, dit.in_channels)
+    if dit_info.latent_mean is not None:
+        dit_notes.append(f"{dit_info.file_name}: mean and deviation of each channel of the latents are taken from it.")
+    if dit.pos_embed is not None:
+        positions = sincos_positions(dit.hidden_size, dit.position_grid, dit.position_steps)
+        if not torch.allclose(dit.pos_embed.detach(), positions, atol=1e-4):
+            dit_notes.append(f"{dit_info.file_name}: pos_embed is not the sine-cosine table; the stored one is kept.")
     return PublishedModels(
         vqgan=vqgan.eval(),
         dit=dit.eval(),
         stage1_params=stage1_params(stage1),
-        dit_params=dit_params(transformer),
+        dit_params=params,
         schedule=schedule,
         scale_factor=scale,
+        latent_scale=latent_scale,
+        normalized=dit_info.latent_mean is not None,
         stage1_info=stage1_info,
         dit_info=dit_info,
-        notes=(*stage1_notes, *dit_notes, *notes, *scale_note),
+        notes=(*stage1_notes, *dit_notes, *notes, *scale_notes, *aside),
     )
 
 
-def _fill(model: VQGAN | DiT4D, path: str | Path, use_ema: bool) -> tuple[PublishedCheckpointInfo, list[str]]:
-    state, info = read_published_state(path, use_ema=use_ema)
+def _fill(model: VQGAN | DiT4D, state: Mapping[str, torch.Tensor], info: PublishedCheckpointInfo) -> list[str]:
     load_strictly(model, state, info.file_name)
     notes = info.notes()
     if info.ema_keys:
         raw = [name for name, p in model.named_parameters() if p.requires_grad and name not in info.ema_keys]
         if raw:
             notes.append(f"{info.file_name}: {len(raw)} trainable weights have no average: {', '.join(raw[:4])}.")
-    return info, notes
+    return notes
 
 
-def _scale(config: Mapping[str, Any], given: float | None) -> tuple[float, list[str]]:
+def _norm_of(params: Mapping[str, Any], state: Mapping[str, torch.Tensor]) -> str | None:
+    """What `qk_norm: true` means: a LayerNorm has a bias, which RMS has not."""
+    if not params.get("qk_norm"):
+        return None
+    return "layer" if "blocks.0.attn.q_norm.bias" in state else "rms"
+
+
+def _check_agreement(config: Mapping[str, Any], info: PublishedCheckpointInfo) -> None:
+    """Refuse a configuration that is not the one inside the checkpoint, as far as sampling depends on it."""
+    if info.config is None:
+        return
+    given, stored = dit_params(config), dit_params(info.config)
+    other = [key for key in {**given, **stored} if given.get(key) != stored.get(key)]
+    schedules = published_schedule(config)[0], published_schedule(info.config)[0]
+    if schedules[0] != schedules[1]:
+        other.append("scheduler")
+    if other:
+        raise CardioDiTError(
+            f"The configuration is not the one inside {info.file_name}: they differ in {', '.join(other)}.",
+            "Leave the configuration out, or give that of this checkpoint.",
+        )
+
+
+def _latent_scale(
+    config: Mapping[str, Any], info: PublishedCheckpointInfo, factor: float, channels: int
+) -> LatentScale:
+    said = {value for value in (normalizes_latents(config), info.normalize_latents) if value is not None}
+    if len(said) > 1:
+        raise CardioDiTError(
+            f"The configuration and {info.file_name} do not agree about normalize_latents.",
+            "Give the configuration of this checkpoint.",
+        )
+    if info.latent_mean is None or info.latent_std is None:
+        if True in said:
+            raise CardioDiTError(
+                f"The latents were normalised in training, but {info.file_name} holds no latent_mean and latent_std.",
+                "Use a checkpoint that the training wrote, not the weights alone.",
+            )
+        return LatentScale.published(factor, channels)
+    if len(info.latent_mean) != channels:
+        raise CardioDiTError(
+            f"{info.file_name} holds statistics of {len(info.latent_mean)} channels, the transformer has {channels}.",
+            "Use a checkpoint of this transformer.",
+        )
+    shape = (channels, 1, 1, 1, 1)
+    # the tiny number is the published one, with which deviations of 0 stay harmless
+    return LatentScale(info.latent_mean.reshape(shape), (info.latent_std + 1e-8).reshape(shape) / factor)
+
+
+def _scale(
+    config: Mapping[str, Any], info: PublishedCheckpointInfo, given: float | None
+) -> tuple[float, list[str]]:
     written = published_scale_factor(config)
+    if info.scale_factor is not None:
+        stored = checked_scale_factor(info.scale_factor)
+        notes = []
+        if written is not None and abs(written - stored) > 1e-6 * written:
+            notes = [f"{info.file_name} says scale factor {stored}, the configuration {written}; that of the file holds."]
+        written = stored
+    else:
+        notes = []
     if given is not None:
         given = checked_scale_factor(given)
         if written is not None and abs(written - given) > 1e-6 * written:
@@ -141,4 +248,4 @@ def _scale(config: Mapping[str, Any], given: float | None) -> tuple[float, list[
         return given, []
     if written is None:
         return 1.0, ["The configuration holds no scale factor; 1 is assumed. Pass scale_factor if samples look wrong."]
-    return written, []
+    return written, notes
