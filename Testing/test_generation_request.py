@@ -37,7 +37,7 @@ def test_json_and_back_is_the_same_request():
         {"seed": 2**63},
         {"steps": 0},
         {"steps": "25"},
-        {"sampler": "euler"},
+        {"sampler": "leapfrog"},
         {"precision": "int4"},
         {"batch_size": 0},
         {"batch_size": "big"},

@@ -23,6 +23,7 @@ from CardioDiTLib.diffusion.samplers import SAMPLERS, StepInfo
 from CardioDiTLib.diffusion.spacing import noise_levels
 from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.generation.affine import cine_affine, cine_frame_times
+from CardioDiTLib.generation.asked_grid import AskedGrid, asked_grid
 from CardioDiTLib.generation.decode import RefinedDecoder, SliceDecoder
 from CardioDiTLib.generation.memory import batch_sizes, bytes_a_sample
 from CardioDiTLib.generation.plan import SamplingPlan, make_plan
@@ -158,10 +159,11 @@ class Generator:
         plan = make_plan(request, manifest, self._dit.null_class)
         # the whole plan is checked before the first second is spent
         levels = noise_levels(self.bundle.schedule, plan.steps, plan.spacing)
-        sizes = batch_sizes(request, bytes_a_sample(self._dit, plan.guidance != 1, self.dtype))
+        asked = asked_grid(request, self.bundle)
+        sizes = batch_sizes(request, bytes_a_sample(self._dit, plan.guidance != 1, self.dtype, asked.seen_size))
         starts = [sum(sizes[:place]) for place in range(len(sizes))]
         todo = [(first, size) for first, size in zip(starts, sizes) if not wanted or wanted(range(first, first + size))]
-        clock = ProgressClock(progress, [size for _, size in todo], len(levels), manifest.grid.slices)
+        clock = ProgressClock(progress, [size for _, size in todo], len(levels), asked.grid.slices)
         stop = _stopper(cancel)
         for first, size in todo:
             with (
@@ -170,7 +172,7 @@ class Generator:
                 torch.backends.cudnn.flags(deterministic=True, benchmark=False),
             ):
                 stop()
-                results = self._batch(request, plan, levels, first, size, clock, stop, keep_latents)
+                results = self._batch(request, plan, levels, asked, first, size, clock, stop, keep_latents)
             yield results
 
     def provenances(self, request: GenerationRequest) -> list[dict[str, Any]]:
@@ -180,10 +182,12 @@ class Generator:
             CardioDiTError: The request does not fit this generator or its bundle.
         """
         self._check_fits(request)
+        asked_grid(request, self.bundle)
         plan = make_plan(request, self.bundle.manifest, self._dit.null_class)
         return [self._lasting(request, plan, number) for number in range(request.count)]
 
     def _lasting(self, request: GenerationRequest, plan: SamplingPlan, number: int) -> dict[str, Any]:
+        wanted = {"slices": request.slices, "frames": request.frames}
         return provenance_of(
             self.bundle,
             plan,
@@ -191,6 +195,7 @@ class Generator:
             index=request.first_index + number,
             pathology=plan.pathologies[number],
             asked=plan.asked[number],
+            grid={name: number for name, number in wanted.items() if number is not None},
             device=self.device.type,
             precision=precision_name(self.dtype),
         )
@@ -200,6 +205,7 @@ class Generator:
         request: GenerationRequest,
         plan: SamplingPlan,
         levels: NoiseLevels,
+        asked: AskedGrid,
         first: int,
         size: int,
         clock: ProgressClock,
@@ -212,11 +218,11 @@ class Generator:
 
         def after_step(info: StepInfo) -> None:
             wanted = request.preview_every and (info.step % request.preview_every == 0 or info.step == info.of)
-            clock.tell("denoise", info.step, first, size, (lambda: self._preview(info.x0)) if wanted else None)
+            clock.tell("denoise", info.step, first, size, (lambda: self._preview(info.x0, asked)) if wanted else None)
             stop()
 
         generators = sample_generators(request.seed, size, request.first_index + first)
-        noise = draw_noise(generators, (self._dit.in_channels, *self._dit.input_size), self.device)
+        noise = draw_noise(generators, (self._dit.in_channels, *asked.seen_size), self.device)
         denoise = Denoiser(
             self._dit,
             self.bundle.schedule,
@@ -229,7 +235,7 @@ class Generator:
             autocast=None if self.dtype == torch.float32 else self.dtype,
         )
         sample = SAMPLERS[plan.sampler](denoise, noise, levels, generators=generators, callback=after_step)
-        latents = self._scale.restore(sample.float())
+        latents = self._scale.restore(sample.float())[:, :, : asked.grid.slices]
         shared_seconds = (time.perf_counter() - begin) / size
 
         results = []
@@ -237,9 +243,10 @@ class Generator:
             begin = time.perf_counter()
             one = latents[place : place + 1]
             array, labels = self._decode(one, first, size, place, clock, stop)
+            array = array[: asked.grid.frames]
             seconds = shared_seconds + time.perf_counter() - begin
             kept = one[0].cpu().numpy() if keep_latents else None
-            results.append(self._result(request, plan, first + place, array, labels, kept, seconds))
+            results.append(self._result(request, plan, asked, first + place, array, labels, kept, seconds))
         return results
 
     def _decode(
@@ -263,6 +270,7 @@ class Generator:
         self,
         request: GenerationRequest,
         plan: SamplingPlan,
+        asked: AskedGrid,
         number: int,
         array: NDArray[np.int16],
         labels: NDArray[np.uint8] | None,
@@ -274,7 +282,8 @@ class Generator:
         lasting = self._lasting(request, plan, number)
         manifest = self.bundle.manifest
         # times differ from run to run, so they stay out of the file: the same seed gives the same bytes
-        cine = Cine(array, cine_affine(manifest), cine_frame_times(manifest, plan.cycle_s), lasting)
+        times = cine_frame_times(manifest, plan.cycle_s, asked.grid)
+        cine = Cine(array, cine_affine(manifest, asked.grid), times, lasting)
         segmentation = None
         if labels is not None:
             segmentation = Segmentation(labels, cine.affine, cine.frame_times, lasting)
@@ -283,10 +292,10 @@ class Generator:
             cine, request.seed, index, pathology, provenance, seconds, latents, segmentation, plan.warnings
         )
 
-    def _preview(self, x0: torch.Tensor) -> NDArray[np.int16]:
+    def _preview(self, x0: torch.Tensor, asked: AskedGrid) -> NDArray[np.int16]:
         """(T, Y, X) of the middle slice of the first sample."""
         latents = self._scale.restore(x0[:1].float())
-        return self._decoder.decode_slice(latents, latents.shape[2] // 2)
+        return self._decoder.decode_slice(latents, asked.grid.slices // 2)[: asked.grid.frames]
 
     def _check_fits(self, request: GenerationRequest) -> None:
         problems: Sequence[tuple[bool, str]] = (

@@ -19,7 +19,9 @@ _LATENT_COPIES = 48
 """Bytes a latent number: running sample and its update in float64, clean samples of two steps, noise, guidance."""
 
 
-def bytes_a_sample(dit: DiT4D, guided: bool, dtype: torch.dtype) -> int:
+def bytes_a_sample(
+    dit: DiT4D, guided: bool, dtype: torch.dtype, size: tuple[int, int, int, int] | None = None
+) -> int:
     """Working memory of denoising one sample, in bytes; weights and decoding not counted.
 
     Counts the activations of one block, as nothing is kept for a backward pass and attention is computed in pieces.
@@ -29,11 +31,13 @@ def bytes_a_sample(dit: DiT4D, guided: bool, dtype: torch.dtype) -> int:
         dit: The transformer.
         guided: Guidance runs each sample with and without its class.
         dtype: Type in which it computes.
+        size: (Z, H, W, T) that it sees; None for its own.
     """
-    tokens = math.prod(dit.grid)
+    size = size or dit.input_size
+    tokens = math.prod(n // patch for n, patch in zip(size, dit.patch_size))
     mlp = dit.blocks[0].mlp.fc1.out_features if len(dit.blocks) else dit.hidden_size  # type: ignore[union-attr]
     activations = tokens * (_TOKEN_WIDTHS * dit.hidden_size + 2 * int(mlp)) * dtype.itemsize  # type: ignore[arg-type]
-    latents = dit.in_channels * math.prod(dit.input_size) * _LATENT_COPIES
+    latents = dit.in_channels * math.prod(size) * _LATENT_COPIES
     return activations * (2 if guided else 1) + latents
 
 

@@ -21,8 +21,12 @@ def provenance_of(
     asked: dict[str, float],
     device: str,
     precision: str,
+    grid: dict[str, int] | None = None,
 ) -> dict[str, Any]:
-    """What is needed to make the cine again; the same in every run."""
+    """What is needed to make the cine again; the same in every run.
+
+    `grid` holds the slices and frames that were asked for, none where they are the model's own.
+    """
     manifest = bundle.manifest
     return {
         "synthetic": True,
@@ -35,6 +39,7 @@ def provenance_of(
         "index": index,
         "pathology": pathology,
         **({"asked": asked} if asked else {}),
+        **(grid or {}),
         "sampler": plan.sampler,
         "steps": plan.steps,
         "spacing": plan.spacing,

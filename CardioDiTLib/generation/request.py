@@ -23,6 +23,7 @@ SHORTEST_CYCLE_S, LONGEST_CYCLE_S = 0.3, 2.0
 
 _MOST_SAMPLES = 100_000
 _MOST_STEPS = 10_000  # ten times the published 1000; hours for one heart
+_MOST_SLICES, _MOST_FRAMES = 1000, 1000
 _LARGEST_GUIDANCE = 100.0  # far beyond what leaves a heart
 _LARGEST_SEED = 2**63 - 1
 
@@ -47,6 +48,9 @@ class GenerationRequest:
         ef_percent: Its ejection fraction in %, likewise.
         lv_mass_g: Its mass in g, likewise.
         lv_slices: Slices that it covers at end-diastole, likewise.
+        slices: Slices of the stack, for models that take grids of several sizes; None for the model's own. Not
+            `lv_slices`, which is about the heart in it.
+        frames: Frames of the beat, likewise.
         cycle_s: Seconds of one beat, for the times of the frames; None for the bundle's. The shape of the beat does not
             change with it.
         bundle: Name or folder of a bundle; None for the generator's own, or the embedded one.
@@ -76,6 +80,8 @@ class GenerationRequest:
     ef_percent: float | tuple[float | None, ...] | None = None
     lv_mass_g: float | tuple[float | None, ...] | None = None
     lv_slices: float | tuple[float | None, ...] | None = None
+    slices: int | None = None
+    frames: int | None = None
     cycle_s: float | None = None
     bundle: str | None = None
     device: str | None = None
@@ -92,6 +98,10 @@ class GenerationRequest:
         self._whole("first_index", 0)
         if self.steps is not None:
             self._whole("steps", 1, _MOST_STEPS)
+        if self.slices is not None:
+            self._whole("slices", 1, _MOST_SLICES)
+        if self.frames is not None:
+            self._whole("frames", 2, _MOST_FRAMES)
         if self.batch_size != "auto":
             self._whole("batch_size", 1)
         self._number("memory_budget_gb", above=0.0)

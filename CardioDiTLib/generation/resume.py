@@ -26,6 +26,8 @@ _DECIDING = (
     "guidance",
     "precision",
     "asked",
+    "slices",
+    "frames",
 )
 
 
