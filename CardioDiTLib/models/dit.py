@@ -70,6 +70,8 @@ class DiT4D(nn.Module):
 
         learned_positions: Train the positions, started from the sines and cosines.
         num_conditions: Number of measured quantities (volumes and the like) by which samples can be steered.
+        attention: "full", or "factorised": blocks over the tokens of one frame and over those of one place in turn, with
+            the same weights.
 
     Raises:
         CardioDiTError: if sizes do not divide as they must.
@@ -109,6 +111,7 @@ class DiT4D(nn.Module):
         qk_norm: bool | str = False,
         learned_positions: bool = False,
         num_conditions: int = 0,
+        attention: str = "full",
     ) -> None:
         super().__init__()
         self.patch_size = tuple(patch_size)
@@ -149,7 +152,13 @@ class DiT4D(nn.Module):
             table = sincos_positions(hidden_size, self.position_grid, self.position_steps)
             self.pos_embed = nn.Parameter(table, requires_grad=learned_positions)
         drops = (attn_drop or 0.0, proj_drop or 0.0, mlp_drop or 0.0)
-        self.blocks = nn.ModuleList(DiTBlock(hidden_size, num_heads, mlp_ratio, norm, *drops) for _ in range(depth))
+        turns = {"full": ("all",), "factorised": ("space", "time")}.get(attention)
+        if turns is None:
+            raise CardioDiTError(f"The attention '{attention}' is not known.", "Use 'full' or 'factorised'.")
+        self.blocks = nn.ModuleList(
+            DiTBlock(hidden_size, num_heads, mlp_ratio, norm, *drops, turns[number % len(turns)])
+            for number in range(depth)
+        )
         self.final_layer = FinalLayer(hidden_size, volume * self.out_channels)
         self._initialise()
 
@@ -190,6 +199,24 @@ class DiT4D(nn.Module):
             CardioDiTError: for a latent of another size, or labels that the network cannot take.
         """
         grid = self._grid_of(x)
+        condition = self._condition(x, t, y, force_drop_ids, conditions)
+        tokens = self.x_embedder(patchify(self._with_estimate(x, x_self_cond), self.patch_size))
+        added, rotation = self._positions(len(x), grid, alpha_t, x.device)
+        if added is not None:
+            tokens = tokens + added
+        for block in self.blocks:
+            tokens = block(tokens, condition, rotation, grid[3])
+        return unpatchify(self.final_layer(tokens, condition), self.patch_size, grid)
+
+    def _condition(
+        self,
+        x: torch.Tensor,
+        t: torch.Tensor,
+        y: torch.Tensor | None,
+        force_drop_ids: torch.Tensor | None,
+        conditions: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Time, labels and quantities as one vector a sample, (B, hidden_size)."""
         condition = self.t_embedder(t.expand(len(x)) if t.ndim == 0 or len(t) == 1 else t)
         labels = self._labels(x, y)
         if labels is not None and self.y_embedder is not None:
@@ -203,14 +230,7 @@ class DiT4D(nn.Module):
                 "Quantities were given to a model that was not trained with any.",
                 "Leave them out, or use another model.",
             )
-
-        tokens = self.x_embedder(patchify(self._with_estimate(x, x_self_cond), self.patch_size))
-        added, rotation = self._positions(len(x), grid, alpha_t, x.device)
-        if added is not None:
-            tokens = tokens + added
-        for block in self.blocks:
-            tokens = block(tokens, condition, rotation)
-        return unpatchify(self.final_layer(tokens, condition), self.patch_size, grid)
+        return condition
 
     def takes(self, size: Sequence[int]) -> bool:
         """Whether latents of this size (Z, H, W, T) can be given to the network as it is."""

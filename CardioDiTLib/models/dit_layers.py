@@ -145,7 +145,7 @@ class ConditionEmbedder(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention of all tokens with all others.
+    """Self-attention of all tokens with all others, of those of one frame, or of those of one place.
 
     Args:
         width: Width of a token.
@@ -153,13 +153,21 @@ class Attention(nn.Module):
         qk_norm: "", "rms" or "layer": how the queries and keys of a head are normalised.
         attn_drop: Share of attention weights dropped in training.
         proj_drop: Share of the output's numbers dropped in training.
+        over: "all", "space" (tokens of the same frame) or "time" (tokens of the same place).
     """
 
     def __init__(
-        self, width: int, num_heads: int, qk_norm: str = "", attn_drop: float = 0.0, proj_drop: float = 0.0
+        self,
+        width: int,
+        num_heads: int,
+        qk_norm: str = "",
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+        over: str = "all",
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.over = over
         self.attn_drop = attn_drop
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
@@ -167,14 +175,25 @@ class Attention(nn.Module):
         self.q_norm = _head_norm(qk_norm, width // num_heads)
         self.k_norm = _head_norm(qk_norm, width // num_heads)
 
-    def forward(self, x: torch.Tensor, rotation: Rotation | None = None) -> torch.Tensor:
-        """(B, N, width) -> (B, N, width); queries and keys are normalised first, then turned."""
+    def forward(self, x: torch.Tensor, rotation: Rotation | None = None, frames: int = 1) -> torch.Tensor:
+        """(B, N, width) -> (B, N, width); queries and keys are normalised first, then turned.
+
+        `frames` is the number of tokens along t, which run fastest.
+        """
         b, n, width = x.shape
         q, k, v = self.qkv(x).reshape(b, n, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         q, k = _normed(self.q_norm, q), _normed(self.k_norm, k)
         if rotation is not None:
             q, k = rotated(q, rotation), rotated(k, rotation)
+        if self.over != "all":  # (B, heads, places, frames, numbers): one of the two becomes another batch axis
+            q, k, v = (part.unflatten(2, (-1, frames)) for part in (q, k, v))
+        if self.over == "space":
+            q, k, v = (part.transpose(2, 3) for part in (q, k, v))
         x = F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_drop if self.training else 0.0)
+        if self.over == "space":
+            x = x.transpose(2, 3)
+        if self.over != "all":
+            x = x.flatten(2, 3)
         return self.proj_drop(self.proj(x.transpose(1, 2).reshape(b, n, width)))
 
 
@@ -222,18 +241,21 @@ class DiTBlock(nn.Module):
         attn_drop: float = 0.0,
         proj_drop: float = 0.0,
         mlp_drop: float = 0.0,
+        over: str = "all",
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
-        self.attn = Attention(width, num_heads, qk_norm, attn_drop, proj_drop)
+        self.attn = Attention(width, num_heads, qk_norm, attn_drop, proj_drop, over)
         self.norm2 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.mlp = Mlp(width, int(width * mlp_ratio), mlp_drop)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
-    def forward(self, x: torch.Tensor, condition: torch.Tensor, rotation: Rotation | None = None) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, condition: torch.Tensor, rotation: Rotation | None = None, frames: int = 1
+    ) -> torch.Tensor:
         """Tokens (B, N, width) under a condition (B, width)."""
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.adaLN_modulation(condition).chunk(6, dim=1)
-        x = x + gate_a[:, None] * self.attn(modulate(self.norm1(x), shift_a, scale_a), rotation)
+        x = x + gate_a[:, None] * self.attn(modulate(self.norm1(x), shift_a, scale_a), rotation, frames)
         return x + gate_m[:, None] * self.mlp(modulate(self.norm2(x), shift_m, scale_m))
 
 

@@ -15,6 +15,7 @@ from torch import nn
 from ..diffusion.any_schedule import AnySchedule, schedule_from_config
 from ..diffusion.flow import FlowSchedule
 from ..errors import CardioDiTError
+from ..models.baselines import BASELINES, baseline_network
 from ..models.dit import DiT4D
 from ..models.latent_scale import LatentScale
 from .distributed import average_gradients
@@ -39,6 +40,7 @@ class DitStageConfig:
 
     Attributes:
         model: Keyword arguments of `DiT4D`; `class_dropout_prob` is the share of labels that are dropped.
+        baseline: `full4d`, or what it is compared with: `factorised`, `slice2dt`, `channel3dt` (`models.baselines`).
         schedule: Arguments of `NoiseSchedule`, or of `FlowSchedule` with `name: flow_matching`.
         place_mean, modes, mode_power, patch, coordinates: See `LatentScale.fit`. With `coordinates` the transformer
             sees the principal components of each patch, so its own patches are 1 x 1 x 1 x 1.
@@ -63,6 +65,7 @@ class DitStageConfig:
     """
 
     model: dict[str, Any] = field(default_factory=dict)
+    baseline: str = "full4d"
     schedule: dict[str, Any] = field(
         default_factory=lambda: {"name": "cosine", "num_train_timesteps": 300, "prediction_type": "v_prediction"}
     )
@@ -93,6 +96,7 @@ class DitStageConfig:
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, ("huber", "mse", "l1"))
+        check_choice("baseline", self.baseline, BASELINES)
         check_choice("optimizer", self.optimizer, ("muon", "adamw"))
         check_choice("prediction_type", self.schedule.get("prediction_type", "v_prediction"), ("v_prediction",))
         schedule = schedule_from_config(self.schedule)
@@ -112,7 +116,7 @@ class DitStage:
 
     def __init__(self, config: DitStageConfig, data: LatentSet, scale: LatentScale | None = None) -> None:
         self.config, self.data = config, data
-        self.model = DiT4D(**config.model)
+        self.model = baseline_network(config.baseline, config.model)
         if self.model.c_embedder is not None:
             known = data.quantities[~data.validation]
             self.model.c_embedder.mean.copy_(known.nanmean(0))

@@ -74,7 +74,12 @@ def export_bundle(
         return _with_new_decoder(run.start, run, texts, card, Path(destination), storage, overwrite)
     latents = read_latents(folder / "latents")
     settings = config.dit.stage
+    if settings.baseline in ("slice2dt", "channel3dt"):
+        raise CardioDiTError(
+            f"A bundle cannot hold the baseline '{settings.baseline}'.", "It is there to be compared with; train full4d."
+        )
     dit, scale = run.transformer()
+    attention = {"attention": "factorised"} if settings.baseline == "factorised" else {}
     patch = settings.patch if settings.coordinates else None
     refiner = run.refiner()
     said = {**_inherited(run.start, Path(destination)), **texts}
@@ -97,7 +102,7 @@ def export_bundle(
             cycle_s=_agreed(said, "cycle_s", latents.about["cycle_s"]),
         ),
         codec=NetworkSpec("VQGAN", dict(config.vqgan.stage.model), "codec.safetensors"),
-        dit=NetworkSpec("DiT4D", dict(settings.model), "dit.safetensors"),
+        dit=NetworkSpec("DiT4D", {**settings.model, **attention}, "dit.safetensors"),
         # Codes are taken before decoding whether or not the transformer learned rounded latents: the decoder knows
         # nothing else.
         latents=LatentSpec(

@@ -21,6 +21,7 @@ from ..bundles.manifest_parts import plain
 from ..data.packing import PackedCines, read_pairs
 from ..diffusion.any_schedule import schedule_from_config
 from ..errors import CardioDiTError
+from ..models.baselines import baseline_network
 from ..models.dit import DiT4D
 from ..models.latent_scale import LatentScale
 from ..models.refiner import CineRefiner
@@ -204,7 +205,7 @@ class TrainingRun:
         if self.start is not None and not finished_steps(self.folder / "dit"):
             return self.start.dit, self.start.latent_scale
         settings = self.config.dit.stage
-        dit = DiT4D(**settings.model)
+        dit = baseline_network(settings.baseline, settings.model)
         dit.load_state_dict(averaged_weights(self.folder / "dit"))
         statistics = averaged_weights(self.folder / "dit", "scale")
         scale = LatentScale(
