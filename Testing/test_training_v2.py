@@ -33,7 +33,9 @@ def latents() -> LatentSet:
     count = 6
     torch.manual_seed(0)
     return LatentSet(
-        latents=(torch.randn(3, 2, 4, 4, 2) * torch.tensor([1.0, -1, 1, -1, 1, 1])[:, None, None, None, None, None]).half(),
+        latents=(
+            torch.randn(3, 2, 4, 4, 2) * torch.tensor([1.0, -1, 1, -1, 1, 1])[:, None, None, None, None, None]
+        ).half(),
         groups=torch.full((count,), -1),
         cine=torch.arange(count),
         slice_valid=torch.ones(count, 2, dtype=torch.bool),
@@ -58,7 +60,11 @@ def stage(**settings) -> DitStage:
 @pytest.mark.parametrize("self_conditioning", [False, True])
 def test_the_loss_falls(schedule, self_conditioning):
     task = stage(
-        schedule=schedule, model={**MODEL, "self_conditioning": self_conditioning}, loss="mse", lr=1e-2, offset_noise=0.0
+        schedule=schedule,
+        model={**MODEL, "self_conditioning": self_conditioning},
+        loss="mse",
+        lr=1e-2,
+        offset_noise=0.0,
     )
     # the same draws over and over: learned by heart in some steps
     losses = [float(task.step(context())["loss"]) for _ in range(40)]

@@ -158,7 +158,9 @@ def follow_pointer(path: Path) -> Path:
     if not found.is_relative_to(folder) or found.suffix.lower() == ".json":
         raise CardioDiTError(f"{path.name} leads to '{target}', which is no checkpoint of its folder.", _GIVE_PTH)
     if not found.is_file():
-        raise CardioDiTError(f"{path.name} leads to '{target}', which is not there.", "Copy the whole folder of the run.")
+        raise CardioDiTError(
+            f"{path.name} leads to '{target}', which is not there.", "Copy the whole folder of the run."
+        )
     return found
 
 
@@ -190,12 +192,14 @@ def _statistics(content: Mapping[str, Any], name: str) -> tuple[torch.Tensor | N
     for value in (mean, std):
         if not isinstance(value, torch.Tensor) or not value.is_floating_point() or not bool(value.isfinite().all()):
             raise CardioDiTError(
-                f"{name} holds a mean or a deviation of the latents that is absent or not finite.", "Use another checkpoint."
+                f"{name} holds a mean or a deviation of the latents that is absent or not finite.",
+                "Use another checkpoint.",
             )
         channels = value.shape[0] if value.ndim == 1 else value.shape[1] if value.ndim == 6 else value.shape[0]
         if value.numel() != channels:
             raise CardioDiTError(
-                f"{name} holds statistics of the latents of shape {tuple(value.shape)}.", "They have to be one a channel."
+                f"{name} holds statistics of the latents of shape {tuple(value.shape)}.",
+                "They have to be one a channel.",
             )
     assert isinstance(mean, torch.Tensor) and isinstance(std, torch.Tensor)
     if mean.numel() != std.numel() or not bool((std >= 0).all()):

@@ -119,7 +119,9 @@ def dit_params(config: Mapping[str, Any]) -> dict[str, Any]:
     params = _params(resolved(config), ("dit", "model"), "input_size", "dit.params")
     for key, value in _FIXED.items():
         if key in params and params.pop(key) != value:
-            raise CardioDiTError(f"The transformer configuration has another {key} than {value:g}.", "Only that is known.")
+            raise CardioDiTError(
+                f"The transformer configuration has another {key} than {value:g}.", "Only that is known."
+            )
     _check_keys(params, DiT4D, _NEEDED_DIT, "transformer")
     return params
 
@@ -256,7 +258,9 @@ def normalizes_latents(config: Mapping[str, Any]) -> bool | None:
     Raises:
         CardioDiTError: If it is said twice, differently.
     """
-    value = _one_value([m["normalize_latents"] for m in _mappings(config) if "normalize_latents" in m], "normalize_latents")
+    value = _one_value(
+        [m["normalize_latents"] for m in _mappings(config) if "normalize_latents" in m], "normalize_latents"
+    )
     return None if value is None else bool(value)
 
 

@@ -229,15 +229,15 @@ def _latent_scale(
     return LatentScale(info.latent_mean.reshape(shape), (info.latent_std + 1e-8).reshape(shape) / factor)
 
 
-def _scale(
-    config: Mapping[str, Any], info: PublishedCheckpointInfo, given: float | None
-) -> tuple[float, list[str]]:
+def _scale(config: Mapping[str, Any], info: PublishedCheckpointInfo, given: float | None) -> tuple[float, list[str]]:
     written = published_scale_factor(config)
     if info.scale_factor is not None:
         stored = checked_scale_factor(info.scale_factor)
         notes = []
         if written is not None and abs(written - stored) > 1e-6 * written:
-            notes = [f"{info.file_name} says scale factor {stored}, the configuration {written}; that of the file holds."]
+            notes = [
+                f"{info.file_name} says scale factor {stored}, the configuration {written}; that of the file holds."
+            ]
         written = stored
     else:
         notes = []

@@ -78,7 +78,8 @@ class FlowSchedule:
         unknown = sorted(set(values) - set(known))
         if unknown:
             raise CardioDiTError(
-                f"Flow matching has no setting called {', '.join(map(repr, unknown))}.", f"Known are {', '.join(known)}."
+                f"Flow matching has no setting called {', '.join(map(repr, unknown))}.",
+                f"Known are {', '.join(known)}.",
             )
         return cls(**values)
 

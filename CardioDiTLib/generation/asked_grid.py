@@ -52,7 +52,8 @@ def asked_grid(request: GenerationRequest, bundle: Bundle) -> AskedGrid:
     for name, asked, most in (("slices", request.slices, most_slices), ("frames", request.frames, most_frames)):
         if asked is not None and asked > most:
             raise CardioDiTError(
-                f"The bundle '{bundle.manifest.name}' makes at most {most} {name}, not {asked}.", f"Ask for fewer {name}."
+                f"The bundle '{bundle.manifest.name}' makes at most {most} {name}, not {asked}.",
+                f"Ask for fewer {name}.",
             )
     slices = own.slices if request.slices is None else request.slices
     if request.frames is not None:

@@ -19,9 +19,7 @@ _LATENT_COPIES = 48
 """Bytes a latent number: running sample and its update in float64, clean samples of two steps, noise, guidance."""
 
 
-def bytes_a_sample(
-    dit: DiT4D, guided: bool, dtype: torch.dtype, size: tuple[int, int, int, int] | None = None
-) -> int:
+def bytes_a_sample(dit: DiT4D, guided: bool, dtype: torch.dtype, size: tuple[int, int, int, int] | None = None) -> int:
     """Working memory of denoising one sample, in bytes; weights and decoding not counted.
 
     Counts the activations of one block, as nothing is kept for a backward pass and attention is computed in pieces.

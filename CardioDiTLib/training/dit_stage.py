@@ -101,7 +101,9 @@ class DitStageConfig:
         check_choice("prediction_type", self.schedule.get("prediction_type", "v_prediction"), ("v_prediction",))
         schedule = schedule_from_config(self.schedule)
         if self.offset_noise and isinstance(schedule, FlowSchedule):
-            raise CardioDiTError("Flow matching takes no offset noise: it would bend its straight lines.", "Set it to 0.")
+            raise CardioDiTError(
+                "Flow matching takes no offset noise: it would bend its straight lines.", "Set it to 0."
+            )
         if self.log_snr_mean is not None and not schedule.continuous:
             raise CardioDiTError(
                 "Noise levels drawn about a log-SNR fall between the steps of a discrete schedule.",

@@ -76,7 +76,8 @@ def export_bundle(
     settings = config.dit.stage
     if settings.baseline in ("slice2dt", "channel3dt"):
         raise CardioDiTError(
-            f"A bundle cannot hold the baseline '{settings.baseline}'.", "It is there to be compared with; train full4d."
+            f"A bundle cannot hold the baseline '{settings.baseline}'.",
+            "It is there to be compared with; train full4d.",
         )
     dit, scale = run.transformer()
     attention = {"attention": "factorised"} if settings.baseline == "factorised" else {}
