@@ -159,7 +159,7 @@ def random_states() -> dict[str, Any]:
     state = {
         "rank": 0,
         "python": random.getstate(),
-        "numpy": np.random.get_state(),
+        "numpy": np.random.get_state(),  # noqa: NPY002 - what the published training stores
         "torch_cpu": torch.get_rng_state(),
         "torch_cuda": None,
     }

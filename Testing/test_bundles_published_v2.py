@@ -90,7 +90,7 @@ def test_latents_have_the_mean_and_deviation_of_the_checkpoint(tmp_path):
 @pytest.mark.parametrize("scheduler", [ZERO_SNR, FLOW])
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_every_family_is_imported_and_sampled(tmp_path, family, scheduler):
-    files, codec, network = written(tmp_path, family, scheduler, pos_embed_mode="rope4d", self_conditioning=True)
+    files, _, _ = written(tmp_path, family, scheduler, pos_embed_mode="rope4d", self_conditioning=True)
     report = import_published(files[0], files[1], files[2], None, tmp_path / "mine")
     factors = FAMILIES[family][2]
     assert report.shape == (4 * factors[2], 3, 8 * factors[0], 8 * factors[1])
@@ -163,11 +163,11 @@ def test_a_model_of_one_grid_says_so(tmp_path):
 
 
 def test_a_pointer_and_a_folder_lead_to_the_checkpoint(tmp_path):
-    files, _, _ = written(tmp_path)
+    written(tmp_path)
     (tmp_path / "dit.pth").rename(tmp_path / "checkpoint_update_300000.pth")
     pointer = write_pointer(tmp_path, "checkpoint_update_300000.pth")
     for place in (pointer, tmp_path):
-        state, info = read_published_state(place)
+        _, info = read_published_state(place)
         assert info.file_name == "checkpoint_update_300000.pth" and info.ema_keys
     for target in ("../dit.pth", str(tmp_path.parent / "x.pth"), "last_checkpoint.json", "absent.pth", "", 5):
         write_pointer(tmp_path, target)
@@ -189,7 +189,7 @@ def test_the_configuration_inside_has_to_be_the_one_given(tmp_path):
     ):
         other = copy.deepcopy(files[3])
         change(other)
-        with pytest.raises(CardioDiTError, match="differ in (rope_temporal_scale|scheduler)"):
+        with pytest.raises(CardioDiTError, match=r"differ in (rope_temporal_scale|scheduler)"):
             read_published(*files[:3], other)
     write_dit(tmp_path / "bare.pth", files[3], inside=False)
     with pytest.raises(CardioDiTError, match="no configuration of its own"):
@@ -197,7 +197,7 @@ def test_the_configuration_inside_has_to_be_the_one_given(tmp_path):
 
 
 def test_positions_that_an_old_file_still_holds_are_left_out(tmp_path):
-    files, _, network = written(tmp_path, pos_embed_mode="rope4d")
+    files, _, _ = written(tmp_path, pos_embed_mode="rope4d")
     checkpoint = torch.load(files[2], weights_only=False)
     checkpoint["model"]["pos_embed"] = torch.zeros(1, 48, 48)
     torch.save(checkpoint, files[2])

@@ -225,7 +225,8 @@ def _published_flow(config: Mapping[str, Any]) -> tuple[PublishedSchedule, list[
     usual = FlowSchedule()
     if "num_train_timesteps" not in values:
         notes.append(
-            f"The configuration names no number of training steps; the published {usual.num_train_timesteps} is assumed."
+            "The configuration names no number of training steps; "
+            f"the published {usual.num_train_timesteps} is assumed."
         )
     steps = values.pop("num_train_timesteps", usual.num_train_timesteps)
     found = PublishedSchedule(steps, FLOW_MATCHING, FLOW_MATCHING, False, values)

@@ -32,8 +32,8 @@ CYCLE_NOTE = (
     "more than one beat. Its frame times spread the given cycle length over all frames; they are an assumption."
 )
 NATIVE_NOTE = (
-    "The published training takes each cycle with its own number of frames, continued by its beginning up to a multiple "
-    "that the codec can shrink. Ask for the frames of one beat; frame times spread the given cycle length over them."
+    "The published training takes each cycle with its own number of frames, continued by its beginning up to a "
+    "multiple that the codec can shrink. Ask for the frames of one beat; frame times spread the given cycle length over them."
 )
 GEOMETRY_NOTE = "A published checkpoint carries no geometry; spacing and affine are assumptions."
 LICENCE_NOTE = "The checkpoint names no terms; those of its authors and of its training data hold."
@@ -105,7 +105,7 @@ def import_published(
         licence: Terms of the checkpoint.
         data_source: What it was trained on.
         storage: "fp32", "fp16" or "int8".
-        quantised: Decode the codes nearest to a sample; otherwise the sample itself. The published software offers both.
+        quantised: Decode the codes nearest to a sample; otherwise the sample itself. The published software has both.
         overwrite: Replace a bundle that lies there.
 
     Returns:

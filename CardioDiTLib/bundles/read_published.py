@@ -49,7 +49,7 @@ class PublishedModels:
         dit_params: Constructor parameters of the transformer.
         schedule: Noise schedule.
         scale_factor: Latents were multiplied by this number in training; samples are divided by it before decoding.
-        latent_scale: The same as a network, with the mean and deviation of each channel where the checkpoint holds them.
+        latent_scale: The same as a network, with mean and deviation of each channel where the checkpoint holds them.
         normalized: Whether it does.
         stage1_info: What was found in the codec's checkpoint.
         dit_info: What was found in the transformer's checkpoint.

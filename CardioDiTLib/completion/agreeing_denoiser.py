@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from CardioDiTLib.completion.known_latents import KnownLatents
-from CardioDiTLib.diffusion.samplers import Denoise
 from CardioDiTLib.diffusion.any_schedule import AnySchedule
+from CardioDiTLib.diffusion.samplers import Denoise
 
 
 class AgreeingDenoiser:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from CardioDiTLib.diffusion.levels import NoiseLevels
 from CardioDiTLib.diffusion.any_schedule import AnySchedule
+from CardioDiTLib.diffusion.levels import NoiseLevels
 from CardioDiTLib.diffusion.spacing import NOISY_ENOUGH, noise_levels
 from CardioDiTLib.errors import CardioDiTError
 

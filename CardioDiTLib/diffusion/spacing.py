@@ -1,13 +1,15 @@
 """Spacings: which times a sampler visits when it has only so many steps.
 
-==============  ===========================================================================  ==================
+==============  ===========================================================================  ==========================
 name            steps are even in                                                            meant for
-==============  ===========================================================================  ==================
-``linear``      time ("trailing": the last step is as long as the others)                    comparison; published for flow matching
+==============  ===========================================================================  ==========================
+``linear``      time ("trailing": the last step is as long as the others)                    comparison
 ``log_snr``     log-SNR                                                                      comparison
-``angle``       the angle psi with ``tan(psi) = (sigma / (alpha * DATA_SD)) ** (1 / 1.5)``   ``ddpm``, ``ddim``, ``euler``
+``angle``       the angle psi with ``tan(psi) = (sigma / (alpha * DATA_SD)) ** (1 / 1.5)``   ``ddpm, ddim, euler``
 ``wide_angle``  the same with ``1 / 3`` in place of ``1 / 1.5``                              ``dpmpp_2m``
-==============  ===========================================================================  ==================
+==============  ===========================================================================  ==========================
+
+For flow matching ``linear`` is the published grid.
 
 Why an angle: for data that are normal with sd s, a DDIM step is a turn by the change of ``atan(sigma / (alpha * s))``
 and shrinks the sample by the cosine of that change, so for that s even angles are the best there is. Real latents hold

@@ -43,7 +43,8 @@ def asked_grid(request: GenerationRequest, bundle: Bundle) -> AskedGrid:
         return AskedGrid(own, dit.input_size)
     if not free_grid(bundle):
         raise CardioDiTError(
-            f"The bundle '{bundle.manifest.name}' makes cines of {own.slices} slices and {own.frames} frames, no others.",
+            f"The bundle '{bundle.manifest.name}' makes cines of {own.slices} slices and {own.frames} frames, no "
+            "others.",
             "Leave slices and frames out, or use a model that was trained on grids of several sizes.",
         )
     _, height, width, frames = dit.input_size

@@ -41,7 +41,7 @@ class GenerationRequest:
         seed: Any whole number from 0 on.
         steps: Denoising steps; None for those of the preset.
         preset: Name of a preset of the bundle: "draft", "standard" or "high".
-        sampler: "dpmpp_2m", "ddim", "ddpm" or "euler" (the published one of flow matching); None for that of the preset.
+        sampler: "dpmpp_2m", "ddim", "ddpm" or "euler" (the published one of flow matching); None for the preset's.
         pathology: Class of all samples, or one a sample (None in the list for no class); None for no class.
         guidance: Strength of guidance towards the pathology, 1 for none; None for that of the preset.
         edv_ml: End-diastolic volume of the left ventricle in mL, one for all or one a sample (None for any).

@@ -1,4 +1,4 @@
-"""What the transformer over a whole heart is compared with: the same blocks on slices one by one, and on slices as channels.
+"""What the transformer over a whole heart is compared with: its blocks on slices one by one, and on slices as channels.
 
 Both take and give what `DiT4D` takes and gives, so training and sampling do not know the difference.
 

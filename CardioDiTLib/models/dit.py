@@ -70,8 +70,8 @@ class DiT4D(nn.Module):
 
         learned_positions: Train the positions, started from the sines and cosines.
         num_conditions: Number of measured quantities (volumes and the like) by which samples can be steered.
-        attention: "full", or "factorised": blocks over the tokens of one frame and over those of one place in turn, with
-            the same weights.
+        attention: "full", or "factorised": blocks over the tokens of one frame and over those of one place in turn,
+            with the same weights.
 
     Raises:
         CardioDiTError: if sizes do not divide as they must.

@@ -50,11 +50,11 @@ class DitStageConfig:
         log_snr_mean, log_snr_sd: Normal distribution of the noise level; None for the mean draws times uniformly (as
             published), for flow matching as its `sample_method` says.
         log_snr_spread: Share of draws that are uniform over the whole range instead.
-        self_conditioning_share: Share of steps in which a network with self-conditioning is given its own estimate, made
-            without a gradient; in the others it is given zeros.
+        self_conditioning_share: Share of steps in which a network with self-conditioning is given its own estimate,
+            made without a gradient; in the others it is given zeros.
         offset_noise: Spread of a part of the noise that is the same in all places of a channel; not with flow matching.
-        min_snr_gamma: Largest signal-to-noise ratio that a time's loss is weighed by (T. Hang et al., arXiv 2303.09556);
-            0 weighs all times alike.
+        min_snr_gamma: Largest signal-to-noise ratio that a time's loss is weighed by (T. Hang et al., arXiv
+            2303.09556); 0 weighs all times alike.
         heart_floor: Weight of the loss far from the heart; 1 weighs all places alike.
         optimizer: `muon` (for the matrices of the blocks, AdamW for the rest) or `adamw`.
         lr, muon_lr, weight_decay, clip, betas: Their settings.

@@ -21,10 +21,10 @@ from safetensors.torch import save_file
 
 from ..data.morph import blood_gain
 from ..data.packing import PackedCines, read_pairs
+from ..diffusion.any_schedule import AnySchedule
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.levels import NoiseLevels
 from ..diffusion.samplers import dpmpp_2m
-from ..diffusion.any_schedule import AnySchedule
 from ..errors import CardioDiTError
 from ..generation.decode import SliceDecoder
 from ..io.atomic import atomic_path

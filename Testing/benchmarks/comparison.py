@@ -3,9 +3,9 @@
 Run: ``python Testing/benchmarks/comparison.py --data runs/acdc.npz --work runs/comparison --seconds 3600 --out
 docs/comparison.md`` (again, to go on where it was ended; with everything made, it writes the table anew).
 
-All four baselines (`models.baselines`) have the same codec (that of ``--bundle``), the same latents, the same blocks, the
-same settings of the trainer, the same sampler and the same number of seconds of training, over several seeds. Of each,
-``--samples`` cines are drawn with the classes of the training cines in turn, decoded, labelled by the embedded
+All four baselines (`models.baselines`) have the same codec (that of ``--bundle``), the same latents, the same blocks,
+the same settings of the trainer, the same sampler and the same number of seconds of training, over several seeds. Of
+each, ``--samples`` cines are drawn with the classes of the training cines in turn, decoded, labelled by the embedded
 segmentation network (real cines too, so that both are judged alike), and compared with the real ones by
 `evaluate_synthesis`. Every number stands beside what it is between random halves of the real cines.
 
@@ -259,8 +259,8 @@ def page(records: list[dict[str, Any]], arguments: argparse.Namespace, command: 
             "| --- | --- | --- | --- |",
             sizes,
             "",
-            "Distances to the real cines (1-Wasserstein of each quantity; lower is better, but for coverage), of equally "
-            "many cines: mean over seeds ± 95 % interval (Student). Last line: the same between random halves of the "
+            "Distances to the real cines (1-Wasserstein of each quantity; lower is better, but for coverage), of "
+            "equally many cines: mean over seeds ± 95 % interval (Student). Last line: the same between random halves of the "
             "real cines, median and 95 % quantile. A distance below that is as near as patients are to each other.",
             "",
             *table(reports),
