@@ -45,7 +45,7 @@ class PublishedCheckpointInfo:
         latent_mean: (C,) mean of the latents that the training took away; None where there is none.
         latent_std: (C,) their standard deviation.
         scale_factor: Factor on the latents that the file names.
-        normalize_latents: Whether the file says that latents were centred and scaled by channel; None if it says nothing.
+        normalize_latents: Whether latents were centred and scaled by channel; None if the file does not say.
     """
 
     file_name: str

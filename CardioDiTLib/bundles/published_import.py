@@ -33,7 +33,8 @@ CYCLE_NOTE = (
 )
 NATIVE_NOTE = (
     "The published training takes each cycle with its own number of frames, continued by its beginning up to a "
-    "multiple that the codec can shrink. Ask for the frames of one beat; frame times spread the given cycle length over them."
+    "multiple that the codec shrinks. Ask for the frames of one beat; frame times spread the given cycle length over "
+    "them."
 )
 GEOMETRY_NOTE = "A published checkpoint carries no geometry; spacing and affine are assumptions."
 LICENCE_NOTE = "The checkpoint names no terms; those of its authors and of its training data hold."

@@ -89,7 +89,7 @@ def check_known(config: Mapping[str, Any], telling_key: str, title: str) -> list
         )
     if not aside:
         return []
-    return [f"Settings of the {title} that sampling does not need were left aside: {'; '.join(aside)}."]
+    return [f"Settings of the {title} configuration that sampling does not need were left aside: {'; '.join(aside)}."]
 
 
 _AS_PUBLISHED = "Compare it with the published configurations, and take out what they do not have."

@@ -43,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ef-percent", metavar="PERCENT", help="its ejection fraction, likewise")
     parser.add_argument("--lv-mass-g", metavar="G", help="its mass, likewise")
     parser.add_argument("--lv-slices", metavar="N", help="slices that it covers, likewise")
+    parser.add_argument("--slices", type=int, metavar="N", help="slices of the stack, for models that take other grids")
+    parser.add_argument("--frames", type=int, metavar="N", help="frames of the beat, likewise")
     parser.add_argument("--cycle-s", type=float, metavar="S", help="seconds of a beat (the model's own if not given)")
     parser.add_argument("--preset", default="standard", help="draft, standard or high (default standard)")
     parser.add_argument("--steps", type=int, help="denoising steps, in place of the preset's")
@@ -92,6 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
         pathology=_pathology(arguments.pathology, arguments.count),
         guidance=arguments.guidance,
         **quantities,
+        slices=arguments.slices,
+        frames=arguments.frames,
         cycle_s=arguments.cycle_s,
         bundle=arguments.model,
         device=arguments.device,

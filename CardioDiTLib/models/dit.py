@@ -121,8 +121,8 @@ class DiT4D(nn.Module):
                 f"hidden_size {hidden_size} does not divide by 8 and by the {num_heads} heads.",
                 "Four axes take a sine and a cosine each; choose a multiple of both.",
             )
-        version2 = [attn_drop, proj_drop, mlp_drop, self_conditioning, temporal_pe, pos_embed_mode, max_input_size]
-        version2 += [variable_shape, spacing, rope_temporal_scale, phase_schema]
+        version2: list[object] = [attn_drop, proj_drop, mlp_drop, self_conditioning, temporal_pe, pos_embed_mode]
+        version2 += [max_input_size, variable_shape, spacing, rope_temporal_scale, phase_schema]
         norm = _norm_name(qk_norm, any(value is not None for value in version2))
 
         self.in_channels = in_channels

@@ -259,9 +259,10 @@ def page(records: list[dict[str, Any]], arguments: argparse.Namespace, command: 
             "| --- | --- | --- | --- |",
             sizes,
             "",
-            "Distances to the real cines (1-Wasserstein of each quantity; lower is better, but for coverage), of "
-            "equally many cines: mean over seeds ± 95 % interval (Student). Last line: the same between random halves of the "
-            "real cines, median and 95 % quantile. A distance below that is as near as patients are to each other.",
+            "Distances to the real cines (1-Wasserstein of each quantity; lower is better, but for coverage), of",
+            "equally many cines: mean over seeds ± 95 % interval (Student). Last line: the same between random halves",
+            "of the real cines, median and 95 % quantile. A distance below that is as near as patients are to each",
+            "other.",
             "",
             *table(reports),
             "",
