@@ -172,6 +172,7 @@ def test_offset_noise_is_the_same_all_over_a_channel():
         ({"schedule": {"name": "cosine", "flux": 1}}, "flux"),
         ({"schedule": ENDING, "log_snr_mean": 0.0}, "discrete schedule"),
         ({"loss": "hinge"}, "hinge"),
+        ({"baseline": "slice3d"}, "slice3d"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings, word):

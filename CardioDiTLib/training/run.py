@@ -127,6 +127,11 @@ class TrainingRun:
 
     def _check_start(self, bundle: Bundle) -> None:
         """Weights only fit networks of the same settings."""
+        if self.config.dit.stage.baseline != "full4d":
+            raise CardioDiTError(
+                f"The baseline '{self.config.dit.stage.baseline}' cannot go on from a bundle.",
+                "Train it from nothing, without --start-from.",
+            )
         pairs = (
             ("codec", bundle.manifest.codec.params, self.config.vqgan.stage.model),
             ("transformer", bundle.manifest.dit.params, self.config.dit.stage.model),

@@ -2,7 +2,7 @@
 
 Run: ``python Testing/benchmarks/flow_accuracy.py --steps 30``
 
-The denoiser is exact, so what is told, the standard deviation of the samples over that of the data, is the solver's own.
+The denoiser is exact: the standard deviation of the samples over that of the data, which is told, is the solver's own.
 """
 
 from __future__ import annotations
