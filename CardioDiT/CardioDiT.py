@@ -127,7 +127,7 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         # first, because without a parent the base class calls `setup` itself
         self.logic = None
         self.generate = self.play = self.landmarks = self.function = self.privacy = self.export = self.models = None
-        self.folder = self.stillWhileEdited = None
+        self.folder = self.stillWhileEdited = self._life = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
         self._probed = False
@@ -143,12 +143,17 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from CardioDiTModule.InstallLogic import InstallLogic
         from CardioDiTModule.LandmarksSection import LandmarksSection
         from CardioDiTModule.ModelsSection import ModelsSection
+        from CardioDiTModule.PanelLife import PanelLife
+        from CardioDiTModule.PanelWorker import PanelWorker
         from CardioDiTModule.PlaySection import PlaySection
         from CardioDiTModule.PrivacySection import PrivacySection
-        from CardioDiTModule.SharedWorker import later
+        from CardioDiTModule.SharedWorker import later as sharedLater
         from CardioDiTModule.StillWhileEdited import StillWhileEdited
 
         self.logic = CardioDiTLogic()
+        # whatever calls into the panel later goes through these two, which fall silent when it goes
+        self._life = PanelLife(sharedLater)
+        later, worker = self._life.later, PanelWorker(self.logic.worker, self._life)
         self.installLogic = InstallLogic(Path(self.resourcePath("requirements.txt")))
         top = slicer.util.loadUI(self.resourcePath("UI/CardioDiT.ui"))
         self.layout.addWidget(top)
@@ -164,7 +169,9 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.PrivacySection.setMRMLScene(slicer.mrmlScene)
         self.ui.FolderSection.setMRMLScene(slicer.mrmlScene)
 
-        worker, manager = self.logic.worker, self.logic.modelManager
+        self.panelWorker = worker
+        manager = self.logic.modelManager
+        manager.worker = worker  # it serves this panel alone
         self.privacy = PrivacySection(self.ui, worker, manager.hasPrivacy, later, self.parameterNode)
         self.generate = GenerateSection(
             self.ui, worker, manager, self.parameterNode, later, lambda: self.privacy.falseAlarm
@@ -188,8 +195,8 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.models,
         ):
             section.problemOccurred.connect(self.showProblem)
-        worker.logged.connect(self.onLogged)
-        worker.ended.connect(self.onWorkerEnded)
+        self.logic.worker.logged.connect(self.onLogged)
+        self.logic.worker.ended.connect(self.onWorkerEnded)
         self.ui.browserSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onBrowserChosen)
         # once more when the section Play has put it into the views
         self.ui.browserSelector.connect("nodeActivated(vtkMRMLNode*)", self.onBrowserChosen)
@@ -207,24 +214,35 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
 
     def cleanup(self):
-        """The widget goes; a run that is on is given up."""
+        """The panel goes, and its widgets may be gone already: what is under way is given up, and whatever comes later
+        finds nobody. Each part is let go of whatever becomes of the others.
+        """
+        if self._life is not None:
+            self._life.end()
         self.removeObservers()
-        if self.stillWhileEdited is not None:
-            self.stillWhileEdited.cleanup()
         if self.logic is not None:
             self.logic.worker.logged.disconnect(self.onLogged)
             self.logic.worker.ended.disconnect(self.onWorkerEnded)
             self.logic.modelManager.disconnectAll()
-        if self.play is not None:
-            self.play.cleanup()
-        for section in (self.function, self.models):
-            if section is not None:
-                with suppress(ValueError, RuntimeError):
-                    section.cleanup()
-        # when the application ends, the panel's widgets may be gone before this is called
+        for part in (*self._sections(), self.stillWhileEdited):
+            with suppress(ValueError, RuntimeError):
+                part.cleanup()
         with suppress(ValueError, RuntimeError):
-            self._giveUpRun()
             self.setParameterNode(None)
+
+    def _sections(self):
+        """Those that have been made."""
+        sections = (
+            self.generate,
+            self.play,
+            self.landmarks,
+            self.function,
+            self.privacy,
+            self.export,
+            self.folder,
+            self.models,
+        )
+        return [section for section in sections if section is not None]
 
     def enter(self):
         """The user opens the module: see what is installed, and let the worker get warm."""
@@ -284,7 +302,7 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._probed = True
             self._setNotReady(_("The worker is starting"))
             self.logic.modelManager.refresh()
-            self.logic.worker.request("probe", onResult=self.onProbed, onProblem=self.onProbeFailed)
+            self.panelWorker.request("probe", onResult=self.onProbed, onProblem=self.onProbeFailed)
 
     def _setNotReady(self, reason):
         for section in (self.generate, self.landmarks, self.function, self.privacy, self.folder):
@@ -395,16 +413,16 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAdded(self, _caller, _event, node):
         """A cine may have been loaded: its browser gets its sequence only after it has come into the scene."""
-        from CardioDiTModule.SharedWorker import later
-
         if node.IsA("vtkMRMLSequenceBrowserNode"):
-            later(0, self.takeOnlyCine)
+            self._life.later(0, self.takeOnlyCine)
 
     def takeOnlyCine(self):
         """Where no cine is chosen and the scene holds just one, choose it: what else could be meant?"""
         from CardioDiTModule.PlaySection import onlyCine
 
         if self._parameterNode is None or not self.parent.isEntered or slicer.mrmlScene.IsImporting():
+            return
+        if self.generate.run is not None:  # whose cine may be half built; it is shown when it is whole
             return
         if self._parameterNode.browser is None:
             browser = onlyCine()

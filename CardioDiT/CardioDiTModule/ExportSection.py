@@ -50,6 +50,9 @@ class ExportSection:
         self.ui.exportWarningLabel.text = warning
         self.ui.exportWarningLabel.setVisible(bool(warning))
 
+    def cleanup(self) -> None:
+        """The widgets go; what is being written is finished."""
+
     def save(self, path: str) -> WorkerRequest | None:
         """Write the chosen cine to a file; None where it cannot be read."""
         try:
@@ -103,19 +106,13 @@ def exportCine(
         shutil.rmtree(folder, ignore_errors=True)
 
     def done(values: dict[str, Any]) -> None:
-        tidy()
         if onSaved is not None:
             onSaved(values["path"])
-
-    def fail(problem: Problem) -> None:
-        tidy()
-        if onProblem is not None:
-            onProblem(problem)
 
     cine.pop("name")
     # the worker's current folder need not be the application's
     order = {"cine": {**cine, "array": array}, "path": str(Path(path).expanduser().absolute())}
-    return worker.request("save_cine", order, onResult=done, onProblem=fail, onCancelled=tidy)
+    return worker.request("save_cine", order, onResult=done, onProblem=onProblem, onEnd=tidy)
 
 
 def fileName(browser: Any) -> str:

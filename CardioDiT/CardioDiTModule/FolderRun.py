@@ -128,6 +128,19 @@ class FolderRun:
         elif self.isRunning:
             self._later(0, self._endCancelled)
 
+    def abandon(self) -> None:
+        """Give up and tell nobody: whoever listened is gone."""
+        if not self.isRunning:
+            return
+        self._cancelled = True
+        self._onRow = self._onProgress = self._onDone = self._onProblem = self._onCancelled = None
+        order = self._order
+        if order is not None and not order.ended:
+            self.isRunning = False
+            self._worker.cancel(order)  # `_tidyIfOver` follows
+        else:
+            self._end()
+
     # -- the orders one after the other
 
     def _go(self, step: Callable[[], tuple[str, dict[str, Any]]]) -> None:
@@ -158,6 +171,7 @@ class FolderRun:
                 onResult=lambda values: self._go(lambda: self._work.send(values)),
                 onProblem=lambda problem: self._go(lambda: self._work.throw(CardioDiTProblem(problem))),
                 onCancelled=self._endCancelled,
+                onEnd=self._tidyIfOver,
             )
 
     def _all(self) -> Work:
@@ -297,6 +311,10 @@ class FolderRun:
             self._end()
             if self._onCancelled is not None:
                 self._onCancelled()
+
+    def _tidyIfOver(self) -> None:
+        if not self.isRunning:
+            self._end()
 
     def _end(self) -> None:
         self.isRunning = False

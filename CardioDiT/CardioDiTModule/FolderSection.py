@@ -96,6 +96,10 @@ class FolderSection:
         """Give up what is under way."""
         self.controls.cancel()
 
+    def cleanup(self) -> None:
+        """The widgets go, or are gone: a run that is on is given up, and nobody hears of it."""
+        self.controls.cleanup()
+
     def forgetScene(self) -> None:
         """The scene is about to be closed, and takes the table along."""
         self.cancel()

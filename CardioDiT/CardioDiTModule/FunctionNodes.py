@@ -8,7 +8,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from .BrowserSequences import SOURCE_ROLE, cineName, describeNode, placeBesideCine
+from .BrowserSequences import SOURCE_ROLE, cineName, describeNode, placeBesideCine, removeNodes
 from .SequenceBuilder import ATTRIBUTE_PREFIX
 
 KIND = "function"
@@ -82,8 +82,19 @@ class FunctionNodes:
             values: ``report`` and ``table`` as the worker gives them.
 
         Returns:
-            The table node.
+            The table node. If the iterator is closed before its end, no new node stays in the scene.
         """
+        made: list[Any] = []
+        done = False
+        try:
+            table = yield from self._build(values, made)
+            done = True
+            return table
+        finally:
+            if not done:
+                removeNodes(made)
+
+    def _build(self, values: dict[str, Any], made: list[Any]) -> Iterator[None]:
         report = values["report"]
         meta = dict(report.get("meta") or {})
         name = cineName(self._browser)
@@ -93,6 +104,7 @@ class FunctionNodes:
             table = slicer.mrmlScene.AddNewNodeByClass(
                 "vtkMRMLTableNode", slicer.mrmlScene.GenerateUniqueName(_("Function {cine}").format(cine=name))
             )
+            made.append(table)
         fillNumbers(table, values["table"])
         describeNode(table, KIND, self._browser, meta)
         table.SetAttribute(REPORT_ATTRIBUTE, json.dumps(report))
@@ -103,6 +115,7 @@ class FunctionNodes:
             curves = slicer.mrmlScene.AddNewNodeByClass(
                 "vtkMRMLTableNode", slicer.mrmlScene.GenerateUniqueName(_("Curves {cine}").format(cine=name))
             )
+            made.append(curves)
             table.SetNodeReferenceID(CURVES_ROLE, curves.GetID())
         fillCurves(curves, report)
         describeNode(curves, "curves", self._browser, meta)
@@ -110,6 +123,7 @@ class FunctionNodes:
         chart = table.GetNodeReference(CHART_ROLE)
         if chart is None:
             chart = makeChart(curves, name)
+            made += [chart, *(chart.GetNthPlotSeriesNode(number) for number in range(len(PLOTTED)))]
             table.SetNodeReferenceID(CHART_ROLE, chart.GetID())
         fitChart(chart, report)
         describeNode(chart, "chart", self._browser, meta)

@@ -153,7 +153,11 @@ class FunctionSection:
         self.chart.forgetScene()
 
     def cleanup(self) -> None:
-        """The widget goes."""
+        """The widgets go, or are gone: what is under way is given up, and nobody hears of it."""
+        for controls in (self.segmenting, self.measuring):
+            controls.cleanup()
+        if self._steps is not None:
+            self._steps.close()
         self.chart.cleanup()
 
     def jumpTo(self, frame: int) -> None:

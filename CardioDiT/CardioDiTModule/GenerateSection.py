@@ -133,6 +133,13 @@ class GenerateSection:
             self.ui.generateButton.enabled = False
             self.ui.progressLabel.text = _("Cancelling ...")
 
+    def cleanup(self) -> None:
+        """The widgets go, or are gone: a run that is on is given up, and nobody hears of it."""
+        self._preview.cleanup()
+        run, self.run = self.run, None
+        if run is not None:
+            run.abandon()
+
     def request(self) -> dict[str, Any]:
         """The order that the widgets describe."""
         node = self._parameterNode()

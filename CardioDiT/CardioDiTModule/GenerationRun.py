@@ -12,6 +12,7 @@ from .BrowserSequences import HEART_RATE_ATTRIBUTE, removeSequence
 from .Problem import Problem
 from .SegmentationSequence import SegmentationSequence
 from .SequenceBuilder import SequenceBuilder
+from .Steps import Steps
 from .WorkerClient import WorkerClient
 from .WorkerRequest import WorkerRequest
 
@@ -61,7 +62,7 @@ class GenerationRun:
         self._onProblem, self._onCancelled = onProblem, onCancelled
         self._folder = ""
         self._order: WorkerRequest | None = None
-        self._cancelled = False
+        self._steps: Steps | None = None
         self.isRunning = False
 
     def start(self) -> GenerationRun:
@@ -75,59 +76,73 @@ class GenerationRun:
             onResult=self._build,
             onProblem=self._fail,
             onCancelled=self._endCancelled,
+            onEnd=self._tidyIfOver,
         )
         return self
 
     def cancel(self) -> None:
-        """Give up; `onCancelled` follows soon."""
-        self._cancelled = True
+        """Give up; `onCancelled` follows soon, and the scene is as it was."""
+        if not self.isRunning:
+            return
         if self._order is not None and not self._order.ended:
             self._worker.cancel(self._order)
+        elif self._steps is not None:
+            self._steps.close()
+            self._later(0, self._endCancelled)
+
+    def abandon(self) -> None:
+        """Give up and tell nobody: whoever listened is gone. Nothing half built stays in the scene, and the files go as
+        soon as the worker has let go of them.
+        """
+        if not self.isRunning:
+            return
+        self.isRunning = False
+        self._onProgress = self._onDone = self._onProblem = self._onCancelled = None
+        if self._order is not None and not self._order.ended:
+            self._worker.cancel(self._order)  # `_tidyIfOver` follows
+            return
+        if self._steps is not None:
+            self._steps.close()
+        self._tidy()
 
     def _build(self, values: dict[str, Any]) -> None:
+        if not self.isRunning:
+            return
         self.drawn = int(values.get("drawn", len(values["cines"])))
         self.rejected = int(values.get("rejected", 0))
         self.warnings = [str(warning) for warning in values.get("warnings") or []]
-        steps = self._buildAll(values["cines"])
         if self._onProgress is not None:
             self._onProgress({"stage": "load", "step": 0, "of": 1, "fraction": 1.0, "eta_s": 0.0})
+        # a frame takes a millisecond or so, and the application stays alive in between
+        self._steps = Steps(self._buildAll(values["cines"]), self._later, self._finish, self._failWith)
 
-        def step() -> None:
-            # a frame at a time: each takes a millisecond or so, and the application stays alive in between
-            try:
-                next(steps)
-            except StopIteration as end:
-                self._end()
-                if self._onDone is not None:
-                    self._onDone(end.value)
-            except _Stopped:
-                self._endCancelled()
-            except Exception as error:
-                self._fail(
-                    Problem(
-                        _("The cine could not be put into the scene: {error}.").format(error=error),
-                        _("Copy the log and report it."),
-                        repr(error),
-                    )
-                )
-            else:
-                self._later(0, step)
+    def _finish(self, browsers: list[Any]) -> None:
+        self._end()
+        if self._onDone is not None:
+            self._onDone(browsers)
 
-        self._later(0, step)
+    def _failWith(self, error: Exception) -> None:
+        self._fail(
+            Problem(
+                _("The cine could not be put into the scene: {error}.").format(error=error),
+                _("Copy the log and report it."),
+                repr(error),
+            )
+        )
 
     def _buildAll(self, cines: list[dict[str, Any]]) -> Iterator[None]:
         """Returns the browsers; leaves nothing in the scene if it is stopped."""
         browsers: list[Any] = []
         try:
             for cine in cines:
-                browser = yield from self._unlessCancelled(SequenceBuilder().buildSteps(cine))
+                browser = yield from SequenceBuilder().buildSteps(cine)
                 browsers.append(browser)
                 markIfGated(browser, cine["meta"])
                 if self._request.get("cycle_s"):
                     browser.SetAttribute(HEART_RATE_ATTRIBUTE, f"{60.0 / self._request['cycle_s']:g}")
                 if cine.get("segmentation"):
                     labels = SegmentationSequence(browser)
-                    yield from self._unlessCancelled(labels.buildSteps(cine["segmentation"]))
+                    yield from labels.buildSteps(cine["segmentation"])
                     if browser is not browsers[0]:  # which is the one that is shown
                         labels.putAside()
             return browsers
@@ -136,35 +151,28 @@ class GenerationRun:
                 removeCine(browser)
             raise
 
-    def _unlessCancelled(self, building: Iterator[Any]) -> Iterator[Any]:
-        """Step by step, and what it returns; closed as soon as the user gives up."""
-        while True:
-            if self._cancelled:
-                building.close()  # type: ignore[attr-defined]  # a generator
-                raise _Stopped
-            try:
-                next(building)
-            except StopIteration as end:
-                return end.value
-            yield
-
     def _fail(self, problem: Problem) -> None:
-        self._end()
-        if self._onProblem is not None:
-            self._onProblem(problem)
+        if self.isRunning:
+            self._end()
+            if self._onProblem is not None:
+                self._onProblem(problem)
 
     def _endCancelled(self) -> None:
-        self._end()
-        if self._onCancelled is not None:
-            self._onCancelled()
+        if self.isRunning:
+            self._end()
+            if self._onCancelled is not None:
+                self._onCancelled()
 
     def _end(self) -> None:
         self.isRunning = False
+        self._tidy()
+
+    def _tidyIfOver(self) -> None:
+        if not self.isRunning:
+            self._tidy()
+
+    def _tidy(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-class _Stopped(Exception):
-    """The user cancelled while nodes were being made."""
 
 
 def markIfGated(browser: Any, meta: dict[str, Any]) -> None:

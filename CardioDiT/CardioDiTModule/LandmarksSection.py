@@ -98,6 +98,13 @@ class LandmarksSection:
         if self._export is not None:
             self._export.cancel()
 
+    def cleanup(self) -> None:
+        """The widgets go, or are gone: what is under way is given up, and nobody hears of it."""
+        self.controls.cleanup()
+        if self._export is not None:
+            self._export.abandon()
+            self._export = None
+
     def describe(self) -> str:
         """How many points there are, and how many were changed by hand."""
         landmarks = self.landmarks

@@ -24,6 +24,7 @@ class ModelManager:
         worker: The worker client.
 
     Attributes:
+        worker: The same; a panel puts its own in, which tells nothing to a panel that has gone.
         modelsChanged: (list of models), each as `CardioDiTLib.service.model_jobs` describes it.
         transferChanged: () when a transfer begins or ends.
         transferProgress: (event) while one runs.
@@ -32,7 +33,7 @@ class ModelManager:
     """
 
     def __init__(self, worker: WorkerClient) -> None:
-        self._worker = worker
+        self.worker = worker
         self.modelsChanged = Signal("models")
         self.transferChanged = Signal("transfer")
         self.transferProgress = Signal("transfer progress")
@@ -90,7 +91,7 @@ class ModelManager:
             if onDone is not None:
                 onDone()
 
-        self._worker.request("models", onResult=take, onProblem=self.problemOccurred.emit)
+        self.worker.request("models", onResult=take, onProblem=self.problemOccurred.emit)
 
     def download(self, name: str) -> None:
         """Fetch a model of the catalogue."""
@@ -111,7 +112,7 @@ class ModelManager:
     def cancelTransfer(self) -> None:
         """Give the transfer up; a download can be taken up again where it was."""
         if self._transfer is not None:
-            self._worker.cancel(self._transfer)
+            self.worker.cancel(self._transfer)
 
     def verify(self, name: str) -> None:
         """Compare a model's files with their fingerprints."""
@@ -129,11 +130,11 @@ class ModelManager:
             else:
                 self.informed.emit(_("The model '{name}' is whole and unchanged.").format(name=name))
 
-        self._worker.request("verify", {"name": name}, onResult=tell, onProblem=self.problemOccurred.emit)
+        self.worker.request("verify", {"name": name}, onResult=tell, onProblem=self.problemOccurred.emit)
 
     def remove(self, name: str) -> None:
         """Delete a model that was downloaded or imported."""
-        self._worker.request(
+        self.worker.request(
             "remove", {"name": name}, onResult=lambda _values: self.refresh(), onProblem=self.problemOccurred.emit
         )
 
@@ -146,7 +147,7 @@ class ModelManager:
                 model["accepted"] = True
             onDone()
 
-        self._worker.request("accept_licence", {"name": name}, onResult=take, onProblem=self.problemOccurred.emit)
+        self.worker.request("accept_licence", {"name": name}, onResult=take, onProblem=self.problemOccurred.emit)
 
     def _startTransfer(self, command: str, arguments: dict[str, Any]) -> None:
         if self._transfer is not None:
@@ -169,7 +170,7 @@ class ModelManager:
             name = values.get("name") or (values.get("model") or {}).get("name")
             self.informed.emit(_("Done: {name}.").format(name=name))
 
-        self._transfer = self._worker.request(
+        self._transfer = self.worker.request(
             command,
             arguments,
             onProgress=self.transferProgress.emit,

@@ -66,9 +66,9 @@ class ModelsSection:
 
     def cleanup(self) -> None:
         """The widget goes."""
-        if self.card is not None:
-            self.card.close()
-            self.card = None
+        card, self.card = self.card, None
+        if card is not None:
+            card.close()
 
     def setNotReady(self, reason: str) -> None:
         """Why nothing can be done now; empty where it can."""

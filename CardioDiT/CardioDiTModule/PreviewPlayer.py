@@ -47,6 +47,11 @@ class PreviewPlayer:
         self._label.clear()
         self._label.setMinimumHeight(0)
 
+    def cleanup(self) -> None:
+        """The label goes, or is gone."""
+        self._timer.stop()
+        self._frames = []
+
     def hasFrames(self) -> bool:
         """Whether something is shown."""
         return bool(self._frames)

@@ -138,6 +138,13 @@ class PrivacySection:
         if self._nearestRun is not None:
             self._nearestRun.cancel()
 
+    def cleanup(self) -> None:
+        """The widgets go, or are gone: what is under way is given up, and nobody hears of it."""
+        self.controls.cleanup()
+        if self._nearestRun is not None:
+            self._nearestRun.abandon()
+            self._nearestRun = None
+
     def forgetScene(self) -> None:
         """The scene is about to be closed."""
         self.cancel()

@@ -75,6 +75,13 @@ class RunControls:
             self.run.cancel()
             self.update()
 
+    def cleanup(self) -> None:
+        """The widgets go, or are gone: a run that is on is given up, and nobody hears of it."""
+        run, self.run = self.run, None
+        self.onDone = self.onProblem = self.onEnded = None
+        if run is not None:
+            run.abandon()
+
     def update(self) -> None:
         """Start or Cancel, enabled or not, and why not."""
         running = self.run is not None

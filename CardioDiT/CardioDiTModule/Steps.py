@@ -27,27 +27,38 @@ class Steps:
     ) -> None:
         self._generator, self._later = generator, later
         self._onEnd, self._onError = onEnd, onError
-        self._closed = False
+        self._closed = self._stepping = False
         later(0, self._turn)
 
     def close(self) -> None:
-        """Run no further; the generator cleans up at once, and nobody is told."""
+        """Run no further; the generator cleans up at once, and nobody is told. Called from within a step (by a dialog
+        that lets the application go on), it cleans up after that step.
+        """
         if not self._closed:
             self._closed = True
-            self._generator.close()
+            if not self._stepping:
+                self._generator.close()
 
     def _turn(self) -> None:
         end = time.perf_counter() + BUDGET_S
         while not self._closed:
+            self._stepping = True
             try:
                 next(self._generator)
             except StopIteration as stop:
-                self._closed = True
-                self._onEnd(stop.value)
+                if not self._closed:
+                    self._closed = True
+                    self._onEnd(stop.value)
                 return
             except Exception as error:
-                self._closed = True
-                self._onError(error)
+                if not self._closed:
+                    self._closed = True
+                    self._onError(error)
+                return
+            finally:
+                self._stepping = False
+            if self._closed:
+                self._generator.close()
                 return
             if time.perf_counter() >= end:
                 self._later(0, self._turn)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import slicer
@@ -64,12 +65,14 @@ class VolumeChart:
 
     def cleanup(self) -> None:
         """Listen to nothing any more, and leave no view node."""
-        for view in [*self._inLayout, self._view]:
-            if view is not None:
+        views = [view for view in [*self._inLayout, self._view] if view is not None]
+        own, self._inLayout = self._view, []
+        for view in views:
+            # when the application ends, views may be gone before this is called
+            with suppress(ValueError, RuntimeError):
                 view.disconnect(SELECTED, self._onSelected)
-        self._inLayout = []
-        if self._view is not None:
-            self._view.setMRMLPlotViewNode(None)
+                if view is own:
+                    view.setMRMLPlotViewNode(None)
         if self._viewNode is not None and self._viewNode.GetScene() is not None:
             slicer.mrmlScene.RemoveNode(self._viewNode)
         self._view = self._viewNode = self._chart = None

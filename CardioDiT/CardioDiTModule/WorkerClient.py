@@ -103,13 +103,14 @@ class WorkerClient:
         onResult: Callable[[dict[str, Any]], None] | None = None,
         onProblem: Callable[[Problem], None] | None = None,
         onCancelled: Callable[[], None] | None = None,
+        onEnd: Callable[[], None] | None = None,
     ) -> WorkerRequest:
         """Send an order; the worker is started if need be. Callbacks come later, never before this returns, but for a
         worker that cannot even be started.
         """
         self._number += 1
         request = WorkerRequest(
-            str(self._number), command, arguments or {}, onProgress, onResult, onProblem, onCancelled
+            str(self._number), command, arguments or {}, onProgress, onResult, onProblem, onCancelled, onEnd
         )
         self._requests[request.id] = request
         self.start()

@@ -18,6 +18,7 @@ class WorkerRequest:
         onResult: (values: dict).
         onProblem: (problem).
         onCancelled: ().
+        onEnd: (), after one of these three, however it ended and whoever listens: to tidy up.
         ended: True from the moment one of the three is called.
         cancelAsked: True once it was cancelled, until it has ended.
     """
@@ -29,6 +30,7 @@ class WorkerRequest:
     onResult: Callable[[dict[str, Any]], None] | None = None
     onProblem: Callable[[Problem], None] | None = None
     onCancelled: Callable[[], None] | None = None
+    onEnd: Callable[[], None] | None = None
     ended: bool = False
     cancelAsked: bool = False
 
@@ -53,5 +55,9 @@ class WorkerRequest:
         if self.ended:
             return
         self.ended = True
-        if callback is not None:
-            callback(*values)
+        try:
+            if callback is not None:
+                callback(*values)
+        finally:
+            if self.onEnd is not None:
+                self.onEnd()

@@ -77,6 +77,21 @@ class WorkerRun:
             self._steps.close()
             self._later(0, self._endCancelled)
 
+    def abandon(self) -> None:
+        """Give up and tell nobody: whoever listened is gone. Nothing half built stays in the scene, and the files go as
+        soon as the worker has let go of them.
+        """
+        if not self.isRunning:
+            return
+        self.isRunning = False
+        self._onProgress = self._onDone = self._onProblem = self._onCancelled = None
+        if self._order is not None and not self._order.ended:
+            self._worker.cancel(self._order)  # `_tidyIfOver` follows
+            return
+        if self._steps is not None:
+            self._steps.close()
+        self._tidy()
+
     def _send(self, arguments: dict[str, Any]) -> None:
         self._tell("wait", 0.0)
         self._order = self._worker.request(
@@ -86,9 +101,12 @@ class WorkerRun:
             onResult=self._receive,
             onProblem=self._fail,
             onCancelled=self._endCancelled,
+            onEnd=self._tidyIfOver,
         )
 
     def _receive(self, values: dict[str, Any]) -> None:
+        if not self.isRunning:
+            return
         self._tell("build", 1.0)
         self._steps = Steps(self._build(values), self._later, self._finish, self._failWith)
 
@@ -127,6 +145,10 @@ class WorkerRun:
             self._tidy()
             if self._onCancelled is not None:
                 self._onCancelled()
+
+    def _tidyIfOver(self) -> None:
+        if not self.isRunning:
+            self._tidy()
 
     def _tidy(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
