@@ -568,15 +568,36 @@ class CardioDiTLogic(ScriptedLoadableModuleLogic):
             self._ask("accept_licence", name=name)
         return self._ask("download", name=name)["folder"]
 
-    def export(self, browser, path: str) -> str:
-        """Write a cine as .nii.gz or .seq.nrrd and wait for it; returns the path."""
+    def export(self, browser, path: str, multiFrame: bool = False) -> str:
+        """Write a cine and wait for it.
+
+        Args:
+            browser: The sequence browser node of the cine.
+            path: Ends in .nii.gz, .nii, .seq.nrrd or .nrrd; or in .dcm, then it is a folder of DICOM images.
+            multiFrame: DICOM only: one multi-frame file in place of the folder.
+
+        Returns:
+            The path.
+        """
         from CardioDiTModule.ExportSection import exportCine
+
+        return self._exported(exportCine, browser, str(path), multiFrame=multiFrame)
+
+    def exportToDatabase(self, browser) -> int:
+        """Copy a cine as DICOM images into Slicer's DICOM database and wait for it; returns how many images."""
+        from CardioDiTModule.ExportSection import exportToDatabase
+
+        return self._exported(exportToDatabase, browser)
+
+    def _exported(self, export, browser, *arguments: Any, **options: Any) -> Any:
         from CardioDiTModule.Problem import CardioDiTProblem
 
         ends = []
-        order = exportCine(
-            self.worker, browser, str(path), ends.append, lambda problem: ends.append(CardioDiTProblem(problem))
-        )
+
+        def fail(problem):
+            ends.append(CardioDiTProblem(problem))
+
+        order = export(self.worker, browser, *arguments, ends.append, fail, **options)
         self._waitFor(ends, lambda: self.worker.cancel(order))
         if isinstance(ends[0], Exception):
             raise ends[0]

@@ -13,7 +13,7 @@ command            arguments                                                    
 probe              none                                                                 compute
 estimate           bundle, device, precision                                            compute
 generate           request, folder, gate, false_alarm                                   compute
-save_cine          cine, path                                                           transfer
+save_cine          cine, path, multi_frame                                              transfer
 segment            cine, folder, weights, device                                        compute
 landmarks          cine, folder, segmentation, method, weights, device, and more        compute
 function           segmentation, landmarks, heart_rate_bpm, folder, path, and more      compute

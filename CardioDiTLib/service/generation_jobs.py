@@ -136,12 +136,14 @@ class GenerationJobs:
 
         Arguments of the job:
             cine: As `arrays.describe_cine` describes it.
-            path: Destination, ``.nii.gz``, ``.nii``, ``.seq.nrrd`` or ``.nrrd``.
+            path: Destination, ``.nii.gz``, ``.nii``, ``.seq.nrrd`` or ``.nrrd``, or ``.dcm`` for a folder of images.
+            multi_frame: DICOM only: one multi-frame file in place of the folder.
         """
-        job.check_arguments("cine", "path")
+        job.check_arguments("cine", "path", "multi_frame")
         from CardioDiTLib.io import save_cine
 
-        return {"path": str(save_cine(cine_of(job.argument("cine", dict)), job.argument("path", str)))}
+        cine, path = cine_of(job.argument("cine", dict)), job.argument("path", str)
+        return {"path": str(save_cine(cine, path, multi_frame=job.argument("multi_frame", bool, False)))}
 
     def generator(self, bundle: str | None, device: str | None, precision: str | None, job: Job) -> Generator:
         """A loaded generator; the last few are kept, and a bundle that has changed on disk is loaded anew."""

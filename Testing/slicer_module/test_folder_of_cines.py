@@ -217,11 +217,11 @@ def test_an_empty_folder_and_results_among_the_cines_are_said(panel, ui, tmp_pat
     assert not ui.folderButton.enabled and "another folder" in ui.folderButton.toolTip
 
 
-def test_a_closed_scene_gives_the_folder_up(panel, ui, folder, spin):
+def test_a_closed_scene_gives_the_folder_up(panel, ui, folder, spin, waitUntil):
     AnsweringProcess.held = "segment"
     ui.folderEdit.currentPath = str(folder)
     ui.folderButton.click()
-    spin(300)
+    waitUntil(lambda: FakeProcess.made[-1].has_asked("segment"))
     slicer.mrmlScene.Clear(0)
     FakeProcess.made[-1].tell("cancelled", id=FakeProcess.made[-1].asked("segment")["id"])
     spin(20)

@@ -627,8 +627,7 @@ def test_edited_slices_are_carried_to_neighbouring_frames_on_request(
         np.testing.assert_array_equal(after[frame], wanted, err_msg=str(frame))
     # a second click changes nothing more: what was carried is edited now
     ui.segmentCarryButton.click()
-    spin(100)
-    assert "went into 0" in ui.segmentLabel.text
+    waitUntil(lambda: "went into 0" in ui.segmentLabel.text)
     np.testing.assert_array_equal(labels_now(panel, tmp_path), after)
 
 

@@ -1,0 +1,119 @@
+"""The section Export: files that the library writes, DICOM among them, and Slicer's own DICOM database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dicom_database
+import numpy as np
+import pydicom
+import pytest
+from measured_cine import described
+from test_folder_of_cines import AnsweringProcess, heart, panel, ui  # noqa: F401 (fixtures)
+
+
+@pytest.fixture
+def answered(panel, monkeypatch, heart, app):  # noqa: F811
+    """A cine that is chosen, and a worker that writes by the library's own job."""
+
+    def save(self, order, number):
+        from types import SimpleNamespace
+
+        from CardioDiTLib.service.generation_jobs import GenerationJobs
+        from CardioDiTLib.service.job import Job
+
+        request = SimpleNamespace(arguments=order, command="save_cine", id=number)
+        return GenerationJobs().save_cine(Job(request, None))
+
+    monkeypatch.setattr(AnsweringProcess, "_save_cine", save)
+    from CardioDiTModule.SequenceBuilder import SequenceBuilder
+
+    browser = SequenceBuilder().build(described(heart.cine, synthetic=True, model="tiny", seed=7))
+    panel.play.show(browser, play=False)
+    app.processEvents()
+    return browser
+
+
+def same(cine, wanted) -> None:
+    np.testing.assert_allclose(cine.affine, wanted.affine, atol=1e-4)
+    np.testing.assert_allclose(cine.frame_times, wanted.frame_times, atol=1e-6)
+    step = (float(np.max(wanted.array)) - float(np.min(wanted.array))) / 65535
+    np.testing.assert_allclose(cine.array, wanted.array, atol=step)
+
+
+@pytest.mark.parametrize("button, files", [("exportDicomButton", 8 * 9), ("exportMultiFrameButton", 1)])
+def test_dicom_keeps_millimetres_seconds_and_what_it_is(
+    answered,
+    panel,  # noqa: F811
+    ui,  # noqa: F811
+    heart,  # noqa: F811
+    dialogs,
+    tmp_path,
+    waitUntil,
+    button,
+    files,
+):
+    from CardioDiTLib.io import load_cine
+
+    path = tmp_path / "heart"
+    dialogs.answers.append(str(path))
+    assert getattr(ui, button).enabled, getattr(ui, button).toolTip
+    getattr(ui, button).click()
+    waitUntil(lambda: "Written" in ui.exportLabel.text)
+    path = path.with_suffix(".dcm")
+    written = [path] if path.is_file() else list(path.iterdir())
+    assert len(written) == files
+    for file in written[:3]:
+        header = pydicom.dcmread(file, stop_before_pixels=True)
+        assert header.PatientName == "SYNTHETIC^NOT A PATIENT" and header[0x0008001C].value == "YES"
+    same(load_cine(path), heart.cine)
+
+
+def test_a_cine_goes_into_the_database_of_slicer(answered, panel, ui, heart, monkeypatch, tmp_path, waitUntil):  # noqa: F811
+    import slicer
+
+    from CardioDiTLib.io import load_cine
+
+    assert not ui.exportDatabaseButton.enabled and "open the module DICOM" in ui.exportDatabaseButton.toolTip
+    database = dicom_database.install(monkeypatch, tmp_path / "database")
+    made = []
+    temporary = slicer.util.tempDirectory
+    monkeypatch.setattr(
+        slicer.util, "tempDirectory", lambda *args, **kw: made.append(temporary(*args, **kw)) or made[-1]
+    )
+    database.isOpen = False
+    panel.export.updateButtons()
+    assert not ui.exportDatabaseButton.enabled
+    database.isOpen = True
+    panel.export.updateButtons()
+    ui.exportDatabaseButton.click()
+    waitUntil(lambda: "72 images" in ui.exportLabel.text)
+    assert len(database.files()) == 72 and made and not any(Path(folder).exists() for folder in made)
+    same(load_cine(tmp_path / "database"), heart.cine)
+    assert panel.logic.exportToDatabase(answered) == 72 and len(database.files()) == 72, "the same heart, the same UIDs"
+
+
+@pytest.mark.parametrize("refuses", ["quietly", "raise"])
+def test_a_database_that_refuses_is_said(answered, panel, ui, monkeypatch, tmp_path, waitUntil, refuses):  # noqa: F811
+    from CardioDiTModule.Problem import CardioDiTProblem
+
+    database = dicom_database.install(monkeypatch, tmp_path / "database")
+    database.refuses = refuses
+    panel.export.updateButtons()
+    ui.exportDatabaseButton.click()
+    waitUntil(lambda: "did not take the files" in ui.problemLabel.text)
+    assert ui.exportLabel.text == "" and database.files() == []
+    with pytest.raises(CardioDiTProblem, match="did not take"):
+        panel.logic.exportToDatabase(answered)
+    monkeypatch.delattr("slicer.dicomDatabase")
+    with pytest.raises(CardioDiTProblem, match="No DICOM database is open"):
+        panel.logic.exportToDatabase(answered)
+
+
+def test_the_console_writes_dicom_too(answered, panel, heart, tmp_path):  # noqa: F811
+    from CardioDiTLib.io import load_cine
+
+    assert Path(panel.logic.export(answered, tmp_path / "a.dcm")).is_dir()
+    one = panel.logic.export(answered, tmp_path / "b.dcm", multiFrame=True)
+    assert Path(one).is_file()
+    same(load_cine(one), heart.cine)
