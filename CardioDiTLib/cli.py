@@ -17,6 +17,7 @@ from types import FrameType
 from CardioDiTLib.commands import COMMANDS
 from CardioDiTLib.commands.in_options import in_options
 from CardioDiTLib.errors import Cancelled, CardioDiTError
+from CardioDiTLib.missing_operator import missing_operator
 from CardioDiTLib.version import __version__
 
 DEBUG_VARIABLE = "CARDIODIT_DEBUG"
@@ -76,6 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE) == "1":
             raise
+        known = missing_operator(error)
+        if known is not None:
+            _say(str(known))
+            return 1
         reason = " ".join(str(error).split())[:300]
         _say(f"An unexpected problem ({type(error).__name__}: {reason}). Set {DEBUG_VARIABLE}=1 to see where.")
     return 1

@@ -208,9 +208,6 @@ def test_segmentation_needs_its_images(hospital: tuple[Path, Segmentation], tmp_
     fewer = Segmentation(labels.array[:-1], labels.affine, labels.frame_times[:-1])
     with pytest.raises(CardioDiTError, match="5 slices, 7 frames"):
         save_segmentation(fewer, tmp_path / "seg.dcm", source=folder)
-    multi = save_cine(CINE, tmp_path / "multi.dcm", multi_frame=True)
-    with pytest.raises(CardioDiTError, match="multi-frame"):
-        save_segmentation(Segmentation(CINE.array % 2, CINE.affine, CINE.frame_times), tmp_path / "s.dcm", source=multi)
     assert not (tmp_path / "seg.dcm").exists()
 
 
@@ -241,6 +238,47 @@ def test_structured_report(hospital: tuple[Path, Segmentation], tmp_path: Path) 
         for item in series.ReferencedSOPSequence
     }
     assert {image.SOPInstanceUID for frames in images for image in frames} < referenced and len(referenced) == 41
+
+
+def test_objects_of_a_multi_frame_image_name_its_frames(tmp_path: Path) -> None:
+    hd = pytest.importorskip("highdicom")
+    from CardioDiTLib.function.cardiac_function import cardiac_function
+    from CardioDiTLib.function.structured_report import write_structured_report
+    from CardioDiTLib.io.dicom import dicom_headers
+    from CardioDiTLib.io.dicom_seg import segmentation_dataset
+
+    values = np.rint(PHANTOM.cine.array).astype(np.int16)
+    source = save_cine(Cine(values, PHANTOM.cine.affine, PHANTOM.cine.frame_times), tmp_path / "a.dcm", multi_frame=True)
+    cine = load_cine(source)
+    labels = Segmentation(PHANTOM.segmentation.array, cine.affine, cine.frame_times)
+    seg = hd.seg.segread(save_segmentation(labels, tmp_path / "seg.dcm", source=source))
+    image = pydicom.dcmread(source)
+    assert image.SOPClassUID == "1.2.840.10008.5.1.4.1.1.4.1" and seg.NumberOfFrames == 3 * 5 * 8
+    # an independent reader finds the labels of each frame of the image, by place and time of that frame
+    for number, groups in enumerate(image.PerFrameFunctionalGroupsSequence, start=1):
+        pixels = seg.get_pixels_by_source_frame(image.SOPInstanceUID, [number], combine_segments=True)[0]
+        place = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, float)
+        z = round(labels.ras_to_index(np.diag([-1.0, -1.0, 1.0]) @ place)[2])
+        time_s = float(groups.CardiacSynchronizationSequence[0].NominalCardiacTriggerDelayTime) / 1000
+        t = int(np.argmin(np.abs(labels.frame_times - time_s)))
+        assert np.array_equal(pixels, labels.array[t, z]), number
+    (series,) = seg.ReferencedSeriesSequence
+    (instance,) = series.ReferencedInstanceSequence
+    assert instance.ReferencedSOPInstanceUID == image.SOPInstanceUID
+    assert instance.ReferencedSOPClassUID == image.SOPClassUID
+    back = load_segmentation(tmp_path / "seg.dcm")
+    assert np.array_equal(back.array, labels.array) and back.affine == pytest.approx(labels.affine, abs=1e-6)
+    assert back.frame_times == pytest.approx(labels.frame_times)
+
+    report, images = cardiac_function(labels, stack_covers_heart=True), dicom_headers(source)
+    write_structured_report(report, images, tmp_path / "sr.dcm", segmentation_dataset(labels, images))
+    sr = hd.sr.srread(tmp_path / "sr.dcm")
+    (left, _right) = sr.content.get_image_measurement_groups()
+    (reference,) = left.source_images
+    measured = {frame_of.InstanceNumber for frames in images for t, frame_of in enumerate(frames) if t in (report.ed_frame, report.es_frame)}
+    assert set(reference.referenced_frame_numbers) == measured and len(measured) == 10
+    (study,) = sr.CurrentRequestedProcedureEvidenceSequence
+    assert sum(len(one.ReferencedSOPSequence) for one in study.ReferencedSeriesSequence) == 2, "the image and the SEG"
 
 
 def test_objects_of_a_synthetic_heart_say_so(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pydicom.sr.coding import Code
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.function.function_report import FunctionReport
 from CardioDiTLib.io.atomic import atomic_path
+from CardioDiTLib.io.dicom_frames import frame_number
 from CardioDiTLib.io.dicom_seg import completed, highdicom_or_hint
 from CardioDiTLib.io.dicom_write import uid_of
 from CardioDiTLib.version import __version__
@@ -65,7 +66,7 @@ def structured_report(
 
     Args:
         report: What was measured.
-        images: ``[z][t]``, headers of the classic images it was measured on.
+        images: ``[z][t]``, headers of the images it was measured on, or of the frames of multi-frame ones.
         segmentation: The SEG object it was measured on.
 
     Returns:
@@ -76,7 +77,9 @@ def structured_report(
     """
     hd = highdicom_or_hint()
     sr = hd.sr
-    sources = [completed(image) for frames in images for image in frames]
+    # each instance once: frames of a multi-frame image share theirs
+    instances = {str(image.SOPInstanceUID): image for frames in images for image in frames}
+    sources = [completed(image) for image in instances.values()]
     groups = []
     for site, name, quantities in _GROUPS:
         measurements = [
@@ -94,8 +97,8 @@ def structured_report(
                     finding_sites=[sr.FindingSite(anatomic_location=site)],
                     measurements=measurements,
                     source_images=[
-                        sr.SourceImageForMeasurementGroup.from_source_image(image)
-                        for image in _measured_on(report, images)
+                        sr.SourceImageForMeasurementGroup.from_source_image(image, numbers)
+                        for image, numbers in _by_instance(_measured_on(report, images))
                     ],
                 )
             )
@@ -152,6 +155,17 @@ def _measured_on(report: FunctionReport, images: Sequence[Sequence[Dataset]]) ->
     """The images of end-diastole and end-systole, where these are known, else all."""
     chosen = {frame for frame in (report.ed_frame, report.es_frame) if frame is not None}
     return [image for frames in images for t, image in enumerate(frames) if t in chosen or not chosen]
+
+
+def _by_instance(images: Sequence[Dataset]) -> list[tuple[Dataset, list[int] | None]]:
+    """Each instance with the numbers of its frames that are meant; None for an image of one frame."""
+    found: dict[str, tuple[Dataset, list[int]]] = {}
+    for image in images:
+        numbers = found.setdefault(str(image.SOPInstanceUID), (image, []))[1]
+        number = frame_number(image)
+        if number is not None:
+            numbers.append(number)
+    return [(image, sorted(numbers) or None) for image, numbers in found.values()]
 
 
 def _identity(sources: Sequence[Dataset]) -> str:

@@ -77,6 +77,11 @@ def frame_headers(header: Dataset) -> Iterator[Dataset]:
         yield flat
 
 
+def frame_number(header: Dataset) -> int | None:
+    """Number, from 1, of the frame that a header of :func:`frame_headers` is of; None for that of a classic image."""
+    return int(header.InstanceNumber) if int(header.get("NumberOfFrames") or 1) > 1 else None
+
+
 def put(dataset: Dataset, keyword: str, value: object) -> None:
     """Set an attribute as a new element: elements are shared between copies of a dataset."""
     tag = tag_for_keyword(keyword)

@@ -1,7 +1,8 @@
 """Segmentations of cines as DICOM SEG: one frame for each label, slice and phase, each naming the image it belongs to.
 
 highdicom builds the objects of single phases; it refuses positions that come again with every phase, so the phases are
-brought together here, with the temporal position as one more dimension (DICOM PS3.3 A.51, C.7.6.17).
+brought together here, with the temporal position as one more dimension (DICOM PS3.3 A.51, C.7.6.17). Frames of an
+enhanced multi-frame image are handed to it as if each were an image, and named by instance and frame number afterwards.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from pydicom.dataset import Dataset
 from CardioDiTLib.cine import Segmentation
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io.atomic import atomic_path
-from CardioDiTLib.io.dicom_frames import frame_headers, put
+from CardioDiTLib.io.dicom_frames import frame_headers, frame_number, put
 from CardioDiTLib.io.dicom_image import number_of
 from CardioDiTLib.io.dicom_write import (
+    CLASSIC_MR,
     add_provenance,
     read_frame_times,
     read_provenance,
@@ -68,19 +70,21 @@ def segmentation_dataset(segmentation: Segmentation, images: Sequence[Sequence[D
 
     Args:
         segmentation: (T, Z, Y, X).
-        images: ``[z][t]``, the headers of the classic images that were segmented, in the segmentation's order.
+        images: ``[z][t]``, the headers of the images that were segmented, or of the frames of multi-frame ones
+            (`io.dicom.dicom_headers`), in the segmentation's order.
 
     Returns:
         The object, of type BINARY.
 
     Raises:
-        CardioDiTError: Another number of slices, frames or pixels, enhanced images, or highdicom is missing.
+        CardioDiTError: Another number of slices, frames or pixels, or highdicom is missing.
     """
     hd = highdicom_or_hint()
     check_images(segmentation.shape, images)
     parts = [_phase(hd, segmentation, [frames[t] for frames in images], t) for t in range(segmentation.n_frames)]
     whole = parts[0]
     frames, voxels = [], []
+    multi_frame = {_frame_uid(one): one for sources in images for one in sources if frame_number(one) is not None}
     for t, part in enumerate(parts):
         # the bits of a phase may end within a byte, so frames are unpacked and packed again
         voxels.append(np.asarray(part.pixel_array).reshape(-1, *segmentation.shape[2:]))
@@ -88,6 +92,11 @@ def segmentation_dataset(segmentation: Segmentation, images: Sequence[Sequence[D
             content = frame.FrameContentSequence[0]
             content.TemporalPositionIndex = t + 1
             content.DimensionIndexValues = [*content.DimensionIndexValues, t + 1]
+            for derivation in frame.DerivationImageSequence if multi_frame else ():
+                for source in derivation.SourceImageSequence:
+                    if "ReferencedFrameNumber" in source:  # frames of several labels share the item
+                        continue
+                    _name_frame(source, multi_frame[str(source.ReferencedSOPInstanceUID)])
             frames.append(frame)
     temporal = Dataset()
     temporal.DimensionOrganizationUID = whole.DimensionIndexSequence[0].DimensionOrganizationUID
@@ -124,10 +133,10 @@ def check_images(shape: tuple[int, int, int, int], images: Sequence[Sequence[Dat
             f"The labels have {z} slices, {t} frames and {y} x {x} pixels, the DICOM images are others.",
             "Give the DICOM folder that the cine was read from.",
         )
-    if len({str(image.SOPInstanceUID) for frames in images for image in frames}) != t * z:
+    if len({(str(image.SOPInstanceUID), frame_number(image)) for frames in images for image in frames}) != t * z:
         raise CardioDiTError(
-            "The DICOM images are frames of multi-frame files, or share their identifiers.",
-            "Segmentations are written for classic images, one file each.",
+            "The DICOM images share their identifiers, so that none can be referred to.",
+            "Export the series again from the scanner or the archive.",
         )
 
 
@@ -188,13 +197,28 @@ def _in_one_series(source: Dataset, first: Dataset) -> Dataset:
     copy = completed(source)
     put(copy, "SeriesInstanceUID", first.SeriesInstanceUID)
     put(copy, "FrameOfReferenceUID", first.get("FrameOfReferenceUID") or uid_of(f"{first.StudyInstanceUID}.frame"))
+    if frame_number(source) is not None:
+        put(copy, "SOPInstanceUID", _frame_uid(source))
+        put(copy, "SOPClassUID", CLASSIC_MR)
+        del copy.NumberOfFrames
     return copy
 
 
+def _frame_uid(frame: Dataset) -> str:
+    """What a frame of a multi-frame image is called while highdicom takes it for an image."""
+    return str(uid_of(f"{frame.SOPInstanceUID}.{frame_number(frame)}"))
+
+
+def _name_frame(reference: Dataset, frame: Dataset) -> None:
+    """Let a reference name a frame of a multi-frame image (DICOM PS3.3 10.3)."""
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = frame.SOPClassUID, frame.SOPInstanceUID
+    reference.ReferencedFrameNumber = frame_number(frame)
+
+
 def _referenced(images: Iterable[Dataset]) -> list[Dataset]:
-    """The images by series."""
+    """The images by series, each once."""
     series: dict[str, Dataset] = {}
-    for image in images:
+    for image in {str(image.SOPInstanceUID): image for image in images}.values():
         uid = str(image.SeriesInstanceUID)
         if uid not in series:
             series[uid] = Dataset()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from CardioDiTLib.errors import Cancelled, CardioDiTError
+from CardioDiTLib.missing_operator import missing_operator
 from CardioDiTLib.service.event_writer import EventWriter
 from CardioDiTLib.service.protocol import ServiceRequest
 
@@ -90,6 +91,12 @@ def run_job(job: Job, handler: Handler) -> None:
             detail=_detail(error),
         )
     except Exception as error:
+        known = missing_operator(error)
+        if known is not None:
+            send(
+                "error", request.id, message=known.message, hint=known.hint, kind="problem", detail=_detail(error)
+            )
+            return
         reason = " ".join(str(error).split())[:300]
         send(
             "error",
