@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 
 from .ArrayFile import arrayFileSteps
 from .BrowserSequences import (
+    KIND_ATTRIBUTE,
     attachSequence,
     cineMeta,
     cineName,
@@ -28,6 +29,7 @@ from .BrowserSequences import (
 from .CineReader import affineOf, describedCine, framesOf, metaOf
 from .OrientedLabels import OrientedLabels
 from .Problem import CardioDiTProblem, Problem
+from .SegmentNames import findSegment
 from .SequenceBuilder import ATTRIBUTE_PREFIX
 
 KIND = "segmentation"
@@ -36,6 +38,8 @@ PLANES_ATTRIBUTE = ATTRIBUTE_PREFIX + "planes"
 ASIDE_ATTRIBUTE = ATTRIBUTE_PREFIX + "segmentationAside"
 MYOCARDIUM_OPACITY_3D = 0.35
 """Of the surface: the left ventricle is to be seen in it."""
+MOST_SEGMENTS = 32
+"""Of a segmentation without names that say anything."""
 
 SEGMENTS = (
     (1, "RV", "Right ventricle", (0.84, 0.37, 0.0)),
@@ -133,7 +137,9 @@ class SegmentationSequence:
 
         Returns:
             ``array`` (the file, (T, Z, Y, X) uint8 on the grid of the cine), ``affine``, ``frame_times``, ``meta`` (of
-            the cine and of the segmentation, with the numbers of the frames that were edited).
+            the cine and of the segmentation, with the numbers of the frames that were edited). Of a segmentation that
+            was not made here also ``named_by``: "names", where segments are called like parts of the heart, or "order",
+            where none is and labels are just counted; the library holds either against the anatomy.
 
         Raises:
             CardioDiTProblem: There is no segmentation, or a frame lacks one.
@@ -152,7 +158,19 @@ class SegmentationSequence:
         meta = {**metaOf(sequence), **cine["meta"]}
         about = metaOf(sequence).get(KIND)
         meta[KIND] = {**(about if isinstance(about, dict) else {}), "edited_frames": edited}
-        return {"array": array, "affine": cine["affine"], "frame_times": cine["frame_times"], "meta": meta}
+        described = {"array": array, "affine": cine["affine"], "frame_times": cine["frame_times"], "meta": meta}
+        if sequence.GetAttribute(KIND_ATTRIBUTE) != KIND:
+            described["named_by"] = "names" if self._hasNames() else "order"
+        return described
+
+    def _hasNames(self) -> bool:
+        """Whether any segment is called like a part of the heart."""
+        nodes = dataNodes(self._browser, self.sequence)
+        return any(
+            findSegment(node.GetSegmentation(), segmentId, name) is not None
+            for node in nodes
+            for _label, segmentId, name, _colour in SEGMENTS
+        )
 
     def editedSteps(self) -> Iterator[None]:
         """Look for frames that were edited since they were made.
@@ -192,7 +210,7 @@ class SegmentationSequence:
         display.SetPreferredDisplayRepresentationName3D(surface)
         segmentation = proxy.GetSegmentation()
         for _label, segmentId, name, _colour in SEGMENTS:
-            segment = _findSegment(segmentation, segmentId, name)
+            segment = findSegment(segmentation, segmentId, name)
             if segment is not None:
                 opacity = MYOCARDIUM_OPACITY_3D if segmentId == "myocardium" else 1.0
                 display.SetSegmentOpacity3D(segmentation.GetSegmentIdBySegment(segment), opacity)
@@ -218,7 +236,7 @@ class SegmentationSequence:
         proxy = self.proxy
         found = {}
         for _label, segmentId, name, _colour in SEGMENTS:
-            segment = None if proxy is None else _findSegment(proxy.GetSegmentation(), segmentId, name)
+            segment = None if proxy is None else _segmentOrNone(proxy.GetSegmentation(), segmentId, name)
             if segment is not None:
                 found[segmentId] = tuple(segment.GetColor())
         return found
@@ -230,7 +248,7 @@ class SegmentationSequence:
             return
         name = next(one[2] for one in SEGMENTS if one[1] == segmentId)
         for node in [*dataNodes(self._browser, sequence), *([] if proxy is None else [proxy])]:
-            segment = _findSegment(node.GetSegmentation(), segmentId, name)
+            segment = _segmentOrNone(node.GetSegmentation(), segmentId, name)
             if segment is not None:
                 segment.SetColor(*colour)
 
@@ -291,10 +309,16 @@ class SegmentationSequence:
             checksums = json.loads(sequence.GetAttribute(CHECKSUMS_ATTRIBUTE) or "[]")
         except ValueError:
             checksums = []
+        named = self._hasNames()
         for number, node in enumerate(dataNodes(self._browser, sequence)):
             array = np.zeros(labels.shape, np.uint8)
-            for label, segmentId, name, _colour in SEGMENTS:
-                segment = _findSegment(node.GetSegmentation(), segmentId, name)
+            inside = node.GetSegmentation()
+            if named:
+                parts = [(label, findSegment(inside, segmentId, name)) for label, segmentId, name, _colour in SEGMENTS]
+            else:
+                count = min(inside.GetNumberOfSegments(), MOST_SEGMENTS)
+                parts = [(one + 1, inside.GetNthSegment(one)) for one in range(count)]
+            for label, segment in parts:
                 if segment is not None:
                     labels.addTo(array, label, segment)
                     yield None
@@ -335,6 +359,14 @@ class SegmentationSequence:
         """Provenance of the segmentation, that of the cine included."""
         sequence = self.sequence
         return {} if sequence is None else {**metaOf(sequence), **cineMeta(self._browser)}
+
+
+def _segmentOrNone(segmentation: Any, segmentId: str, name: str) -> Any:
+    """As `findSegment`; None too where two are called alike: only what measures has to ask which one is meant."""
+    try:
+        return findSegment(segmentation, segmentId, name)
+    except CardioDiTProblem:
+        return None
 
 
 def _checksum(array: Any) -> int:
@@ -379,23 +411,10 @@ def _putLabels(node: Any, image: Any) -> None:
     surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
     hadSurface = segmentation.ContainsRepresentation(surface)
     for label, segmentId, name, _colour in SEGMENTS:
-        segment = _findSegment(segmentation, segmentId, name)
+        segment = findSegment(segmentation, segmentId, name)
         if segment is not None:
             segment.AddRepresentation(representation, image)
             segment.SetLabelValue(label)
     if hadSurface:
         segmentation.RemoveRepresentation(surface)
         node.CreateClosedSurfaceRepresentation()
-
-
-def _findSegment(segmentation: vtk.vtkObject, segmentId: str, name: str) -> Any:
-    """A segment by its ID; in a segmentation from elsewhere, by its name."""
-    segment = segmentation.GetSegment(segmentId)
-    if segment is not None:
-        return segment
-    wanted = {segmentId.lower(), name.lower()}
-    for number in range(segmentation.GetNumberOfSegments()):
-        other = segmentation.GetNthSegment(number)
-        if (other.GetName() or "").lower() in wanted:
-            return other
-    return None

@@ -10,6 +10,7 @@ import numpy as np
 
 from CardioDiTLib.cine import LandmarkTrack, Segmentation
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.io.label_convention import NAMES, named_labels
 from CardioDiTLib.service.arrays import read_array, write_array
 
 
@@ -32,15 +33,25 @@ def describe_segmentation(segmentation: Segmentation, array: Path) -> dict[str, 
 def segmentation_of(values: Mapping[str, Any]) -> Segmentation:
     """The segmentation that `describe_segmentation` described.
 
+    Labels that come from elsewhere say in ``named_by`` how they were numbered: by "names" (1 right ventricle, 2
+    myocardium, 3 left ventricle) they are held against the anatomy, with a note in ``meta["labels"]`` where it
+    contradicts; by "order" anatomy alone tells what they are.
+
     Raises:
-        CardioDiTError: An entry is missing, or the values are no segmentation.
+        CardioDiTError: An entry is missing, the values are no segmentation, or labels without names cannot be told.
     """
     _require(values, "a segmentation", "array", "affine", "frame_times")
+    array, meta = read_array(values["array"]), dict(values.get("meta") or {})
+    if values.get("named_by") == "names":
+        array, meta, _ = named_labels(array, meta, {label: label for label in NAMES})
+    elif values.get("named_by") == "order":
+        array, told, _ = named_labels(array, {})
+        meta |= told
     return Segmentation(
-        read_array(values["array"]),
+        array,
         np.asarray(values["affine"], dtype=float),
         np.asarray(values["frame_times"], dtype=float),
-        dict(values.get("meta") or {}),
+        meta,
     )
 
 

@@ -421,3 +421,104 @@ def test_a_click_on_a_point_of_the_chart_shows_its_frame(browser, heart, app, sp
     own = chart._viewNode
     chart.cleanup()
     assert own.GetScene() is None
+
+
+# -- segmentations of others
+
+
+@pytest.mark.parametrize(
+    "name, part",
+    [
+        *((name, "LV") for name in ("LV", "left ventricle", "Left Ventricle", "LV cavity", "LV blood pool", "lv_bp")),
+        *((name, "LV") for name in ("heart_ventricle_left", "LVC", "LV endo", "endocardium", "leftVentricle")),
+        *((name, "RV") for name in ("rv", "Right ventricular cavity", "heart_ventricle_right", "RV-BP", "RVendo")),
+        *((name, "myocardium") for name in ("Myo", "LV myocardium", "LVM", "heart_myocardium", "LV wall", "lv_epi")),
+        *((name, "myocardium") for name in ("left ventricular muscle", "Myocard")),
+        *((name, "") for name in ("left atrium", "RV wall", "right ventricular myocardium", "LA", "Segment_1", "aorta")),
+        *((name, "") for name in ("left", "cavity", "LV+RV", "pulmonary artery right", "myocardial scar", "")),
+    ],
+)
+def test_parts_of_the_heart_are_known_by_what_they_are_called(name, part):
+    from CardioDiTModule.SegmentNames import partOf
+
+    assert partOf(name) == part
+
+
+def foreign(browser, segmentation, names, tags=None):
+    """The segmentation as if somebody else had made it: other IDs and names, nothing of ours on the nodes."""
+    sequence = segmentation.sequence
+    for node in [sequence.GetNthDataNode(n) for n in range(FRAMES)]:
+        inside = node.GetSegmentation()
+        for number, old in enumerate(("RV", "myocardium", "LV")):
+            inside.GetSegment(old).SetName(names[number])
+            if tags:
+                inside.GetSegment(old).SetTag("TerminologyEntry", tags[number])
+            inside.ChangeSegmentId(old, f"Segment_{number + 1}") if hasattr(inside, "ChangeSegmentId") else None
+            if inside.GetSegment(old) is not None:
+                segment = inside.GetSegment(old)
+                copy = slicer.vtkSegment()
+                copy.DeepCopy(segment)
+                inside.RemoveSegment(old)
+                inside.AddSegment(copy, f"Segment_{number + 1}")
+        node.RemoveAttribute("CardioDiT.kind")
+    sequence.RemoveAttribute("CardioDiT.kind")
+    sequence.RemoveAttribute("CardioDiT.provenance")
+    return segmentation
+
+
+SCT = "SCT^85756007^Tissue~SCT^{}^Part~^^~Anatomic codes~^^~^^"
+
+
+@pytest.mark.parametrize(
+    "names, tags",
+    [
+        (("right ventricle cavity", "LV wall", "LV blood pool"), None),
+        (("a", "b", "c"), tuple(SCT.format(code) for code in ("53085002", "74281007", "87878005"))),
+    ],
+)
+def test_segments_of_others_are_taken_by_what_they_are_called(browser, segmentation, heart, tmp_path, names, tags):
+    from CardioDiTLib.service.measurement_arrays import segmentation_of
+
+    values, array = read(foreign(browser, segmentation, names, tags), tmp_path)
+    np.testing.assert_array_equal(array, heart.segmentation.array)
+    assert values["named_by"] == "names"
+    made = segmentation_of(values)
+    assert "labels" not in made.meta, "anatomy agrees"
+    assert set(segmentation.colours()) == {"LV", "myocardium", "RV"}
+
+
+def test_names_that_contradict_the_anatomy_are_questioned(browser, segmentation, heart, tmp_path):
+    from types import SimpleNamespace
+
+    from CardioDiTLib.service.job import Job
+    from CardioDiTLib.service.measurement_jobs import MeasurementJobs
+
+    values, array = read(foreign(browser, segmentation, ("LV", "myocardium", "RV")), tmp_path)
+    assert (array == 3).sum() == (heart.segmentation.array == 1).sum()
+    request = SimpleNamespace(arguments={"segmentation": values}, command="function", id="1")
+    writer = SimpleNamespace(send=lambda *_args, **_values: None)
+    report = MeasurementJobs().function(Job(request, writer))["report"]
+    assert [note for note in report["notes"] if "contradicts the anatomy" in note], report["notes"]
+
+
+def test_segments_without_names_are_told_by_anatomy(browser, segmentation, heart, tmp_path):
+    from CardioDiTLib.service.measurement_arrays import segmentation_of
+
+    values, _array = read(foreign(browser, segmentation, ("Segment_1", "Segment_2", "Segment_3")), tmp_path)
+    assert values["named_by"] == "order"
+    np.testing.assert_array_equal(segmentation_of(values).array, heart.segmentation.array)
+    # counted otherwise, and told all the same
+    turned = np.array([0, 3, 2, 1], np.uint8)[heart.segmentation.array]
+    np.save(tmp_path / "turned.npy", turned)
+    made = segmentation_of({**values, "array": str(tmp_path / "turned.npy")})
+    np.testing.assert_array_equal(made.array, heart.segmentation.array)
+    assert "ringed" in made.meta["labels"]["note"]
+
+
+def test_two_segments_that_are_called_alike_are_a_question(browser, segmentation, tmp_path):
+    from CardioDiTModule.Problem import CardioDiTProblem
+
+    foreign(browser, segmentation, ("LV endo", "myocardium", "LV cavity"))
+    with pytest.raises(CardioDiTProblem, match="'LV endo', 'LV cavity' are all called like the same part"):
+        read(segmentation, tmp_path)
+    assert set(segmentation.colours()) == {"myocardium"}, "showing it is no problem"
