@@ -94,6 +94,7 @@ class CardioDiTParameterNode:
     gate, falseAlarm - Whether hearts too near to a training patient are drawn again; share of false alarms, in percent.
     auditCines, auditAgainst - What is audited, and against what. Folders are not saved: they may be named like
         patients.
+    completionTask, variationStrength - Whether gaps are filled or a variation is made, and how far it may go.
     swapPoints - Exchange anterior and inferior.
     folderMeasure, folderLandmarks, folderAudit, folderExport - What is done with a folder of cines.
     """
@@ -114,6 +115,8 @@ class CardioDiTParameterNode:
     auditCines: str = "selected"
     auditAgainst: str = "model"
     swapPoints: bool = False
+    completionTask: str = "complete"
+    variationStrength: Annotated[float, WithinRange(0, 1)] = 0.5
     folderMeasure: bool = True
     folderLandmarks: bool = True
     folderAudit: bool = False
@@ -127,7 +130,7 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         # first, because without a parent the base class calls `setup` itself
         self.logic = None
         self.generate = self.play = self.landmarks = self.function = self.privacy = self.export = self.models = None
-        self.folder = self.stillWhileEdited = self._life = None
+        self.folder = self.completion = self.stillWhileEdited = self._life = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
         self._probed = False
@@ -136,6 +139,7 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
+        from CardioDiTModule.CompletionSection import CompletionSection
         from CardioDiTModule.ExportSection import ExportSection
         from CardioDiTModule.FolderSection import FolderSection
         from CardioDiTModule.FunctionSection import FunctionSection
@@ -158,7 +162,10 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         top = slicer.util.loadUI(self.resourcePath("UI/CardioDiT.ui"))
         self.layout.addWidget(top)
         self.ui = slicer.util.childWidgetVariables(top)
-        for section in ("Generate", "Play", "Landmarks", "Function", "Privacy", "Export", "Folder", "Models"):
+        for section in (
+            *("Generate", "Play", "Landmarks", "Function", "Privacy"),
+            *("Completion", "Export", "Folder", "Models"),
+        ):
             part = slicer.util.loadUI(self.resourcePath(f"UI/{section}Section.ui"))
             getattr(self.ui, f"{section.lower()}Collapsible").layout().addWidget(part)
         # once more: now with the widgets of the sections
@@ -179,6 +186,10 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.play = PlaySection(self.ui, self.parameterNode)
         self.landmarks = LandmarksSection(self.ui, worker, self.parameterNode, later)
         self.function = FunctionSection(self.ui, worker, self.parameterNode, later)
+        self.completion = CompletionSection(
+            self.ui, worker, self.parameterNode, self.generate.settings, later
+        )
+        self.completion.made.connect(self.onGenerated)
         self.export = ExportSection(self.ui, worker, self.play.browser)
         self.folder = FolderSection(self.ui, worker, self.parameterNode, self.privacy.against, later)
         self.models = ModelsSection(self.ui, manager, worker, self.resourcePath("UI/PublishedImportDialog.ui"))
@@ -190,6 +201,7 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.landmarks,
             self.function,
             self.privacy,
+            self.completion,
             self.export,
             self.folder,
             self.models,
@@ -238,6 +250,7 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.landmarks,
             self.function,
             self.privacy,
+            self.completion,
             self.export,
             self.folder,
             self.models,
@@ -285,7 +298,7 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 named = {widget.property("SlicerParameterName"): widget for widget in vars(self.ui).values()}
                 self._parameterNodeGuiTag = node.connectParametersToGui({k: w for k, w in named.items() if k})
         if node is not None:
-            for section in (self.generate, self.privacy, self.folder):
+            for section in (self.generate, self.privacy, self.completion, self.folder):
                 section.updateFromParameterNode()
 
     def updateSetup(self):
@@ -305,7 +318,10 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.panelWorker.request("probe", onResult=self.onProbed, onProblem=self.onProbeFailed)
 
     def _setNotReady(self, reason):
-        for section in (self.generate, self.landmarks, self.function, self.privacy, self.folder):
+        for section in (
+            *(self.generate, self.landmarks, self.function, self.privacy),
+            *(self.completion, self.folder),
+        ):
             section.setNotReady(reason)
 
     def onProbed(self, values):
@@ -361,6 +377,7 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.landmarks.setBrowser(self.play.browser())
         self.function.setBrowser(self.play.browser())
         self.privacy.setBrowser(self.play.browser())
+        self.completion.setBrowser(self.play.browser())
         self.export.updateButtons()
 
     def onWorkerEnded(self, problem):
@@ -391,6 +408,7 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.landmarks.setBrowser(None)
         self.function.forgetScene()
         self.privacy.forgetScene()
+        self.completion.setBrowser(None)
         self.folder.forgetScene()
         self.setParameterNode(None)
 
@@ -422,7 +440,7 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         if self._parameterNode is None or not self.parent.isEntered or slicer.mrmlScene.IsImporting():
             return
-        if self.generate.run is not None:  # whose cine may be half built; it is shown when it is whole
+        if self.generate.run is not None or self.completion.controls.run is not None:  # whose cine may be half built; it is shown when it is whole
             return
         if self._parameterNode.browser is None:
             browser = onlyCine()
@@ -430,7 +448,10 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self._parameterNode.browser = browser
 
     def _giveUpRun(self):
-        for section in (self.generate, self.landmarks, self.function, self.privacy, self.folder):
+        for section in (
+            *(self.generate, self.landmarks, self.function, self.privacy),
+            *(self.completion, self.folder),
+        ):
             if section is not None:
                 section.cancel()
 
@@ -685,6 +706,60 @@ class CardioDiTLogic(ScriptedLoadableModuleLogic):
             auditRun, browsers, falseAlarm=falseAlarm, folder=str(folder), validation=str(validation)
         )
 
+    def complete(
+        self, browser, missingSlices="", missingFrames="", onSource: bool = False, show: bool = True, **settings: Any
+    ):
+        """Fill slices and frames of a cine that nobody recorded, and wait for it; the cine stays as it is. What is made
+        up is plausible, not measured. Errors as for `segment`.
+
+        Args:
+            browser: The sequence browser node of the cine; its segmentation, where there is one, says how it lies.
+            missingSlices, missingFrames: Numbers from 0, or text such as "1,3,5" or "4-7".
+            onSource: On the grid of the cine, with only these replaced; otherwise on that of the model.
+            show: Put the (first) result into the slice views.
+            **settings: bundle, device, seed, count, pathology, guidance, preset, steps.
+
+        Returns:
+            The sequence browser node of the new cine; a list of them where count is more than 1. Its attribute
+            ``CardioDiT.kind`` says what it is, such as "completion of a real cine". Warnings are logged.
+        """
+        from CardioDiTModule.CompletionRuns import completionRun
+
+        return self._madeFrom(
+            completionRun,
+            browser,
+            show,
+            missingSlices=_indexText(missingSlices),
+            missingFrames=_indexText(missingFrames),
+            onSource=onSource,
+            settings=settings,
+        )
+
+    def vary(self, browser, strength: float = 0.5, show: bool = True, **settings: Any):
+        """Make hearts like the one of a cine, and wait for them. A variation of a patient's heart is that patient's
+        data. Returns and errors as for `complete`.
+
+        Args:
+            browser: The sequence browser node of the cine.
+            strength: 0 (only coded and decoded) to 1 (nothing of it is kept).
+            show: Put the (first) result into the slice views.
+            **settings: As for `complete`.
+        """
+        from CardioDiTModule.CompletionRuns import variationRun
+
+        return self._madeFrom(variationRun, browser, show, strength=strength, settings=settings)
+
+    def _madeFrom(self, makeRun, browser, show: bool, **arguments: Any) -> Any:
+        from CardioDiTModule.PlaySection import showCine
+
+        result = self._runAndWait(makeRun, browser, **arguments)
+        for warning in result["warnings"]:
+            logging.warning("CardioDiT: %s", warning)
+        browsers = result["browsers"]
+        if show:
+            showCine(browsers[0])
+        return browsers[0] if len(browsers) == 1 else browsers
+
     def functionTable(self, browser):
         """The table node of what was measured on a cine; None where nothing was."""
         from CardioDiTModule.FunctionNodes import FunctionNodes
@@ -745,6 +820,13 @@ class CardioDiTLogic(ScriptedLoadableModuleLogic):
         except KeyboardInterrupt:
             cancel()
             raise
+
+
+def _indexText(numbers) -> str:
+    """Numbers as the library reads them."""
+    if isinstance(numbers, str):
+        return numbers
+    return str(numbers) if isinstance(numbers, int) else ",".join(str(number) for number in numbers)
 
 
 class CardioDiTTest(ScriptedLoadableModuleTest):

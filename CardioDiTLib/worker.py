@@ -20,6 +20,8 @@ function           segmentation, landmarks, heart_rate_bpm, folder, path, and mo
 save_landmarks     landmarks, path                                                      transfer
 audit_cines        cines, bundles or train, validation, encoder, false_alarm            compute
 load_cine          path, folder                                                         transfer
+complete           cine, folder, missing_slices, missing_frames, bundle, and more       compute
+vary               cine, folder, strength, bundle, and more                             compute
 models             none                                                                 transfer
 model_card         name                                                                 transfer
 verify             name                                                                 transfer
@@ -47,6 +49,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from CardioDiTLib.cli import share_processors
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.service.completion_jobs import CompletionJobs
 from CardioDiTLib.service.event_writer import EventWriter, claim_stdout
 from CardioDiTLib.service.generation_jobs import GenerationJobs
 from CardioDiTLib.service.job import Handler, Job, run_job
@@ -74,7 +77,8 @@ class Worker:
     def __init__(self, writer: EventWriter) -> None:
         self._writer = writer
         generation = GenerationJobs()
-        models = ModelJobs(generation)
+        completion = CompletionJobs()
+        models = ModelJobs(generation, completion)
         measurement = MeasurementJobs()
         privacy = PrivacyJobs()
         self._lanes = {"compute": Lane("compute"), "transfer": Lane("transfer")}
@@ -89,6 +93,8 @@ class Worker:
             "save_landmarks": ("transfer", measurement.save_landmarks),
             "audit_cines": ("compute", privacy.audit_cines),
             "load_cine": ("transfer", privacy.load_cine),
+            "complete": ("compute", completion.complete),
+            "vary": ("compute", completion.vary),
             "models": ("transfer", models.models),
             "model_card": ("transfer", models.model_card),
             "verify": ("transfer", models.verify),

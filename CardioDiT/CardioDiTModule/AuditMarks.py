@@ -7,7 +7,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from .CineReader import cineBrowsers, metaOf
-from .SequenceBuilder import ATTRIBUTE_PREFIX
+from .SequenceBuilder import ATTRIBUTE_PREFIX, madeFromText
 
 AUDIT_PREFIX = ATTRIBUTE_PREFIX + "audit."
 MARKS = ("verdict", "score", "threshold", "p_value", "false_alarm", "against", "hash", "nearest_hash", "encoder_sha256")
@@ -64,7 +64,7 @@ def syntheticBrowsers() -> list[Any]:
 def exportWarning(browser: Any) -> str:
     """What whoever gives a synthetic cine away should know; empty where there is nothing to say."""
     if not isSyntheticCine(browser):
-        return ""
+        return madeFromText(browser)  # of a patient's cine: whose data it is
     verdict = auditVerdict(browser)
     if verdict == FAILED:
         return str(_("The audit failed this cine: it is nearer to a training patient than novel patients are."))

@@ -159,6 +159,11 @@ class GenerateSection:
             **self.steering.request(),
         }
 
+    def settings(self) -> dict[str, Any]:
+        """Of the order, what a model needs that completes or varies."""
+        names = ("bundle", "pathology", "guidance", "seed", "preset", "steps", "device")
+        return {name: value for name, value in self.request().items() if name in names}
+
     def gate(self) -> dict[str, Any]:
         """What `GenerationRun` takes about the gate."""
         on = bool(self.ui.gateCheck.checked) and self._gateReason() == ""

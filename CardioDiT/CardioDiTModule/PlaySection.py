@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 from .CineReader import cineBrowsers, frameTimesOf
 from .Problem import CardioDiTProblem
 from .SegmentationSequence import SegmentationSequence
-from .SequenceBuilder import beatRateFps, originOf
+from .SequenceBuilder import beatRateFps, madeFromText, originOf
 from .ShortAxisViews import showInViews
 
 SHOWN_ORIGIN = ("model", "model_version", "seed", "index", "pathology", "guidance", "steps", "sampler", "precision")
@@ -79,11 +79,13 @@ class PlaySection:
     def _showOrigin(self) -> None:
         sequence = None if self._browser is None else self._browser.GetMasterSequenceNode()
         origin = {} if sequence is None else originOf(sequence)
-        if not origin:
+        madeFrom = madeFromText(self._browser)
+        if origin.get("synthetic") != "1" and not madeFrom:
             self.ui.originLabel.text = ""
             return
         parts = [f"{name.replace('_', ' ')} {origin[name]}" for name in SHOWN_ORIGIN if name in origin]
-        self.ui.originLabel.text = _("synthetic: {parts}").format(parts=", ".join(parts))
+        text = _("synthetic: {parts}") if not madeFrom else f"{madeFrom} {{parts}}"
+        self.ui.originLabel.text = text.format(parts=", ".join(parts))
 
 
 def showCine(browser: Any) -> None:

@@ -116,7 +116,10 @@ class SequenceBuilder:
             return
         subject = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), name)
         made = isSynthetic(cine)
-        study = hierarchy.CreateStudyItem(subject, "Synthetic cine cardiac MRI" if made else "Cine cardiac MRI")
+        title = "Synthetic cine cardiac MRI" if made else "Cine cardiac MRI"
+        if isMadeFrom(cine.get("meta") or {}):
+            title = str(cine["meta"]["kind"]).capitalize()
+        study = hierarchy.CreateStudyItem(subject, title)
         if made:
             hierarchy.SetItemAttribute(subject, ATTRIBUTE_PREFIX + "synthetic", "1")
         # the application makes an item for every volume; without its main window nobody does
@@ -127,7 +130,7 @@ class SequenceBuilder:
 def displayName(cine: dict[str, Any]) -> str:
     """Name of a cine's nodes; says that it is synthetic."""
     meta = cine.get("meta") or {}
-    if not isSynthetic(cine):
+    if not isSynthetic(cine) or (cine.get("name") and isMadeFrom(meta)):
         return str(cine.get("name") or "Cine")
     parts = ["Synthetic", meta.get("pathology") or "heart"]
     if "seed" in meta:
@@ -160,6 +163,22 @@ def _freeName(name: str) -> str:
 def isSynthetic(cine: dict[str, Any]) -> bool:
     """Whether a cine was generated."""
     return bool((cine.get("meta") or {}).get("synthetic"))
+
+
+def isMadeFrom(meta: dict[str, Any]) -> bool:
+    """Whether a cine is a completion or a variation of another one."""
+    return str(meta.get("kind") or "").startswith(("completion of ", "variation of "))
+
+
+def madeFromText(browser: Any) -> str:
+    """What a cine is that was made from another one, in words; empty where it was not."""
+    sequence = None if browser is None else browser.GetMasterSequenceNode()
+    origin = {} if sequence is None else originOf(sequence)
+    if not isMadeFrom(origin):
+        return ""
+    kind = str(origin["kind"])
+    parts = [f"{kind[:1].upper()}{kind[1:]}.", origin.get("note"), origin.get("audit_note")]
+    return " ".join(str(part) for part in parts if part)
 
 
 def setOrigin(node: Any, cine: dict[str, Any]) -> None:

@@ -65,7 +65,7 @@ class GenerationJobs:
         began = time.perf_counter()
         generator = self.generator(request.bundle, request.device, request.precision, job)
         written: list[Path] = []
-        with _Previews(job, folder, generator.bundle.manifest) as previews, _nothing_left(written):
+        with _Previews(job, folder, generator.bundle.manifest) as previews, nothing_left(written):
             gate = _gate(generator, job) if job.argument("gate", bool, False) else None
             results, drawn, rejected = _drawn(generator, request, gate, previews, job)
             cines = []
@@ -222,7 +222,7 @@ def _time_steps(generator: Generator, job: Job) -> dict[str, float]:
 
 
 @contextmanager
-def _nothing_left(written: Sequence[Path]) -> Iterator[None]:
+def nothing_left(written: Sequence[Path]) -> Iterator[None]:
     """Remove files again if the block does not end well."""
     try:
         yield

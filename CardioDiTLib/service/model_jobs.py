@@ -48,7 +48,7 @@ class ModelJobs:
         loaded: Told before a bundle is removed or replaced.
     """
 
-    def __init__(self, loaded: LoadedBundles) -> None:
+    def __init__(self, *loaded: LoadedBundles) -> None:
         self._loaded = loaded
 
     def models(self, job: Job) -> dict[str, Any]:
@@ -155,7 +155,8 @@ class ModelJobs:
         """Remove a bundle from the user's folder."""
         job.check_arguments("name")
         name = job.argument("name", str)
-        self._loaded.forget(find_bundle(name))
+        for kept in self._loaded:
+            kept.forget(find_bundle(name))
         remove_bundle(name)
         return {"name": name}
 
