@@ -187,7 +187,7 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.landmarks = LandmarksSection(self.ui, worker, self.parameterNode, later)
         self.function = FunctionSection(self.ui, worker, self.parameterNode, later)
         self.completion = CompletionSection(
-            self.ui, worker, self.parameterNode, self.generate.settings, later
+            self.ui, worker, self.parameterNode, self.generate.settings, self.generate.modelReason, later
         )
         self.completion.made.connect(self.onGenerated)
         self.export = ExportSection(self.ui, worker, self.play.browser)
@@ -196,6 +196,7 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.generate.generated.connect(self.onGenerated)
         self.privacy.audited.connect(self.export.updateButtons)
         manager.modelsChanged.connect(self.privacy.update)
+        manager.modelsChanged.connect(self.completion.update)
         for section in (
             self.generate,
             self.landmarks,
@@ -440,7 +441,9 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         if self._parameterNode is None or not self.parent.isEntered or slicer.mrmlScene.IsImporting():
             return
-        if self.generate.run is not None or self.completion.controls.run is not None:  # whose cine may be half built; it is shown when it is whole
+        if (
+            self.generate.run is not None or self.completion.controls.run is not None
+        ):  # whose cine may be half built; it is shown when it is whole
             return
         if self._parameterNode.browser is None:
             browser = onlyCine()

@@ -248,7 +248,9 @@ def test_objects_of_a_multi_frame_image_name_its_frames(tmp_path: Path) -> None:
     from CardioDiTLib.io.dicom_seg import segmentation_dataset
 
     values = np.rint(PHANTOM.cine.array).astype(np.int16)
-    source = save_cine(Cine(values, PHANTOM.cine.affine, PHANTOM.cine.frame_times), tmp_path / "a.dcm", multi_frame=True)
+    source = save_cine(
+        Cine(values, PHANTOM.cine.affine, PHANTOM.cine.frame_times), tmp_path / "a.dcm", multi_frame=True
+    )
     cine = load_cine(source)
     labels = Segmentation(PHANTOM.segmentation.array, cine.affine, cine.frame_times)
     seg = hd.seg.segread(save_segmentation(labels, tmp_path / "seg.dcm", source=source))
@@ -275,7 +277,12 @@ def test_objects_of_a_multi_frame_image_name_its_frames(tmp_path: Path) -> None:
     sr = hd.sr.srread(tmp_path / "sr.dcm")
     (left, _right) = sr.content.get_image_measurement_groups()
     (reference,) = left.source_images
-    measured = {frame_of.InstanceNumber for frames in images for t, frame_of in enumerate(frames) if t in (report.ed_frame, report.es_frame)}
+    measured = {
+        frame_of.InstanceNumber
+        for frames in images
+        for t, frame_of in enumerate(frames)
+        if t in (report.ed_frame, report.es_frame)
+    }
     assert set(reference.referenced_frame_numbers) == measured and len(measured) == 10
     (study,) = sr.CurrentRequestedProcedureEvidenceSequence
     assert sum(len(one.ReferencedSOPSequence) for one in study.ReferencedSeriesSequence) == 2, "the image and the SEG"

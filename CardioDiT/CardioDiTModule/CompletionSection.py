@@ -22,6 +22,7 @@ class CompletionSection:
         worker: The worker client.
         parameterNode: () -> the module's parameter node, or None.
         settings: () -> bundle, device, seed, pathology, guidance, preset, steps, as chosen in the section Generate.
+        modelReason: () -> why that bundle cannot be used, or an empty text.
         later: (milliseconds, callback).
 
     Attributes:
@@ -35,10 +36,11 @@ class CompletionSection:
         worker: WorkerClient,
         parameterNode: Callable[[], Any],
         settings: Callable[[], dict[str, Any]],
+        modelReason: Callable[[], str],
         later: Callable[[int, Callable[[], None]], None],
     ) -> None:
         self.ui, self._worker, self._parameterNode, self._later = ui, worker, parameterNode, later
-        self._settings = settings
+        self._settings, self._modelReason = settings, modelReason
         self.made = Signal("completed or varied")
         self.problemOccurred = Signal("completion problem")
         self._browser: Any = None
@@ -63,7 +65,8 @@ class CompletionSection:
         ui.completionTaskCombo.connect("currentIndexChanged(int)", self._onTask)
         for edit in (ui.completionSlicesEdit, ui.completionFramesEdit):
             edit.connect("textChanged(QString)", self.update)
-        ui.completionGridCombo.connect("currentIndexChanged(int)", self.update)
+        for combo in (ui.completionGridCombo, ui.bundleCombo):
+            combo.connect("currentIndexChanged(int)", self.update)
         self.update()
 
     def setNotReady(self, reason: str) -> None:
@@ -98,6 +101,7 @@ class CompletionSection:
         ):
             widget.setVisible(not varies)
         reason = self._notReady or ("" if self._browser is not None else _("Choose a cine in the section Play"))
+        reason = reason or self._modelReason()
         if not reason and not varies and ui.completionGridCombo.currentData and not self._missing():
             reason = _("Say which slices or frames are missing, or choose the grid of the model")
         self.controls.setReason(reason)

@@ -90,9 +90,9 @@ class ExportSection:
         self.problemOccurred.emit(problem)
 
     def _onInDatabase(self, count: int) -> None:
-        self.ui.exportLabel.text = _("{count} images were copied into the DICOM database: see the module DICOM.").format(
-            count=count
-        )
+        self.ui.exportLabel.text = _(
+            "{count} images were copied into the DICOM database: see the module DICOM."
+        ).format(count=count)
 
     def _onSaved(self, path: str) -> None:
         self.ui.exportLabel.text = _("Written: {path}").format(path=path)

@@ -15,7 +15,12 @@ from .Signal import Signal
 from .TableFit import fitTable
 from .WorkerClient import WorkerClient
 
-EXPORTS = ((_("no"), ""), ("NIfTI (.nii.gz)", ".nii.gz"), (_("Slicer sequence (.seq.nrrd)"), ".seq.nrrd"), (_("DICOM images (.dcm)"), ".dcm"))
+EXPORTS = (
+    (_("no"), ""),
+    ("NIfTI (.nii.gz)", ".nii.gz"),
+    (_("Slicer sequence (.seq.nrrd)"), ".seq.nrrd"),
+    (_("DICOM images (.dcm)"), ".dcm"),
+)
 
 
 class FolderSection:

@@ -116,12 +116,7 @@ class GenerateSection:
             button.text, button.enabled = _("Cancel"), True
             button.toolTip = _("Stop; the scene stays as it is")
             return
-        model = self._model()
-        reason = self._notReady
-        if not reason and model is None:
-            reason = _("There is no model: see the section Models")
-        if not reason and model["state"] != "installed":
-            reason = _("This model is not installed: see the section Models")
+        reason = self._notReady or self._modelReason()
         button.text = _("Generate")
         button.enabled = not reason
         button.toolTip = reason or _("Make synthetic hearts with this model")
@@ -158,6 +153,22 @@ class GenerateSection:
             "preview_every": max(1, round(steps / PREVIEWS_A_RUN)),
             **self.steering.request(),
         }
+
+    def _modelReason(self) -> str:
+        """Why the chosen model cannot be used; empty where it can."""
+        model = self._model()
+        if model is None:
+            return str(_("There is no model: see the section Models"))
+        if model["state"] != "installed":
+            return str(_("This model is not installed: see the section Models"))
+        return ""
+
+    def modelReason(self) -> str:
+        """Why other sections cannot use the chosen model; empty where they can."""
+        model = self._model()
+        if model is not None and not model.get("accepted", True):
+            return str(_("This model has terms: click Generate once, and accept them"))
+        return self._modelReason()
 
     def settings(self) -> dict[str, Any]:
         """Of the order, what a model needs that completes or varies."""

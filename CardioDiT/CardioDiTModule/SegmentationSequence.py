@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-import vtk
 from slicer.i18n import tr as _
 
 from .ArrayFile import arrayFileSteps

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from CardioDiTLib.bundles.fingerprint import sha256_of
 from CardioDiTLib.bundles.manifest import MANIFEST_NAME
 from CardioDiTLib.bundles.registry import find_bundle
@@ -56,17 +58,18 @@ class CompletionJobs:
         job.check_arguments(*_COMMON, "missing_slices", "missing_frames", "on_source")
         from CardioDiTLib.completion.missing import parse_indices
 
-        missing = {
-            name: parse_indices(text, title) if text else ()
+        slices, frames = (
+            parse_indices(text, title) if (text := job.argument(name, str, "").strip()) else ()
             for name, title in (("missing_slices", "Missing slices"), ("missing_frames", "Missing frames"))
-            for text in [job.argument(name, str, "").strip()]
-        }
+        )
         on_source = job.argument("on_source", bool, False)
 
         def make(completer: Completer, **common: Any) -> list[CompletionResult]:
             from CardioDiTLib.completion.complete import complete
 
-            return complete(bundle=completer, on_source=on_source, **missing, **common)
+            return complete(
+                bundle=completer, on_source=on_source, missing_slices=slices, missing_frames=frames, **common
+            )
 
         return self._run(job, "completion", make)
 
@@ -130,8 +133,8 @@ class CompletionJobs:
                         "seed": seed,
                         "index": index,
                         "display_range": display_range(result.cine.array),
-                        "generated_slices": [int(z) for z in result.generated.all(axis=0).nonzero()[0]],
-                        "generated_frames": [int(t) for t in result.generated.all(axis=1).nonzero()[0]],
+                        "generated_slices": np.flatnonzero(result.generated.all(axis=0)).tolist(),
+                        "generated_frames": np.flatnonzero(result.generated.all(axis=1)).tolist(),
                     }
                 )
         return {

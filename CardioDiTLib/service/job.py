@@ -93,9 +93,7 @@ def run_job(job: Job, handler: Handler) -> None:
     except Exception as error:
         known = missing_operator(error)
         if known is not None:
-            send(
-                "error", request.id, message=known.message, hint=known.hint, kind="problem", detail=_detail(error)
-            )
+            send("error", request.id, message=known.message, hint=known.hint, kind="problem", detail=_detail(error))
             return
         reason = " ".join(str(error).split())[:300]
         send(

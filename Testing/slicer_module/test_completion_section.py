@@ -12,11 +12,34 @@ from test_measuring_with_fake_worker import (  # noqa: F401 (fixtures)
     browser,
     count_nodes,
     heart,
-    panel,
     process,
     segment,
     ui,
 )
+from test_measuring_with_fake_worker import panel as panelWithoutModels  # noqa: F401
+from test_widget_with_fake_worker import MODELS
+
+
+@pytest.fixture
+def panel(panelWithoutModels):  # noqa: F811
+    """The same, where the worker knows models."""
+    panelWithoutModels.logic.modelManager.refresh()
+    process().answer("models", models=[{**one, "accepted": True} for one in MODELS], folder="/somewhere", problem="")
+    return panelWithoutModels
+
+
+def test_without_a_model_or_its_terms_nothing_can_be_made(panelWithoutModels, heart, app):  # noqa: F811
+    from CardioDiTModule.SequenceBuilder import SequenceBuilder
+
+    own = panelWithoutModels.ui
+    panelWithoutModels.play.show(SequenceBuilder().build(described(heart.cine)), play=False)
+    app.processEvents()
+    assert not own.completionButton.enabled and "There is no model" in own.completionButton.toolTip
+    panelWithoutModels.logic.modelManager.refresh()
+    process().answer("models", models=[dict(one) for one in MODELS], folder="/somewhere", problem="")
+    assert not own.completionButton.enabled and "terms" in own.completionButton.toolTip
+    own.bundleCombo.setCurrentIndex(own.bundleCombo.findData("mine"))
+    assert own.completionButton.enabled
 
 
 def answer(heart, tmp_path, kind: str, real: bool = True, **meta) -> dict:  # noqa: F811
@@ -31,7 +54,7 @@ def answer(heart, tmp_path, kind: str, real: bool = True, **meta) -> dict:  # no
     return {"cines": [{**cine, "generated_slices": [1, 3], "generated_frames": []}], "warnings": ["Look closely."]}
 
 
-def finish(panel, command, values, waitUntil):  # noqa: F811
+def finish(panel, command, values, waitUntil):
     asked(command, waitUntil)
     process().answer(command, **values)
     waitUntil(lambda: panel.completion.controls.run is None)
@@ -89,7 +112,7 @@ def test_a_variation_of_a_patients_heart_says_whose_it_is(panel, ui, heart, app,
     for node in (made, sequence, proxy, sequence.GetNthDataNode(3)):
         assert node.GetAttribute("CardioDiT.kind") == "variation of a real cine"
         assert node.GetAttribute("CardioDiT.synthetic") == "0"
-    assert proxy.GetAttribute("CardioDiT.audit.verdict") == "failed" and proxy.GetName() == "Variation of Doe"
+    assert made.GetAttribute("CardioDiT.audit.verdict") == "failed" and proxy.GetName() == "Variation of Doe"
     for label in (ui.originLabel, ui.completionOriginLabel, ui.exportWarningLabel):
         assert "Variation of a real cine. Made from a patient's cine" in label.text
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
@@ -127,10 +150,10 @@ def test_what_is_chosen_is_saved_with_the_scene(panel, ui, browser, tmp_path, sp
     ui.completionTaskCombo.setCurrentIndex(1)
     ui.completionStrengthSlider.value = 0.8
     spin(5)
-    assert slicer.util.saveScene(str(tmp_path / "scene.mrml"))
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
     slicer.mrmlScene.Clear(0)
     ui.completionTaskCombo.setCurrentIndex(0)
     ui.completionStrengthSlider.value = 0.1
-    assert slicer.util.loadScene(str(tmp_path / "scene.mrml"))
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
     spin(10)
     assert ui.completionTaskCombo.currentData == "vary" and ui.completionStrengthSlider.value == pytest.approx(0.8)

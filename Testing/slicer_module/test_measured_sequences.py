@@ -434,7 +434,10 @@ def test_a_click_on_a_point_of_the_chart_shows_its_frame(browser, heart, app, sp
         *((name, "RV") for name in ("rv", "Right ventricular cavity", "heart_ventricle_right", "RV-BP", "RVendo")),
         *((name, "myocardium") for name in ("Myo", "LV myocardium", "LVM", "heart_myocardium", "LV wall", "lv_epi")),
         *((name, "myocardium") for name in ("left ventricular muscle", "Myocard")),
-        *((name, "") for name in ("left atrium", "RV wall", "right ventricular myocardium", "LA", "Segment_1", "aorta")),
+        *(
+            (name, "")
+            for name in ("left atrium", "RV wall", "right ventricular myocardium", "LA", "Segment_1", "aorta")
+        ),
         *((name, "") for name in ("left", "cavity", "LV+RV", "pulmonary artery right", "myocardial scar", "")),
     ],
 )

@@ -139,10 +139,11 @@ class UnderWay:
         return "landmarks", landmarks_answer(self.heart.landmarks, self.place)
 
     def function(self):
-        from CardioDiTLib.function.cardiac_function import cardiac_function
-        from CardioDiTLib.service.function_files import function_table
         from CardioDiTModule.SegmentationSequence import SegmentationSequence
         from CardioDiTModule.Steps import runAtOnce
+
+        from CardioDiTLib.function.cardiac_function import cardiac_function
+        from CardioDiTLib.service.function_files import function_table
 
         answer = segmentation_answer(self.heart.segmentation, self.place)["segmentation"]
         runAtOnce(SegmentationSequence(self.browser).buildSteps(answer))
