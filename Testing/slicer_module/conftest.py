@@ -113,7 +113,7 @@ def spin(app):
 
 @pytest.fixture(scope="session")
 def waitUntil(spin):
-    """`waitUntil(condition, seconds)`: handle events until the condition holds; fails when it does not come about within
+    """`waitUntil(condition, seconds)`: handle events until the condition holds; fails when it does not hold within
     these seconds, nor within the time after which something hangs on any machine.
     """
 
