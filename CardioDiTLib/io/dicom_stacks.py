@@ -75,7 +75,7 @@ def refuse_or_note(problem: str, count: int, allowed: bool, meta: dict[str, Any]
     if not allowed:
         raise CardioDiTError(
             f"{problem}{others}, so slices may be missing.",
-            "Give all files, or load with allow_incomplete=True (--allow-incomplete) to do without them.",
+            "Give all files, or load with allow_incomplete=True to do without them.",
         )
     add_note(meta, f"{problem}{others}; it was done without.")
 

@@ -50,7 +50,10 @@ def main() -> None:
             time.sleep(0.002)
 
     def unfold(*opened: str) -> None:
-        for section in ("generate", "play", "landmarks", "function", "privacy", "export", "folder", "models", "log"):
+        for section in (
+            *("generate", "play", "landmarks", "function", "privacy"),
+            *("completion", "export", "folder", "models", "log"),
+        ):
             getattr(ui, f"{section}Collapsible").collapsed = section not in opened
 
     def shoot(name: str, *opened: str) -> None:

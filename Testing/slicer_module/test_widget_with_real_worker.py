@@ -31,8 +31,8 @@ def panel(load, cache, waitUntil):
 
     qt.QSettings().setValue("CardioDiT/CacheFolder", str(cache))
     widget = load(MODULE).widget
-    waitUntil(lambda: widget.ui.generateButton.enabled, 90)
-    waitUntil(lambda: not widget.logic.worker.openRequests(), 90)
+    waitUntil(lambda: widget.ui.generateButton.enabled, 240)
+    waitUntil(lambda: not widget.logic.worker.openRequests(), 240)
     if not widget.logic.modelManager.model("acdc-mini")["accepted"]:
         done = []
         widget.logic.modelManager.acceptLicence("acdc-mini", lambda: done.append(1))
