@@ -26,6 +26,7 @@ FLOORS = {
     "diffusion": 1,
     "data": 2,
     "bundles": 2,
+    "reporting": 2.5,
     "generation": 3,
     "landmarks": 4,
     "privacy": 3,

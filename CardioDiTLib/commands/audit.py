@@ -208,11 +208,28 @@ def _write(arguments: argparse.Namespace, report: AuditReport, sets: dict[str, E
         if suffix == ".csv":
             save_csv(report, path)
         elif suffix == ".html":
-            to_html(report, path, pictures=pictures, published=arguments.published)
+            to_html(report, path, pictures=pictures, published=arguments.published, about=_about(arguments))
         else:
             text = report.to_json() if suffix == ".json" else to_markdown(report, arguments.published)
             with atomic_path(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
+
+
+def _about(arguments: argparse.Namespace) -> dict[str, str]:
+    """What was audited against what; names of files only where they were asked for, for they may be patients'."""
+    entries = {}
+    if arguments.bundle is not None:
+        from CardioDiTLib.bundles.bundle import load_bundle
+
+        manifest = load_bundle(arguments.bundle).manifest
+        entries["model"] = f"{manifest.name} {manifest.version}"
+        entries["training set"] = "the training embeddings that this model carries"
+    for option, what in (("train", "training set"), ("validation", "other real patients"), ("synthetic", "synthetic")):
+        path = getattr(arguments, option)
+        if path is not None:
+            kind = "folder" if path.is_dir() else "training pack or embeddings"
+            entries[what] = f"'{path.name}' ({kind})" if arguments.names else f"a {kind} (--names shows its name)"
+    return entries
 
 
 class _bar:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -12,8 +13,12 @@ from CardioDiTLib.commands.in_options import in_options
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io.output_set import check_folder, refuse_existing
 
+if TYPE_CHECKING:
+    from CardioDiTLib.evaluation.synthesis_report import SynthesisReport
+
 _CENTRES = ("picture", "heart")
 _PARTS = ("all", "training", "validation")
+_SUFFIXES = (".json", ".csv", ".html", ".md")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +48,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="OUT", help="write everything there, as JSON")
     parser.add_argument("--markdown", type=Path, metavar="OUT", help="write tables there, for a model card")
     parser.add_argument("--csv", type=Path, metavar="OUT", help="write one row a number there")
+    parser.add_argument("--html", type=Path, metavar="OUT", help="write one page with pictures of all numbers there")
+    parser.add_argument(
+        *("-o", "--out"),
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help=f"write the report there, as its name ends ({', '.join(_SUFFIXES)}); may be given several times",
+    )
     parser.add_argument("--names", action="store_true", help="put names of folders into the report")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
 
@@ -51,9 +65,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, compare, print, write."""
     from CardioDiTLib.evaluation.cohort import cohort_from_folder, cohort_from_pack
     from CardioDiTLib.evaluation.synthesis import evaluate_synthesis
-    from CardioDiTLib.evaluation.tables import save_csv, save_text, to_json, to_markdown, to_text
+    from CardioDiTLib.evaluation.tables import to_text
 
-    outputs = [path for path in (arguments.json, arguments.markdown, arguments.csv) if path is not None]
+    wrong = [path.name for path in arguments.out if path.suffix.lower() not in _SUFFIXES]
+    if wrong:
+        raise CardioDiTError(f"'{wrong[0]}' is no kind of report.", f"Use a name ending in {', '.join(_SUFFIXES)}.")
+    outputs = _outputs(arguments)
     refuse_existing(outputs, arguments.overwrite)
     for path in outputs:
         check_folder(path.parent)
@@ -80,12 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
             stack_covers_heart=arguments.stack_covers_heart,
             progress=lambda name, done, of: bar.update(),
         )
-    if arguments.json is not None:
-        save_text(to_json(report), arguments.json)
-    if arguments.markdown is not None:
-        save_text(to_markdown(report), arguments.markdown)
-    if arguments.csv is not None:
-        save_csv(report, arguments.csv)
+    for path, suffix in outputs.items():
+        _write(report, path, suffix)
     print(in_options(to_text(report), arguments), end="")
     bare = [what for what, n in (("real", report.n_real_labelled), ("synthetic", report.n_synthetic_labelled)) if not n]
     if bare:
@@ -95,3 +108,22 @@ def run(arguments: argparse.Namespace) -> int:
             "'cardiodit segment NAME.nii.gz NAME_seg.nii.gz', then run this again."
         )
     return 0
+
+
+def _outputs(arguments: argparse.Namespace) -> dict[Path, str]:
+    """Files to write, and as what."""
+    named = {".json": arguments.json, ".md": arguments.markdown, ".csv": arguments.csv, ".html": arguments.html}
+    outputs = {path: suffix for suffix, path in named.items() if path is not None}
+    return outputs | {path: path.suffix.lower() for path in arguments.out}
+
+
+def _write(report: SynthesisReport, path: Path, suffix: str) -> None:
+    from CardioDiTLib.evaluation.report_html import to_html
+    from CardioDiTLib.evaluation.tables import save_csv, save_text, to_json, to_markdown
+
+    if suffix == ".csv":
+        save_csv(report, path)
+    elif suffix == ".html":
+        to_html(report, path)
+    else:
+        save_text(to_json(report) if suffix == ".json" else to_markdown(report), path)

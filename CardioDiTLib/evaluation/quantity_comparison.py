@@ -24,6 +24,8 @@ class Spread:
         median: Median.
         p95: 95 % quantile.
         reasons: Why it could not be measured, to the number of cines.
+        p25: 25 % quantile; NaN where n is 0, and in reports of before it was kept.
+        p75: 75 % quantile.
     """
 
     n: int
@@ -32,19 +34,22 @@ class Spread:
     median: float
     p95: float
     reasons: dict[str, int]
+    p25: float = math.nan
+    p75: float = math.nan
 
     @classmethod
     def of(cls, values: Iterable[float], reasons: Iterable[str] = ()) -> Spread:
         """Spread of values, NaN counted as missing."""
         array = np.array(list(values), np.float64)
         finite = array[np.isfinite(array)]
-        quantiles = np.quantile(finite, (0.05, 0.5, 0.95)) if len(finite) else np.full(3, np.nan)
-        low, middle, high = (float(v) for v in quantiles)
-        return cls(len(finite), len(array) - len(finite), low, middle, high, dict(sorted(Counter(reasons).items())))
+        quantiles = np.quantile(finite, (0.05, 0.5, 0.95, 0.25, 0.75)) if len(finite) else np.full(5, np.nan)
+        low, middle, high, lower, upper = (float(v) for v in quantiles)
+        why = dict(sorted(Counter(reasons).items()))
+        return cls(len(finite), len(array) - len(finite), low, middle, high, why, lower, upper)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; NaN becomes None."""
-        numbers = {key: getattr(self, key) for key in ("p05", "median", "p95")}
+        numbers = {key: getattr(self, key) for key in ("p05", "p25", "median", "p75", "p95")}
         plain = {key: value if math.isfinite(value) else None for key, value in numbers.items()}
         return {"n": self.n, "missing": self.missing, **plain, "reasons": dict(self.reasons)}
 
@@ -52,6 +57,9 @@ class Spread:
     def from_dict(cls, values: Mapping[str, Any]) -> Spread:
         """The inverse of :meth:`to_dict`."""
         numbers = {k: math.nan if values[k] is None else float(values[k]) for k in ("p05", "median", "p95")}
+        for name in ("p25", "p75"):  # reports of before do not have them
+            found = values.get(name)
+            numbers[name] = math.nan if found is None else float(found)
         return cls(n=int(values["n"]), missing=int(values["missing"]), reasons=dict(values["reasons"]), **numbers)
 
 

@@ -18,7 +18,7 @@ from CardioDiTLib.io.atomic import atomic_path
 from CardioDiTLib.io.plain_text import markdown_text, plain_text
 from CardioDiTLib.json_text import parse_json
 
-_TITLES = {
+SET_TITLES = {
     "frechet_distance": "Frechet distance of the standardised vector",
     "kernel_distance": "Kernel distance (MMD^2, cubic)",
     "precision": "Precision",
@@ -28,7 +28,9 @@ _TITLES = {
     "mean_distance": "Mean distance within the set",
     "nearest_distance": "Median distance to the nearest in the set",
 }
-_SIGNS = {"lower": "lower is better", "higher": "higher is better", "real": "as real is best"}
+"""What numbers of sets are called."""
+BETTER_WORDS = {"lower": "lower is better", "higher": "higher is better", "real": "as real is best"}
+"""Which way a number is better, in words."""
 _WORDS = {True: "within", False: "OUTSIDE", None: "–"}
 
 
@@ -81,7 +83,7 @@ def _quantity_row(one: QuantityComparison) -> tuple[str, ...]:
 
 
 def _set_row(name: str, number: SetNumber) -> tuple[str, ...]:
-    return (_TITLES.get(name, name), _SIGNS[number.better], *_number_cells(number))
+    return (SET_TITLES.get(name, name), BETTER_WORDS[number.better], *_number_cells(number))
 
 
 def _number_cells(number: SetNumber) -> tuple[str, ...]:
@@ -107,7 +109,7 @@ def _opening(report: SynthesisReport) -> list[str]:
     ]
 
 
-def _closing(report: SynthesisReport) -> list[str]:
+def closing_lines(report: SynthesisReport) -> list[str]:
     """Duplicates, what could not be measured, and notes; one sentence each."""
     if report.duplicates:
         pairs = ", ".join(f"{one} = {other}" for one, other in report.duplicates[:5])
@@ -152,7 +154,7 @@ def to_text(report: SynthesisReport) -> str:
         lines += ["", table.title]
         for row in (table.header, *table.rows):
             lines.append("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
-    return "\n".join([*lines, "", *map(plain_text, _closing(report))]) + "\n"
+    return "\n".join([*lines, "", *map(plain_text, closing_lines(report))]) + "\n"
 
 
 def _plain_table(table: Table) -> Table:
@@ -168,7 +170,7 @@ def to_markdown(report: SynthesisReport) -> str:
         lines.append("| " + " | ".join(_cell(name) for name in table.header) + " |")
         lines.append("|" + " --- |" * len(table.header))
         lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in table.rows]
-    lines += ["", *(f"- {markdown_text(line)}" for line in _closing(report))]
+    lines += ["", *(f"- {markdown_text(line)}" for line in closing_lines(report))]
     return "\n".join(lines) + "\n"
 
 

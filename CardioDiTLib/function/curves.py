@@ -2,95 +2,83 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from CardioDiTLib.data.time import cycle_seconds
 from CardioDiTLib.function.function_report import FunctionReport
 from CardioDiTLib.function.rates import PeriodicCurve
-from CardioDiTLib.function.style import FAINT, INK, LV_COLOUR, RV_COLOUR, WALL_COLOUR, new_figure, plain_axes, png
 from CardioDiTLib.function.timing import MIN_CYCLE_FRAMES, nominal_times
+from CardioDiTLib.reporting.chart import Chart
+from CardioDiTLib.reporting.colours import LV_COLOUR, RV_COLOUR, WALL_COLOUR
+from CardioDiTLib.reporting.cycle_chart import VolumeLine, volume_chart
 
 
-def volume_curves_png(report: FunctionReport) -> bytes:
-    """Volumes of both ventricles over time: frames as dots, the smooth periodic curve as a line, ED and ES marked.
+def volume_curves_svg(report: FunctionReport) -> str:
+    """Volumes of both ventricles over time: frames as marks, the smooth periodic curve as a line, ED and ES marked.
 
     Args:
         report: What was measured.
 
     Returns:
-        A PNG.
-
-    Raises:
-        CardioDiTError: Matplotlib is not installed.
+        SVG.
     """
-    figure = new_figure(7.2, 3.6)
-    axes = figure.subplots()
     times = report.frame_times_s * 1000.0
-    top, ends = 0.0, {}
-    for name, volume, colour, marker in (
-        ("LV", report.lv_volume_ml, LV_COLOUR, "o"),
-        ("RV", report.rv_volume_ml, RV_COLOUR, "s"),
-    ):
-        known = np.isfinite(volume)
-        if not known.any():
-            continue
-        top = max(top, float(volume[known].max()))
-        line = _smooth(report, volume)
-        if line is None:
-            axes.plot(times[known], volume[known], color=colour, linewidth=1.2, alpha=0.7)
-            ends[name] = (times[known][-1], float(volume[known][-1]), colour)
-        else:
-            axes.plot(line[0], line[1], color=colour, linewidth=1.6)
-            ends[name] = (line[0][-1], float(line[1][-1]), colour)
-        axes.plot(times[known], volume[known], marker, color=colour, markersize=4, markeredgewidth=0)
-    _name_lines(axes, ends, 0.07 * (top or 1.0))
-    _mark_phases(axes, report)
-    axes.set(xlabel=_time_label(report), ylabel="Volume (mL)", ylim=(0, 1.15 * top if top else 1.0))
-    plain_axes(axes)
-    return png(figure)
+    lines = [
+        VolumeLine("LV", report.lv_volume_ml, LV_COLOUR, False, _smooth(report, report.lv_volume_ml)),
+        VolumeLine("RV", report.rv_volume_ml, RV_COLOUR, True, _smooth(report, report.rv_volume_ml)),
+    ]
+    return volume_chart(times, lines, phases_of_report(report), _time_label(report))
 
 
-def septal_curves_png(report: FunctionReport) -> bytes:
+def septal_curves_svg(report: FunctionReport) -> str:
     """Angle and length of the line between the insertion points over time.
 
     Args:
         report: What was measured.
 
     Returns:
-        A PNG.
-
-    Raises:
-        CardioDiTError: Matplotlib is not installed.
+        Two charts, SVG.
     """
-    figure = new_figure(7.2, 2.8)
     times = report.frame_times_s * 1000.0
     angle = report.septal_angle_deg.copy()
     known = np.isfinite(angle)
     # No jump of 360 degrees inside the picture.
     angle[known] = np.degrees(np.unwrap(np.radians(angle[known])))
-    for axes, values, label, least in zip(
-        figure.subplots(1, 2),
-        (angle, report.septal_length_mm),
-        ("Septal angle (degrees)", "Septal length (mm)"),
-        (20, 10),
+    charts = []
+    for values, label, least in (
+        (angle, "septal angle (degrees)", 20.0),
+        (report.septal_length_mm, "septal length (mm)", 10.0),
     ):
-        axes.plot(times, values, "o-", color=WALL_COLOUR, markersize=3.5, linewidth=1.4, markeredgewidth=0)
-        _mark_phases(axes, report)
         finite = values[np.isfinite(values)]
-        if len(finite):
-            # At least a range that matters, so that noise does not look like motion.
-            middle, half = (finite.max() + finite.min()) / 2, max(np.ptp(finite) * 0.6, least / 2)
-            axes.set_ylim(middle - half, middle + half)
-        axes.set(xlabel=_time_label(report), ylabel=label)
-        plain_axes(axes)
-    return png(figure)
+        if not len(finite):
+            continue
+        # At least a range that matters, so that noise does not look like motion.
+        middle, half = float(finite.max() + finite.min()) / 2, max(float(np.ptp(finite)) * 0.6, least / 2)
+        chart = Chart(
+            (0.0, max(float(times[-1]), 1.0)),
+            (middle - half, middle + half),
+            x_label=_time_label(report),
+            y_label=label,
+            name=f"{label} over the cycle",
+            size=(480.0, 260.0),
+        )
+        for name, frame in phases_of_report(report).items():
+            chart.upright(float(times[frame]), name)
+        chart.line(times, values, WALL_COLOUR)
+        chart.dots(times, values, WALL_COLOUR)
+        charts.append(chart.svg())
+    return f'<div class="pair">{"".join(charts)}</div>'
+
+
+def phases_of_report(report: FunctionReport) -> dict[str, int]:
+    """ED and ES of the left ventricle, as far as they are known."""
+    frames = {"ED": report.ed_frame, "ES": report.es_frame}
+    return {name: frame for name, frame in frames.items() if frame is not None}
 
 
 def _time_label(report: FunctionReport) -> str:
-    return "Time (ms, nominal)" if nominal_times(report.meta) else "Time (ms)"
+    return "time (ms, nominal)" if nominal_times(report.meta) else "time (ms)"
 
 
 def _smooth(
@@ -100,42 +88,5 @@ def _smooth(
     if len(volume) < MIN_CYCLE_FRAMES or not np.isfinite(volume).all():
         return None
     spanned = cycle_seconds(report.frame_times_s)
-    phases = np.linspace(0.0, 1.0, 241)
+    phases = np.linspace(0.0, 1.0, 121)
     return phases * spanned * 1000.0, PeriodicCurve(volume, report.frame_times_s / spanned)(phases)
-
-
-def _mark_phases(axes: Any, report: FunctionReport) -> None:
-    """Thin lines at end-diastole and end-systole, named at the top."""
-    for name, frame in (("ED", report.ed_frame), ("ES", report.es_frame)):
-        if frame is None:
-            continue
-        time = report.frame_times_s[frame] * 1000.0
-        axes.axvline(time, color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
-        axes.annotate(
-            name,
-            (time, 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(3, -2),
-            textcoords="offset points",
-            fontsize=9,
-            color=INK,
-            va="top",
-        )
-
-
-def _name_lines(axes: Any, ends: dict[str, tuple[float, float, str]], apart: float) -> None:
-    """Names at the ends of the lines instead of a legend, moved apart where they would touch."""
-    lowest = -np.inf
-    for name, (x, y, colour) in sorted(ends.items(), key=lambda entry: entry[1][1]):
-        y = max(y, lowest + apart)
-        lowest = y
-        axes.annotate(
-            name,
-            (x, y),
-            xytext=(6, 0),
-            textcoords="offset points",
-            color=colour,
-            va="center",
-            fontsize=10,
-            weight="bold",
-        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,21 +10,22 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
-from CardioDiTLib.data.time import cycle_seconds
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.function.style import ANTERIOR_COLOUR, INFERIOR_COLOUR, LV_COLOUR, RV_COLOUR, WALL_COLOUR
 from CardioDiTLib.function.volumes import LEFT_VENTRICLE, MYOCARDIUM, RIGHT_VENTRICLE
+from CardioDiTLib.reporting.colours import ANTERIOR_COLOUR, INFERIOR_COLOUR, LV_COLOUR, RV_COLOUR, WALL_COLOUR
+from CardioDiTLib.reporting.drawing import durations_ms, film_bytes, require_pillow, still_bytes, type_of
+from CardioDiTLib.reporting.sheet import Labels, film_images, slice_names
 
 _TILE = 150  # pixels of the longer side of a tile
 _MARGIN_MM = 18.0
 _GAP = 3
 _COLUMNS = 6
+_FILM_PIXELS, _FILM_BYTES = 960, 400_000
 _BLACK, _WHITE = 0, 245  # grey levels of the palette; the ones above are colours
 _CONTOURS = ((RIGHT_VENTRICLE, 250), (MYOCARDIUM, 251), (LEFT_VENTRICLE, 252))
-_TEXT = 253
 _FLAT_GREY = {0: 30, RIGHT_VENTRICLE: 120, MYOCARDIUM: 75, LEFT_VENTRICLE: 150}
 # Lighter than in charts: thin lines on dark pictures.
-_COLOURS = {250: "#FF8A33", 251: "#19C99A", 252: "#4DB2F0", 253: "#FFFFFF"}
+_COLOURS = {250: "#FF8A33", 251: "#19C99A", 252: "#4DB2F0"}
 CONTOUR_NAMES = (
     ("LV cavity", LV_COLOUR, _COLOURS[252]),
     ("epicardium", WALL_COLOUR, _COLOURS[251]),
@@ -46,7 +46,7 @@ class SlicePictures:
     """
 
     def __init__(self, segmentation: Segmentation, cine: Cine | None = None) -> None:
-        _require_pillow()
+        require_pillow()
         if cine is not None:
             same = cine.shape == segmentation.shape and np.allclose(cine.affine, segmentation.affine, atol=1e-2)
             if not same:
@@ -82,6 +82,19 @@ class SlicePictures:
             self._low, self._high = (float(level) for level in np.percentile(shown, (0.5, 99.5)))
 
     @property
+    def mm_per_pixel(self) -> float:
+        """Size of a pixel of a tile."""
+        return 1.0 / self._scale
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the slices that are shown: counted from 1 in the order of the file, base and apex where known."""
+        whole = self._segmentation
+        every = slice_names(whole.n_slices, whole.affine, whole.array)
+        ends = {0: every[0].partition(" ")[2], len(self.slices) - 1: every[-1].partition(" ")[2]}
+        return tuple(f"{z + 1} {ends.get(i, '')}".strip() for i, z in enumerate(self.slices))
+
+    @property
     def shape(self) -> tuple[int, int]:
         """(rows, columns) of a tile, pixels."""
         return self._shape
@@ -105,6 +118,10 @@ class SlicePictures:
                     result[self._outline(mask)] = colour
         return result
 
+    def coloured(self, frame: int, index: int) -> NDArray[np.uint8]:
+        """The same with contours, (rows, columns, 3) red, green and blue."""
+        return np.asarray(_image(self.tile(frame, index)).convert("RGB"), dtype=np.uint8)
+
     def position(self, index: NDArray[np.float64]) -> tuple[float, float]:
         """Where a voxel index (x, y, z) lies in its tile: column and row, pixels."""
         sx, sy, _ = self._segmentation.spacing
@@ -118,37 +135,42 @@ class SlicePictures:
         return np.asarray(fine & ~ndimage.binary_erosion(fine, border_value=1), dtype=np.bool_)
 
 
-def montage_gif(pictures: SlicePictures, segmentation: Segmentation) -> bytes:
-    """All slices with contours, beating, as a GIF that repeats for ever at the speed of the heart.
+def montage_film(
+    pictures: SlicePictures, segmentation: Segmentation, phases: dict[str, int], *, title: str, mark: str
+) -> tuple[bytes, str]:
+    """All slices with contours, beating, as a film that repeats for ever at the speed of the heart.
 
     Args:
         pictures: Slices.
         segmentation: What they show; gives frames and times.
+        phases: "ED" and "ES" to frames.
+        title: Above the slices.
+        mark: What they are for.
 
     Returns:
-        A GIF; one still picture for one frame. Its time steps are multiples of 10 ms, 20 ms at least; one or two frames
+        A film, and its kind ("webp" or "gif"); its time steps are multiples of 10 ms, 20 ms at least. One or two frames
         are no film and stand for 0.7 s each.
     """
-    frames = [_sheet(pictures, frame) for frame in range(segmentation.n_frames)]
-    if segmentation.n_frames < 3:
-        durations = [700] * segmentation.n_frames  # end-diastole and end-systole in turn
-    else:
-        # Rounded sums, not rounded steps, so that the beat as a whole lasts as long as it should.
-        ends = np.append(segmentation.frame_times[1:], cycle_seconds(segmentation.frame_times))
-        durations = [max(20, int(step)) for step in np.diff(np.rint(ends * 100) * 10, prepend=0)]
-    stream = io.BytesIO()
-    frames[0].save(
-        stream, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False
+    count = segmentation.n_frames
+    tiles = np.stack([np.stack([pictures.coloured(frame, z) for z in pictures.slices]) for frame in range(count)])
+    labels = Labels(
+        title=title,
+        mark=mark,
+        slices=pictures.names,
+        times_s=tuple(float(time) for time in segmentation.frame_times),
+        phases=phases,
+        mm_per_pixel=pictures.mm_per_pixel,
     )
-    return stream.getvalue()
+    images = film_images(tiles, labels, _FILM_PIXELS)
+    return film_bytes(images, durations_ms(segmentation.frame_times, segmentation.cycle_s), _FILM_BYTES)
 
 
-def landmarks_png(
+def landmarks_still(
     pictures: SlicePictures,
     segmentation: Segmentation,
     landmarks: LandmarkTrack,
     phases: Sequence[tuple[str, int]],
-) -> bytes:
+) -> tuple[bytes, str]:
     """The insertion points on the slices that hold any, one block of rows a phase (end-diastole, end-systole).
 
     Args:
@@ -158,7 +180,7 @@ def landmarks_png(
         phases: Name and frame of each phase.
 
     Returns:
-        A PNG. The anterior point is a triangle, the inferior one a disc.
+        A picture and its kind. The anterior point is a triangle, the inferior one a disc.
     """
     from PIL import Image, ImageDraw
 
@@ -169,7 +191,7 @@ def landmarks_png(
     ] or pictures.slices
     rows, columns = _grid_of(len(shown))
     size = (width + _GAP) * columns * enlarge, (height + _GAP) * rows * len(phases) * enlarge
-    sheet = Image.new("RGB", size, "#000000")
+    sheet = Image.new("RGB", size, "#FFFFFF")
     pen = ImageDraw.Draw(sheet)
     for block, (name, frame) in enumerate(phases):
         for position, z in enumerate(shown):
@@ -177,15 +199,15 @@ def landmarks_png(
             corner = column * (width + _GAP) * enlarge, (block * rows + row) * (height + _GAP) * enlarge
             tile = _image(pictures.tile(frame, z, contours=False)).convert("RGB")
             sheet.paste(tile.resize((width * enlarge, height * enlarge), Image.Resampling.BICUBIC), corner)
-            pen.text((corner[0] + 6, corner[1] + 4), f"{name} {z + 1}", fill="#FFFFFF", font_size=18)
+            text = f"{name} slice {z + 1}"
+            place = corner[0] + 8, corner[1] + 6
+            pen.text(place, text, fill="#FFFFFF", font=type_of(20), stroke_width=2, stroke_fill="#000000")
             for side in (0, 1):
                 if not landmarks.found[frame, z, side]:
                     continue
                 across, down = pictures.position(segmentation.ras_to_index(landmarks.points[frame, z, side]))
                 _mark(pen, corner[0] + across * enlarge, corner[1] + down * enlarge, side)
-    stream = io.BytesIO()
-    sheet.save(stream, format="PNG")
-    return stream.getvalue()
+    return still_bytes(sheet)
 
 
 def _grid_of(count: int) -> tuple[int, int]:
@@ -205,26 +227,6 @@ def _mark(pen: Any, x: float, y: float, side: int) -> None:
         )
 
 
-def _sheet(pictures: SlicePictures, frame: int) -> Any:
-    """All slices of a frame, numbered from 1, as an image with a palette."""
-    from PIL import ImageDraw
-
-    height, width = pictures.shape
-    rows, columns = _grid_of(len(pictures.slices))
-    sheet = np.zeros((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP), np.uint8)
-    places = []
-    for position, z in enumerate(pictures.slices):
-        row, column = divmod(position, columns)
-        y, x = row * (height + _GAP), column * (width + _GAP)
-        sheet[y : y + height, x : x + width] = pictures.tile(frame, z)
-        places.append((x + 3, y + 2, z + 1))
-    image = _image(sheet)
-    pen = ImageDraw.Draw(image)
-    for x, y, number in places:
-        pen.text((x, y), str(number), fill=_TEXT)
-    return image
-
-
 def _image(indices: NDArray[np.uint8]) -> Any:
     """An image with a palette: greys below, colours above."""
     from PIL import Image
@@ -235,13 +237,3 @@ def _image(indices: NDArray[np.uint8]) -> Any:
         palette[3 * level : 3 * level + 3] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
     image.putpalette(palette)
     return image
-
-
-def _require_pillow() -> None:
-    try:
-        import PIL.Image  # noqa: F401
-    except ImportError as error:
-        raise CardioDiTError(
-            "The report needs the package Pillow, which is not installed.",
-            "Install it with 'pip install matplotlib pillow', or ask for json and csv only.",
-        ) from error

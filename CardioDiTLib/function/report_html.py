@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,43 +14,15 @@ from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.function.aha import SEGMENT_NAMES
 from CardioDiTLib.function.bullseye import bullseyes_png
-from CardioDiTLib.function.curves import septal_curves_png, volume_curves_png
+from CardioDiTLib.function.curves import phases_of_report, septal_curves_svg, volume_curves_svg
 from CardioDiTLib.function.function_report import FunctionReport
-from CardioDiTLib.function.montage import CONTOUR_NAMES, SlicePictures, landmarks_png, montage_gif
+from CardioDiTLib.function.montage import CONTOUR_NAMES, SlicePictures, landmarks_still, montage_film
 from CardioDiTLib.function.quantities import LEFT, RIGHT, SEGMENTS, TIME, WALL, Quantity, printed, reason_for
-from CardioDiTLib.function.style import ANTERIOR_COLOUR, INFERIOR_COLOUR
-from CardioDiTLib.function.timing import MIN_CYCLE_FRAMES
+from CardioDiTLib.function.timing import MIN_CYCLE_FRAMES, nominal_times
 from CardioDiTLib.io.atomic import atomic_path
-
-_STYLE = """
-:root { color-scheme: light; }
-body { font: 15px/1.45 system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; color: #222;
-  background: #fff; max-width: 1000px; margin: 24px auto; padding: 0 20px; }
-h1 { font-size: 24px; margin: 0 0 4px; overflow-wrap: anywhere; }
-h2 { font-size: 17px; margin: 32px 0 8px; border-bottom: 1px solid #ccc; padding-bottom: 4px; }
-.banner { background: #fff3cd; border: 2px solid #b58900; padding: 10px 14px; font-weight: 600; margin: 0 0 18px; }
-.use { color: #555; margin: 0; }
-.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 28px; }
-table { border-collapse: collapse; width: 100%; }
-caption { text-align: left; font-weight: 600; padding: 4px 0; }
-th, td { text-align: left; padding: 3px 10px 3px 0; border-bottom: 1px solid #eee; vertical-align: top;
-  font-weight: 400; }
-thead th { color: #555; font-size: 13px; border-bottom: 1px solid #bbb; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; width: 1%; }
-td.unit { color: #555; white-space: nowrap; }
-.reason, figcaption, .note { color: #555; font-size: 13px; }
-td.reason { max-width: 32ch; }
-figure { margin: 8px 0 0; }
-figure img { max-width: 100%; height: auto; display: block; }
-.films img { background: #000; width: 100%; }
-.sign { -webkit-text-stroke: 0.4px #333; }
-.key { white-space: nowrap; margin-right: 14px; }
-.provenance td { overflow-wrap: anywhere; font-size: 13px; }
-@media (max-width: 700px) { .pair { grid-template-columns: 1fr; } }
-@media print { body { max-width: none; margin: 0; } h2, figure, tr { break-inside: avoid; } }
-"""
-
-_NOT_FOR_DIAGNOSIS = "For research only. Not a medical device, not for diagnosis or treatment."
+from CardioDiTLib.reporting.colours import ANTERIOR_COLOUR, INFERIOR_COLOUR
+from CardioDiTLib.reporting.page import NOT_FOR_DIAGNOSIS, bullets, cards, facts, figure, key, page, picture, section
+from CardioDiTLib.reporting.provenance import readable
 
 
 def to_html(
@@ -104,50 +73,47 @@ def html_page(
     synthetic = report.synthetic or bool(cine is not None and cine.meta.get("synthetic"))
     pictures = SlicePictures(segmentation, cine)
     parts = [
-        _banner(synthetic),
-        f"<h1>{escape(title)}</h1>",
-        f'<p class="use">{_NOT_FOR_DIAGNOSIS}</p>',
-        _section("volumes", "Volumes and function", _volumes(report)),
-        _section("curve", "Volume over the cycle", _curve(report)),
-        _section("montage", "Slices", _montage(pictures, segmentation, cine)),
-        _section("wall", "Wall thickness by segments", _wall(report)),
-        _section(
+        _first(report),
+        section("volumes", "Volumes and function", _volumes(report)),
+        section("curve", "Volume over the cycle", _curve(report)),
+        section("montage", "Slices", _montage(report, pictures, segmentation, cine, title, synthetic)),
+        section("wall", "Wall thickness by segments", _wall(report)),
+        section(
             "landmarks", "Right-ventricular insertion points", _landmarks(report, pictures, segmentation, landmarks)
         ),
-        _section("notes", "Notes", _notes(report)) if report.notes else "",
-        _section("method", "How it was measured", _METHOD),
-        _section("provenance", "Provenance", _provenance(report, segmentation)),
+        section("notes", "Notes", bullets(report.notes)),
+        section("method", "How it was measured", _METHOD),
+        section("provenance", "Provenance", _provenance(report, segmentation)),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</body>\n</html>\n"
+    return page(
+        title,
+        parts,
+        kind="Report of cardiac function",
+        under=NOT_FOR_DIAGNOSIS,
+        synthetic=synthetic,
+        version=report.version,
     )
 
 
-def _banner(synthetic: bool) -> str:
-    if not synthetic:
-        return ""
-    return (
-        '<div class="banner" id="synthetic">Synthetic / research only: '
-        "this heart was made by software and is nobody's. No number here is about a patient.</div>"
-    )
+def _first(report: FunctionReport) -> str:
+    """The numbers to see first."""
+    shown = []
+    for side, quantities in (("LV", LEFT), ("RV", RIGHT), ("LV", WALL)):
+        for quantity in quantities:
+            if quantity.field not in _FIRST:
+                continue
+            value = float(getattr(report, quantity.field))
+            name = quantity.name if quantity.name.startswith("LV") else f"{side} {_lower(quantity.name)}"
+            more = "" if math.isfinite(value) else "not measured, see below"
+            shown.append((name, printed(value, quantity.digits), quantity.unit if not more else "", more))
+    return cards(shown)
 
 
-def _section(name: str, heading: str, content: str) -> str:
-    return f'<section id="{name}">\n<h2>{escape(heading)}</h2>\n{content}\n</section>'
+_FIRST = ("ef_percent", "edv_ml", "esv_ml", "lv_mass_g", "rv_ef_percent", "rv_edv_ml")
 
 
-def _picture(data: bytes, kind: str, alternative: str) -> str:
-    encoded = base64.b64encode(data).decode("ascii")
-    return f'<img src="data:image/{kind};base64,{encoded}" alt="{escape(alternative, quote=True)}">'
-
-
-def _figure(picture: str, caption: str = "", style: str = "") -> str:
-    below = f"<figcaption>{caption}</figcaption>" if caption else ""
-    return f'<figure class="{style}">{picture}{below}</figure>'
+def _lower(name: str) -> str:
+    return name[:1].lower() + name[1:]
 
 
 def _table(report: FunctionReport, caption: str, quantities: Sequence[Quantity]) -> str:
@@ -178,7 +144,7 @@ def _curve(report: FunctionReport) -> str:
     )
     extra = [f"{name}: {reason_for(report, f)}" for name, f in (("LV", "lv_volume_ml"), ("RV", "rv_volume_ml"))]
     extra = [text for text in extra if not text.endswith(": ")]
-    return _figure(_picture(volume_curves_png(report), "png", "Volume over time"), escape(" ".join([caption, *extra])))
+    return figure(volume_curves_svg(report), escape(" ".join([caption, *extra])))
 
 
 def _phases(report: FunctionReport, prefix: str = "") -> list[tuple[str, int]]:
@@ -186,28 +152,31 @@ def _phases(report: FunctionReport, prefix: str = "") -> list[tuple[str, int]]:
     return [(name, frame) for name, frame in frames if frame is not None]
 
 
-def _key(entries: Iterable[tuple[str, str]], sign: str = "▬") -> str:
-    return "".join(
-        f'<span class="key"><span class="sign" style="color:{colour}">{sign}</span> {escape(name)}</span>'
-        for name, colour in entries
-    )
-
-
-def _montage(pictures: SlicePictures, segmentation: Segmentation, cine: Cine | None) -> str:
-    caption = _key((name, light) for name, _, light in CONTOUR_NAMES)
-    caption += "Slices are numbered in the order of the file and shown as stored."
+def _montage(
+    report: FunctionReport,
+    pictures: SlicePictures,
+    segmentation: Segmentation,
+    cine: Cine | None,
+    title: str,
+    synthetic: bool,
+) -> str:
+    mark = "synthetic / research only" if synthetic else "research only"
+    film, kind = montage_film(pictures, segmentation, phases_of_report(report), title=title, mark=mark)
+    caption = key(((name, light) for name, _, light in CONTOUR_NAMES), "▬")
+    caption += "Slices are numbered from 1 in the order of the file and shown as stored; frames are counted from 0."
+    if nominal_times(report.meta):
+        caption += f" Times: {escape(nominal_times(report.meta))}."
     if cine is None:
         caption += " No images were given: the labels are shown in grey."
-    film = _picture(montage_gif(pictures, segmentation), "gif", "All slices with contours, beating")
-    return _figure(film, caption, "films")
+    return figure(picture(film, kind, "All slices with contours, beating"), caption, "films")
 
 
 def _wall(report: FunctionReport) -> str:
     shown = [getattr(report, quantity.field) for quantity in SEGMENTS]
     if not any(np.isfinite(values).any() for values in shown):
         return f'<p class="reason">No segments: {escape(reason_for(report, "segment_thickness_ed_mm"))}</p>'
-    picture = _picture(bullseyes_png(report), "png", "Bullseye of the AHA segments")
-    head = "".join(f"<th>{escape(q.name)} ({escape(q.unit)})</th>" for q in SEGMENTS)
+    shown_as = picture(bullseyes_png(report), "png", "Bullseye of the AHA segments")
+    head = "".join(f"<th class='number'>{escape(q.name)} ({escape(q.unit)})</th>" for q in SEGMENTS)
     rows: list[str] = []
     reasons: dict[str, int] = {}
     for i, name in enumerate(SEGMENT_NAMES):
@@ -222,7 +191,7 @@ def _wall(report: FunctionReport) -> str:
     below = "".join(f'<p class="reason"><sup>{mark}</sup> {escape(text)}</p>' for text, mark in reasons.items())
     caption = "Base outside, apex inside; anterior wall on top, septum on the left."
     table = f"<table><thead><tr><th>No.</th><th>Segment</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    return _figure(picture, caption) + table + below
+    return figure(shown_as, caption) + table + below
 
 
 def _landmarks(
@@ -230,22 +199,18 @@ def _landmarks(
 ) -> str:
     if landmarks is None:
         return f'<p class="reason">{escape(reason_for(report, "septal_length_mm"))}</p>'
-    phases = _phases(report) or [("Frame 1", 0)]
-    picture = landmarks_png(pictures, segmentation, landmarks, phases)
-    caption = _key([("anterior", ANTERIOR_COLOUR)], "▲") + _key([("inferior", INFERIOR_COLOUR)], "●")
-    result = _figure(_picture(picture, "png", "Insertion points at end-diastole and end-systole"), caption, "films")
+    phases = _phases(report) or [("Frame 0", 0)]
+    still, kind = landmarks_still(pictures, segmentation, landmarks, phases)
+    caption = key([("anterior", ANTERIOR_COLOUR)], "▲") + key([("inferior", INFERIOR_COLOUR)], "●")
+    result = figure(picture(still, kind, "Insertion points at end-diastole and end-systole"), caption, "films")
     if np.isfinite(report.septal_length_mm).any():
         text = (
             "Line from the anterior to the inferior point in the slice plane: angle from the patient's left, "
             "counter-clockwise seen from the apex, and length; means over the slices that hold both points throughout."
         )
-        result += _figure(_picture(septal_curves_png(report), "png", "Septal angle and length over time"), text)
+        result += figure(septal_curves_svg(report), text)
     reasons = dict.fromkeys(reason_for(report, name) for name in ("septal_angle_deg", "septal_length_mm"))
     return result + "".join(f'<p class="reason">{escape(reason)}</p>' for reason in reasons if reason)
-
-
-def _notes(report: FunctionReport) -> str:
-    return f"<ul>{''.join(f'<li>{escape(note)}</li>' for note in report.notes)}</ul>"
 
 
 _METHOD = """<ul class="note">
@@ -261,28 +226,16 @@ at ED and at ES; the septum reaches from the anterior to the inferior insertion 
 </ul>"""
 
 
-_META_NAMES = {"spacing": "spacing of denoising steps"}
-
-
 def _provenance(report: FunctionReport, segmentation: Segmentation) -> str:
     frames, slices, rows, columns = segmentation.shape
     sx, sy, sz = segmentation.spacing
-    entries = {
-        "CardioDiT": report.version,
-        "grid": f"{columns} x {rows} pixels, {slices} slices, {frames} frames",
-        "spacing": f"{sx:.3g} x {sy:.3g} mm, {sz:.3g} mm from slice to slice",
-    }
+    entries = [
+        ("CardioDiT", report.version),
+        ("grid", f"{columns} x {rows} pixels, {slices} slices, {frames} frames"),
+        ("spacing", f"{sx:.3g} x {sy:.3g} mm, {sz:.3g} mm from slice to slice"),
+    ]
     # what a generator or a file says may have the name of what was measured here; it never takes its place
-    for key, value in report.to_dict()["meta"].items():
-        entries[_META_NAMES.get(key, key if key not in entries else f"{key} (source)")] = _shown(value)
-    lines = "".join(
-        f"<tr><th scope='row'>{escape(str(key))}</th><td>{escape(str(value))}</td></tr>"
-        for key, value in entries.items()
-    )
-    return f'<table class="provenance"><tbody>{lines}</tbody></table>'
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    taken = {name for name, _ in entries}
+    for name, text in readable(report.to_dict()["meta"]):
+        entries.append((f"{name} (source)" if name in taken else name, text))
+    return facts(entries, "facts provenance")

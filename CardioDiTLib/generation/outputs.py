@@ -86,8 +86,8 @@ def _writer(result: GenerationResult, suffix: str) -> Callable[[Path], object]:
         "labels.seq.nrrd": write_labels,
         "nii.gz": lambda path: save_cine(result.cine, path),
         "seq.nrrd": lambda path: save_cine(result.cine, path),
-        "png": lambda path: contact_sheet(result.cine, path),
-        "gif": lambda path: animated_gif(result.cine, path),
+        "png": lambda path: contact_sheet(result.cine, path, segmentation=result.segmentation),
+        "gif": lambda path: animated_gif(result.cine, path, segmentation=result.segmentation),
         "json": write_json,
     }
     return writers[suffix]

@@ -1,4 +1,4 @@
-"""Pictures of a cine: a contact sheet and a film. They need Pillow, which is imported only here and only when asked."""
+"""Pictures of a cine: a contact sheet and a film. They need Pillow, which is imported only when asked for."""
 
 from __future__ import annotations
 
@@ -10,16 +10,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from CardioDiTLib.cine import Cine
+from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io.atomic import atomic_path
+from CardioDiTLib.reporting.drawing import described, durations_ms, gif_bytes, require_pillow, resized, windowed
+from CardioDiTLib.reporting.sheet import (
+    Labels,
+    contact_sheet_image,
+    film_images,
+    palette_image,
+    phases_of,
+    slice_names,
+)
 
-CAPTION_HEIGHT = 14
-"""Pixels of the strip under a picture that holds the caption."""
+__all__ = ["animated_gif", "contact_sheet", "picture_labels", "require_pillow", "square_tiles"]
 
-_MOST_PIXELS = 4096  # a sheet wider or higher is made smaller
-_GAP = 1
-_DARKEST_PERCENT, _BRIGHTEST_PERCENT = 0.5, 99.5
+MOST_PIXELS = 3200
+"""A contact sheet is no wider and no higher."""
+FILM_PIXELS = 960
+"""A film is no wider."""
+_FILM_GREYS = 64
+_TILE_PIXELS = 256  # a larger slice is made smaller before anything else
+_ARRAY_INTERVAL_S = 0.06
 
 
 def contact_sheet(
@@ -28,8 +40,10 @@ def contact_sheet(
     *,
     frames: Sequence[int] | None = None,
     caption: str | None = None,
+    title: str | None = None,
+    segmentation: Segmentation | None = None,
 ) -> Path:
-    """Write all slices (rows) at all frames (columns) as one PNG.
+    """Write all slices (rows) at all frames (columns) as one PNG, with their numbers, times and a scale bar.
 
     One brightness for the whole cine, so that slices and frames can be compared. Pixels that are not square are
     made so.
@@ -37,24 +51,28 @@ def contact_sheet(
     Args:
         cine: A cine, or an array (T, Z, Y, X).
         path: The file, ending in .png.
-        frames: Frames to show, such as ``[0, 6]`` for end-diastole and end-systole; all where it is None.
-        caption: Text in the lower left corner; "synthetic / research only" for a cine of this software.
+        frames: Frames to show, such as ``[0, 6]``; all where it is None.
+        caption: Text above the pictures on the right; "synthetic / research only" for a cine of this software.
+        title: Text above them on the left; for a synthetic cine its model, class and seed.
+        segmentation: Labels of the cine: then the frames of end-diastole and end-systole, and the slices at the base
+            and the apex, are marked.
 
     Returns:
         The path.
 
     Raises:
-        CardioDiTError: Pillow is not installed, a frame does not exist, or the file cannot be written.
+        CardioDiTError: Pillow is not installed, a frame does not exist, the labels are not those of the cine, or the
+            file cannot be written.
     """
-    array, _ = _grey(cine)
-    chosen = list(range(len(array))) if frames is None else list(frames)
-    missing = [frame for frame in chosen if not 0 <= frame < len(array)]
+    tiles, mm = square_tiles(cine)
+    chosen = list(range(len(tiles))) if frames is None else list(frames)
+    missing = [frame for frame in chosen if not 0 <= frame < len(tiles)]
     if missing or not chosen:
-        raise CardioDiTError(f"The cine has {len(array)} frames, not frame {missing}.", "Count frames from 0.")
-    sheet = _tiled(array[chosen].transpose(1, 0, 2, 3))
-    image = _captioned(sheet, caption if caption is not None else _caption(cine))
+        raise CardioDiTError(f"The cine has {len(tiles)} frames, not frame {missing}.", "Count frames from 0.")
+    labels = picture_labels(cine, mm, segmentation, caption, title)
+    image = contact_sheet_image(tiles[chosen], chosen, labels, MOST_PIXELS)
     with atomic_path(path) as temporary:
-        image.save(temporary, format="PNG")
+        image.save(temporary, format="PNG", optimize=True)
     return Path(path)
 
 
@@ -64,115 +82,84 @@ def animated_gif(
     *,
     frame_interval_s: float | None = None,
     caption: str | None = None,
+    title: str | None = None,
+    segmentation: Segmentation | None = None,
 ) -> Path:
     """Write all slices side by side as a GIF that repeats for ever, at the speed of the heart.
+
+    Slices are numbered; above them stand the number and the time of the frame and where in the beat it lies.
 
     Args:
         cine: A cine, or an array (T, Z, Y, X).
         path: The file, ending in .gif.
-        frame_interval_s: Seconds a frame; the cine's own where it is None, 0.06 for an array. GIF rounds to 10 ms, and
-            programs show nothing faster than 20 ms.
-        caption: Text in the lower left corner; "synthetic / research only" for a cine of this software.
+        frame_interval_s: Seconds a frame; the cine's own times where it is None, 0.06 for an array. GIF rounds to
+            10 ms, and programs show nothing faster than 20 ms.
+        caption, title, segmentation: See :func:`contact_sheet`.
 
     Returns:
         The path.
 
     Raises:
-        CardioDiTError: Pillow is not installed, or the file cannot be written.
+        CardioDiTError: Pillow is not installed, the labels are not those of the cine, or the file cannot be written.
     """
-    array, interval = _grey(cine)
-    interval = frame_interval_s or interval
-    columns = int(np.ceil(np.sqrt(array.shape[1])))
-    rows = int(np.ceil(array.shape[1] / columns))
-    text = caption if caption is not None else _caption(cine)
-    images = []
-    for frame in array:
-        empty = np.zeros((rows * columns - len(frame), *frame.shape[1:]), np.uint8)
-        grid = np.concatenate([frame, empty]).reshape(rows, columns, *frame.shape[1:])
-        images.append(_captioned(_tiled(grid), text))
-    duration_ms = max(20, round(interval * 100) * 10)
+    tiles, mm = square_tiles(cine)
+    labels = picture_labels(cine, mm, segmentation, caption, title)
+    images = [palette_image(image, _FILM_GREYS) for image in film_images(tiles, labels, FILM_PIXELS)]
+    if frame_interval_s is None and isinstance(cine, Cine) and cine.n_frames > 1:
+        durations = durations_ms(cine.frame_times, cine.cycle_s)
+    else:
+        durations = [max(20, round((frame_interval_s or _ARRAY_INTERVAL_S) * 100) * 10)] * len(images)
+    data = gif_bytes(images, durations)
     with atomic_path(path) as temporary:
-        images[0].save(
-            temporary,
-            format="GIF",
-            save_all=True,
-            append_images=images[1:],
-            duration=duration_ms,
-            loop=0,
-            optimize=False,
-        )
+        temporary.write_bytes(data)
     return Path(path)
 
 
-def require_pillow() -> None:
-    """See that pictures can be made.
+def square_tiles(cine: Cine | NDArray[Any]) -> tuple[NDArray[np.uint8], float]:
+    """(T, Z, Y, X) uint8 with square pixels, and the millimetres of one; 0 where that is not known.
 
     Raises:
-        CardioDiTError: Pillow is not installed.
+        CardioDiTError: Another shape, or Pillow is not installed.
     """
-    try:
-        import PIL.Image  # noqa: F401
-    except ImportError as error:
-        raise CardioDiTError(
-            "Pictures need the package Pillow, which is not installed.",
-            "Install it with 'pip install pillow', or ask for formats other than png and gif.",
-        ) from error
-
-
-def _grey(cine: Cine | NDArray[Any]) -> tuple[NDArray[np.uint8], float]:
-    """(T, Z, Y, X) uint8 with square pixels, and the seconds between frames."""
-    if isinstance(cine, Cine):
-        array, (sx, sy, _), interval = cine.array, cine.spacing, cine.frame_interval_s
-    else:
-        array, sx, sy, interval = np.asarray(cine), 1.0, 1.0, 0.06
+    require_pillow()
+    array = cine.array if isinstance(cine, Cine) else np.asarray(cine)
     if array.ndim != 4 or 0 in array.shape:
         raise CardioDiTError(f"A picture needs an array (T, Z, Y, X), this one is {array.shape}.", "Give a cine.")
-    low, high = np.percentile(array, [_DARKEST_PERCENT, _BRIGHTEST_PERCENT])
-    width = high - low if high > low else 1.0
-    grey = np.clip((array.astype(np.float32) - low) / width * 255.0, 0, 255).astype(np.uint8)
-    if abs(sx / sy - 1.0) > 0.01:
-        rows, columns = array.shape[2:]
-        size = (columns, max(1, round(rows * sy / sx))) if sy > sx else (max(1, round(columns * sx / sy)), rows)
-        grey = _resized(grey, size)
-    return grey, interval
+    sx, sy = cine.spacing[:2] if isinstance(cine, Cine) else (1.0, 1.0)
+    rows, columns = array.shape[2:]
+    mm = min(sx, sy)
+    high, wide = rows * sy / mm, columns * sx / mm
+    factor = min(1.0, _TILE_PIXELS / max(high, wide))
+    tiles = resized(windowed(array), (max(1, round(wide * factor)), max(1, round(high * factor))))
+    return tiles, mm / factor if isinstance(cine, Cine) else 0.0
 
 
-def _resized(grey: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    require_pillow()
-    from PIL import Image
+def picture_labels(
+    cine: Cine | NDArray[Any],
+    mm_per_pixel: float,
+    segmentation: Segmentation | None = None,
+    caption: str | None = None,
+    title: str | None = None,
+) -> Labels:
+    """What stands beside the slices of a cine.
 
-    planes = grey.reshape(-1, *grey.shape[2:])
-    made = [np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR)) for plane in planes]
-    return np.stack(made).reshape(*grey.shape[:2], size[1], size[0])
-
-
-def _tiled(tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(rows, columns, Y, X) -> one picture with a thin line between tiles."""
-    rows, columns, height, width = tiles.shape
-    sheet = np.full((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP), 48, np.uint8)
-    for row in range(rows):
-        for column in range(columns):
-            y, x = row * (height + _GAP), column * (width + _GAP)
-            sheet[y : y + height, x : x + width] = tiles[row, column]
-    return sheet
-
-
-def _captioned(sheet: NDArray[np.uint8], caption: str) -> Any:
-    require_pillow()
-    from PIL import Image, ImageDraw, ImageFont
-
-    image = Image.fromarray(sheet)
-    if max(image.size) > _MOST_PIXELS:
-        image.thumbnail((_MOST_PIXELS, _MOST_PIXELS), Image.Resampling.BILINEAR)
-    if not caption:
-        return image
-    canvas = Image.new("L", (image.width, image.height + CAPTION_HEIGHT), 0)
-    canvas.paste(image, (0, 0))
-    ImageDraw.Draw(canvas).text((3, image.height + 2), caption, fill=190, font=ImageFont.load_default())
-    return canvas
-
-
-def _caption(cine: Cine | NDArray[Any]) -> str:
-    if isinstance(cine, Cine) and cine.meta.get("synthetic"):
-        return "synthetic / research only"
-    return "research only"
+    Raises:
+        CardioDiTError: The labels are not those of the cine.
+    """
+    shape = cine.shape if isinstance(cine, Cine) else np.asarray(cine).shape
+    if segmentation is not None and segmentation.shape != tuple(shape):
+        raise CardioDiTError(
+            f"The cine {tuple(shape)} and the segmentation {segmentation.shape} are not on the same grid.",
+            "Give the labels of this cine.",
+        )
+    synthetic = isinstance(cine, Cine) and bool(cine.meta.get("synthetic"))
+    affine = cine.affine if isinstance(cine, Cine) else None
+    return Labels(
+        title=(described(cine) or "Short-axis cine") if title is None else title,
+        mark=("synthetic / research only" if synthetic else "research only") if caption is None else caption,
+        foot="" if segmentation is None else "ED, ES: largest and smallest labelled left ventricle",
+        slices=slice_names(shape[1], affine, None if segmentation is None else segmentation.array),
+        times_s=tuple(float(time) for time in cine.frame_times) if isinstance(cine, Cine) else (),
+        phases=phases_of(segmentation),
+        mm_per_pixel=mm_per_pixel,
+    )

@@ -26,6 +26,9 @@ VERDICTS = {
 }
 """Verdicts of an audit, and what they mean."""
 
+FEW_SHARE = 0.3
+"""Where a larger share of copies could go unnoticed, an audit says first that it has too few cines to tell."""
+
 _HINT = "Give the JSON that 'cardiodit audit' wrote."
 _PARTS: dict[str, Any] = {
     "copies": Share,
@@ -112,9 +115,24 @@ class AuditReport:
             raise CardioDiTError(f"The verdict {self.verdict!r} of an audit is not known.", _HINT)
 
     @property
+    def enough_to_tell(self) -> bool:
+        """Whether there are synthetic cines enough to notice a model that often copies (:data:`FEW_SHARE`)."""
+        return self.test.detectable_share <= FEW_SHARE
+
+    @property
     def sentence(self) -> str:
-        """The verdict in words."""
-        return VERDICTS[self.verdict]
+        """The verdict in words, with what could have been noticed where nothing was."""
+        if self.verdict != "none found":
+            return VERDICTS[self.verdict]
+        least = self.test.detectable_share
+        if not least < 1.0:
+            noticed = "at best a model that makes nothing but copies would have been noticed"
+        else:
+            noticed = f"less than {100 * least:.0f} % of copies would probably have gone unnoticed"
+        cines = f"{self.n_synthetic} synthetic cine{'' if self.n_synthetic == 1 else 's'}"
+        if not self.enough_to_tell:
+            return f"Too few to tell: with {cines}, {noticed}. None of this says that the model makes no copies."
+        return f"{VERDICTS[self.verdict]} With {cines}, {noticed}."
 
     @property
     def copied(self) -> tuple[SampleVerdict, ...]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 
@@ -14,7 +15,11 @@ from CardioDiTLib.io.atomic import atomic_path
 from CardioDiTLib.privacy.audit_report import AuditReport
 from CardioDiTLib.privacy.grey_png import data_address
 from CardioDiTLib.privacy.report_parts import SampleVerdict
-from CardioDiTLib.privacy.report_text import facts
+from CardioDiTLib.privacy.report_text import facts, percent, share
+from CardioDiTLib.reporting.chart import Chart
+from CardioDiTLib.reporting.colours import REAL_COLOUR, SYNTHETIC_COLOUR
+from CardioDiTLib.reporting.page import NOT_FOR_DIAGNOSIS, bullets, cards, figure, key, page, section, table, tag
+from CardioDiTLib.reporting.page import facts as facts_table
 
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 PictureOf = Callable[[SampleVerdict], Pair]
@@ -23,25 +28,6 @@ PictureOf = Callable[[SampleVerdict], Pair]
 MOST_PAIRS = 12
 _MOST_ROWS = 200
 _BINS = 40
-_REAL, _SYNTHETIC = "#0072B2", "#D55E00"
-
-_STYLE = """
-:root { color-scheme: light; }
-body { font: 15px/1.45 system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; color: #222;
-  background: #fff; max-width: 1000px; margin: 24px auto; padding: 0 20px; }
-h1 { font-size: 24px; margin: 0 0 4px; }
-h2 { font-size: 17px; margin: 32px 0 8px; border-bottom: 1px solid #ccc; padding-bottom: 4px; }
-.verdict { border: 2px solid #0072B2; padding: 10px 14px; font-weight: 600; margin: 14px 0; }
-.verdict.copies { border-color: #D55E00; background: #fdf0e6; }
-table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; padding: 3px 10px 3px 0; border-bottom: 1px solid #eee; vertical-align: top;
-  font-weight: 400; font-variant-numeric: tabular-nums; }
-thead th, figcaption, .note { color: #555; font-size: 13px; }
-.pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 16px; }
-.pairs img { width: 49%; background: #000; image-rendering: auto; }
-figure { margin: 0; }
-code { font-size: 12px; }
-"""
 
 _METHOD = """<ul class="note">
 <li>Score of a synthetic cine: correlation of its embedding with that of the nearest training cine.</li>
@@ -62,6 +48,7 @@ def to_html(
     pictures: PictureOf | None = None,
     published: bool = True,
     title: str = "Audit for memorization",
+    about: Mapping[str, str] | None = None,
 ) -> Path:
     """Write an audit as one HTML file.
 
@@ -72,11 +59,12 @@ def to_html(
             patients: keep it as safe as the training set.
         published: Also what the published rule says, where it was applied.
         title: Heading.
+        about: What was audited against what, such as the names of the data and of the model: shown on top.
 
     Raises:
         CardioDiTError: The file cannot be written.
     """
-    text = html_page(report, pictures=pictures, published=published, title=title)
+    text = html_page(report, pictures=pictures, published=published, title=title, about=about)
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
@@ -88,95 +76,90 @@ def html_page(
     pictures: PictureOf | None = None,
     published: bool = True,
     title: str = "Audit for memorization",
+    about: Mapping[str, str] | None = None,
 ) -> str:
     """The page of :func:`to_html` as text, with the same arguments."""
-    rows = "".join(
-        f"<tr><th scope='row'>{escape(name)}</th><td>{escape(text)}</td></tr>"
-        for name, text in facts(report, published)
-    )
-    kind = "copies" if report.verdict == "copies" else ""
+    style = {"copies": " bad", "undecided": " warn"}.get(report.verdict, "" if report.enough_to_tell else " warn")
+    verdict = f'<div class="verdict{style}" id="verdict">{escape(report.sentence)}</div>'
     parts = [
-        f"<h1>{escape(title)}</h1>",
-        '<p class="note">For research only. Not a medical device, not for diagnosis or treatment.</p>',
-        f'<div class="verdict {kind}" id="verdict">{escape(report.sentence)}</div>',
-        _section("numbers", "Numbers", f"<table><tbody>{rows}</tbody></table>"),
-        _section("scores", "Scores", _histogram(report)),
-        _section("pairs", "Nearest training cines", _pairs(report, pictures)) if pictures is not None else "",
-        _section("samples", "Synthetic cines", _samples(report)),
-        _section("notes", "Notes", _notes(report.notes)) if report.notes else "",
-        _section("method", "How it was found", _METHOD),
-        _section("provenance", "Provenance", _provenance(report)),
+        section("about", "What was audited", facts_table(about)) if about else "",
+        verdict,
+        _first(report),
+        section("scores", "Scores", _histogram(report)),
+        section("pairs", "Nearest training cines", _pairs(report, pictures)) if pictures is not None else "",
+        section("samples", "Synthetic cines", _samples(report)),
+        section("numbers", "Numbers", facts_table(facts(report, published))),
+        section("notes", "Notes", bullets(report.notes)),
+        section("method", "How it was found", _METHOD),
+        section("provenance", "Provenance", _provenance(report)),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</body>\n</html>\n"
+    return page(title, parts, kind="Audit for memorization", under=NOT_FOR_DIAGNOSIS, version=report.version)
+
+
+def _first(report: AuditReport) -> str:
+    """The numbers to see first."""
+    return cards(
+        [
+            (
+                "copies",
+                f"{report.copies.count} of {report.copies.of}",
+                "",
+                f"by chance {percent(report.copies.expected)}",
+            ),
+            ("false-alarm rate", f"{100 * report.false_alarm:g}", "%", "of novel patients called copies"),
+            ("threshold", report.shown_threshold, "", "correlation with the nearest"),
+            ("would be noticed", _noticed(report), "", "share of copies, with 80 % probability"),
+            ("training patients", str(report.n_train_patients), "", f"{report.n_train} cines"),
+            ("calibrating patients", str(report.n_calibration), "", report.calibration),
+        ]
     )
 
 
-def _section(name: str, heading: str, content: str) -> str:
-    return f'<section id="{name}">\n<h2>{escape(heading)}</h2>\n{content}\n</section>'
-
-
-def _notes(notes: Sequence[str]) -> str:
-    return f"<ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>"
+def _noticed(report: AuditReport) -> str:
+    found = report.test.detectable_share
+    return f"≥ {100 * found:.0f} %" if math.isfinite(found) and found <= 1 else "–"
 
 
 def _provenance(report: AuditReport) -> str:
-    entries = {
-        "CardioDiT": report.version,
-        "encoder": report.encoder_sha256 or "not known",
-        "numbers of an embedding": report.dimension,
-        "seed": report.seed,
-    }
-    rows = (f"<tr><th scope='row'>{key}</th><td>{escape(str(value))}</td></tr>" for key, value in entries.items())
-    return f"<table><tbody>{''.join(rows)}</tbody></table>"
+    return facts_table(
+        {
+            "CardioDiT": report.version,
+            "encoder (SHA-256)": report.encoder_sha256 or "not known",
+            "numbers of an embedding": str(report.dimension),
+            "seed": str(report.seed),
+        }
+    )
 
 
 def _histogram(report: AuditReport) -> str:
-    """Scores of synthetic cines above the line, those of calibrating patients below it, as vector graphics."""
+    """Scores of synthetic cines above the line, those of calibrating patients below it."""
     synthetic = np.array([one.score for one in report.samples])
     real = np.array(report.scores_calibration)
+    known = report.threshold if report.threshold is not None and math.isfinite(report.threshold) else None
     low = float(min(synthetic.min(), real.min()))
-    high = float(max(synthetic.max(), real.max(), report.threshold or -1.0))
+    high = float(max(synthetic.max(), real.max(), -1.0 if known is None else known))
     low, high = low - 0.02 * (high - low + 1e-6), high + 0.02 * (high - low + 1e-6)
     edges = np.linspace(low, high, _BINS + 1)
-    shares = [np.histogram(values, edges)[0] / len(values) for values in (synthetic, real)]
-    tallest = max(float(part.max()) for part in shares)
-    width, half = 900.0, 110.0
-    wide = width / _BINS
-    bars = []
-    for part, colour, up in ((shares[0], _SYNTHETIC, True), (shares[1], _REAL, False)):
-        for i, value in enumerate(part):
-            height = half * float(value) / tallest
-            if height > 0:
-                y = half - height if up else half
-                bars.append(
-                    f'<rect x="{i * wide + 1:.1f}" y="{y:.1f}" width="{wide - 2:.1f}" height="{height:.1f}" '
-                    f'fill="{colour}"/>'
-                )
-    if report.threshold is not None:
-        x = width * (report.threshold - low) / (high - low)
-        bars.append(
-            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{2 * half:.0f}" stroke="#222" stroke-dasharray="5 4"/>'
-        )
-    ticks = "".join(
-        f'<text x="{width * (value - low) / (high - low):.1f}" y="{2 * half + 16:.0f}" font-size="12" '
-        f'text-anchor="middle" fill="#222">{value:.3f}</text>'
-        for value in np.linspace(low, high, 7)[1:-1]
+    up, down = (100.0 * np.histogram(values, edges)[0] / len(values) for values in (synthetic, real))
+    chart = Chart(
+        (low, high),
+        (-1.1 * float(max(down.max(), 1.0)), 1.1 * float(max(up.max(), 1.0))),
+        x_label="correlation with the nearest training cine",
+        y_label="share (%)",
+        name="Histogram of scores",
+        absolute=True,
     )
-    picture = (
-        f'<svg viewBox="0 0 {width:.0f} {2 * half + 22:.0f}" role="img" aria-label="Histogram of scores">'
-        f'<line x1="0" x2="{width:.0f}" y1="{half}" y2="{half}" stroke="#8A8A8A"/>{"".join(bars)}{ticks}</svg>'
-    )
-    caption = (
-        f'<span style="color:{_SYNTHETIC}">■</span> synthetic cines (up) &nbsp; <span style="color:{_REAL}">■</span> '
-        "calibrating real patients (down, from their percentiles) &nbsp; dashed: threshold. Correlation with the "
-        "nearest training cine."
-    )
-    return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
+    chart.bars(edges, up, SYNTHETIC_COLOUR, "synthetic cines")
+    chart.bars(edges, -down, REAL_COLOUR, "real patients")
+    chart.level(0.0)
+    if known is not None:
+        chart.upright(known, f"threshold {known:.3f}: copies lie to the right")
+    caption = key([("synthetic cines (up)", SYNTHETIC_COLOUR), ("real patients who calibrate (down)", REAL_COLOUR)])
+    if known is None:
+        caption += "There is no threshold: too few patients calibrate."
+    else:
+        caption += f"Of novel patients, {100 * report.false_alarm:g} % lie to the right of the threshold."
+    return figure(chart.svg(), caption)
 
 
 def _nearest_first(report: AuditReport) -> list[SampleVerdict]:
@@ -187,17 +170,21 @@ def _pairs(report: AuditReport, pictures: PictureOf) -> str:
     figures = []
     for one in _nearest_first(report)[:MOST_PAIRS]:
         made, real = (data_address(picture) for picture in pictures(one))
-        word = "copy" if one.copy else "no copy"
         figures.append(
-            f'<figure><img src="{made}" alt="synthetic"> <img src="{real}" alt="training"><figcaption>'
-            f"synthetic {_named(one.index, one.name)} | training {_named(one.nearest_index, one.nearest_name)}: "
-            f"{one.score:.4f}, p = {one.p_value:.3g}, {word}</figcaption></figure>"
+            f'<figure><div class="two"><div><img src="{made}" alt="synthetic"><span>synthetic '
+            f'{_named(one.index, one.name)}</span></div><div><img src="{real}" alt="training"><span>training '
+            f"{_named(one.nearest_index, one.nearest_name)}</span></div></div><figcaption>{_verdict_of(one)} "
+            f"correlation {one.score:.4f}, p = {one.p_value:.3g}</figcaption></figure>"
         )
     return (
         f'<p class="note">The {len(figures)} nearest pairs, middle slice of frame 0. '
-        "This page shows training patients.</p>"
+        "This page shows training patients: keep it as safe as the training set.</p>"
         f'<div class="pairs">{"".join(figures)}</div>'
     )
+
+
+def _verdict_of(one: SampleVerdict) -> str:
+    return tag("copy", "warn") if one.copy else tag("no copy", "good")
 
 
 def _named(index: int, name: str) -> str:
@@ -206,14 +193,20 @@ def _named(index: int, name: str) -> str:
 
 def _samples(report: AuditReport) -> str:
     shown = _nearest_first(report)[:_MOST_ROWS]
-    rows = "".join(
-        f"<tr><td>{_named(one.index, one.name)}</td><td><code>{one.hash}</code></td><td>{one.score:.4f}</td>"
-        f"<td>{one.p_value:.3g}</td><td>{'copy' if one.copy else ''}</td>"
-        f"<td>{_named(one.nearest_index, one.nearest_name)}</td><td><code>{one.nearest_hash}</code></td></tr>"
+    decided = report.threshold is not None or report.copies.count > 0
+    rows = [
+        f"<tr{' class=mark' if one.copy else ''}><td>{_named(one.index, one.name)}</td>"
+        f"<td>{_verdict_of(one) if decided else tag('not known', 'none')}</td>"
+        f'<td class="number">{one.score:.4f}</td><td class="number">{one.p_value:.3g}</td>'
+        f"<td>{_named(one.nearest_index, one.nearest_name)}</td><td><code>{one.hash}</code></td>"
+        f"<td><code>{one.nearest_hash}</code></td></tr>"
         for one in shown
-    )
+    ]
     rest = len(report.samples) - len(shown)
     more = f'<p class="note">{rest} more are in the JSON and CSV.</p>' if rest else ""
-    names = ("No.", "Hash", "Score", "p", "", "Nearest", "Its hash")
-    head = "".join(f"<th>{name}</th>" for name in names)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{more}"
+    names = ("synthetic cine", "verdict", "correlation", "p", "nearest training cine", "its embedding", "nearest's")
+    below = (
+        f'<p class="note">{escape(share(report.copies))} called copies; p: how often a novel patient comes as near. '
+        "The nearest come first.</p>"
+    )
+    return below + table(names, rows, numbers=(2, 3)) + more

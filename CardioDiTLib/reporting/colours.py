@@ -1,0 +1,10 @@
+"""Colours: few, and told apart with any kind of colour vision (Okabe and Ito)."""
+
+from __future__ import annotations
+
+LV_COLOUR, RV_COLOUR, WALL_COLOUR = "#0072B2", "#D55E00", "#009E73"
+REAL_COLOUR, SYNTHETIC_COLOUR = "#0072B2", "#D55E00"
+ANTERIOR_COLOUR, INFERIOR_COLOUR = "#F0E442", "#56B4E9"
+INK, SOFT, FAINT, EMPTY, LINE, PAPER = "#1F2328", "#57606A", "#8A8A8A", "#E4E4E4", "#D8DEE4", "#FFFFFF"
+ED_COLOUR, ES_COLOUR = "#0072B2", "#B8480A"
+WARNING_COLOUR, WARNING_PAPER = "#9A6700", "#FFF8E1"
