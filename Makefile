@@ -19,8 +19,8 @@ $(VENV)/.installed-slicer: $(VENV)/.installed
 	touch $@
 
 demo: $(VENV)/.installed
-	$(BIN)/cardiodit generate --seed 7 --pathology NOR --overwrite --out demo --formats nii.gz,seq.nrrd,png,gif,json
-	@echo "Open demo/ : a cine for Slicer (.seq.nrrd), the same as NIfTI, a contact sheet, an animation and a report."
+	$(BIN)/cardiodit generate --seed 7 --pathology NOR --overwrite --out demo --formats nii.gz,seq.nrrd,png,gif,html,json
+	@echo "Open demo/ : a cine for Slicer (.seq.nrrd), the same as NIfTI, a contact sheet, an animation, a page (.html) and its provenance."
 
 test: $(VENV)/.installed-slicer
 	$(BIN)/python -m pytest

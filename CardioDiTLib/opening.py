@@ -15,10 +15,12 @@ from CardioDiTLib.errors import CardioDiTError
 
 READS: dict[str, dict[str, str]] = {
     "animated_gif": {"cine": "picture"},
+    "audit_memorization": {},
     "cardiac_function": {"segmentation": "segmentation", "landmarks": "landmarks"},
     "contact_sheet": {"cine": "picture"},
     "detect_landmarks": {"cine": "cine", "segmentation": "segmentation"},
     "evaluate_synthesis": {"real": "cohort", "synthetic": "cohort"},
+    "generate_gated": {},
     "landmarks_from_segmentation": {"segmentation": "segmentation"},
     "measure": {"cine": "cine"},
     "save_cine": {"cine": "cine"},
@@ -26,7 +28,7 @@ READS: dict[str, dict[str, str]] = {
     "segment": {"cine": "cine"},
     "track_landmarks": {"track": "landmarks"},
 }
-"""Arguments of functions that may be given as paths, and what lies there."""
+"""Arguments of functions that may be given as paths, and what lies there; all of these functions show bars."""
 
 
 def opened(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,7 +44,7 @@ def opened(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """
     reads = READS[name]
     signature = inspect.signature(function)
-    tells = "progress" in signature.parameters
+    tells = next((one for one in ("progress", "judged") if one in signature.parameters), None)
 
     @functools.wraps(function)
     def call(*arguments: Any, **options: Any) -> Any:
@@ -50,10 +52,10 @@ def opened(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         for argument, kind in reads.items():
             if bound.arguments.get(argument) is not None:
                 bound.arguments[argument] = _read(bound.arguments[argument], kind, name)
-        if not tells or bound.arguments.get("progress") is not None or not sys.stderr.isatty():
+        if tells is None or bound.arguments.get(tells) is not None or not sys.stderr.isatty():
             return function(*bound.args, **bound.kwargs)
         with _bar(name) as bar:
-            bound.arguments["progress"] = bar
+            bound.arguments[tells] = bar if tells == "progress" else _verdicts(bar, bound.arguments["request"])
             return function(*bound.args, **bound.kwargs)
 
     return call
@@ -102,3 +104,12 @@ def _bar(name: str) -> Iterator[Callable[..., None]]:
             bar.refresh()
 
         yield show
+
+
+def _verdicts(bar: Callable[..., None], request: Any) -> Callable[[int, int, Any], None]:
+    """What a gate tells, as cines that passed."""
+
+    def show(place: int, attempt: int, verdict: Any) -> None:
+        bar(f"gate, draw {attempt + 1} of cine {place}", place + bool(verdict.passed), request.count)
+
+    return show

@@ -133,3 +133,33 @@ def test_a_bar_is_shown_in_a_terminal_and_nowhere_else(monkeypatch, terminal, tm
     screen.truncate(0)
     cd.evaluate_synthesis(hearts, hearts, resamples=3, progress=lambda *_: None)
     assert not screen.getvalue().strip("\0")
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_audits_and_gates_show_bars_too(monkeypatch, terminal):
+    from privacy_sets import normal
+
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return terminal
+
+    class Gate:
+        def judge(self, cine):
+            return Passed()
+
+    class Passed:
+        passed = True
+
+        def to_dict(self):
+            return {}
+
+    from synthetic_cines import make_cine
+
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    cd.audit_memorization(normal(30, 0), normal(30, 1), normal(5, 2))
+    assert ("comparing with training patients" in screen.getvalue()) == terminal
+    screen.truncate(0)
+    made = cd.GenerationResult(make_cine(), 7, 0, None, {"model": "tiny"}, 1.0)
+    cd.generate_gated(lambda request: [made], cd.GenerationRequest(seed=7), Gate())
+    assert ("gate, draw 1 of cine 0" in screen.getvalue()) == terminal

@@ -103,10 +103,10 @@ def test_a_recorded_cine_is_called_nothing_and_marked_so(tmp_path, written):
 
 
 def test_chosen_frames_only(tmp_path, written):
-    whole = rgb(contact_sheet(made((4, 3, 64, 200)), tmp_path / "a.png"))
+    whole = rgb(contact_sheet(made((4, 3, 64, 256)), tmp_path / "a.png"))
     written.clear()
-    two = rgb(contact_sheet(made((4, 3, 64, 200)), tmp_path / "b.png", frames=[0, 2]))
-    assert whole.shape[1] - two.shape[1] == 2 * 202 and {"frame 0", "frame 2"} <= set(written)
+    two = rgb(contact_sheet(made((4, 3, 64, 256)), tmp_path / "b.png", frames=[0, 2]))
+    assert whole.shape[1] - two.shape[1] == 2 * 258 and {"frame 0", "frame 2"} <= set(written)
     assert "frame 1" not in written
     for frames in ([4], [-1], []):
         with pytest.raises(CardioDiTError, match="4 frames"):

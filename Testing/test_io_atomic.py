@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.io import atomic
 from CardioDiTLib.io.atomic import atomic_path
+from CardioDiTLib.io.run_mark import own_name
 
 
 def test_file_appears_with_the_block_end_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -50,3 +56,33 @@ def test_a_file_in_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CardioDiTError, match="could not be written"), atomic_path(tmp_path / "file" / "a.json"):
         pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_what_a_run_left_that_was_ended_by_force_is_swept_by_the_next(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys\nfrom CardioDiTLib.io.atomic import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as path:\n    path.write_text('half')\n    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "report.json")], check=False)
+    left = list(tmp_path.iterdir())
+    assert len(left) == 1 and left[0].name.startswith(".cardiodit-") and left[0].name.endswith(".report.json")
+    beside = tmp_path / "own.txt"
+    beside.write_text("of somebody else")
+    still = tmp_path / f"{own_name()}.b.json"  # of a run that goes on: this one
+    still.write_text("half")
+    old, link = tmp_path / ".cardiodit-00000000-1-01234567.c.json", tmp_path / ".cardiodit-00000000-1-01234568.d.json"
+    old.write_text("from another machine, two days ago")
+    link.symlink_to(beside)
+    os.utime(old, (time.time() - 2 * 86400,) * 2)
+    atomic._SWEPT.discard(tmp_path)
+    with atomic_path(tmp_path / "next.json") as path:
+        path.write_text("whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"own.txt", "next.json", still.name, link.name}
+
+
+def test_the_longest_names_are_written(tmp_path: Path) -> None:
+    for name in ("x" * 251 + ".txt", "é" * 120 + ".txt"):
+        with atomic_path(tmp_path / name) as path:
+            path.write_text("whole")
+        assert (tmp_path / name).read_text() == "whole"

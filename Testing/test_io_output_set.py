@@ -14,6 +14,7 @@ import pytest
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io import output_set
 from CardioDiTLib.io.output_set import check_folder, refuse_existing, sweep, write_outputs
+from CardioDiTLib.io.run_mark import own_name
 
 
 def texts(*names: str, text: str = "new") -> dict:
@@ -106,7 +107,7 @@ def test_what_a_run_left_that_was_ended_by_force_is_swept(tmp_path):
 
 
 def test_only_what_is_surely_stale_is_swept(tmp_path):
-    own = tmp_path / output_set._own_name()
+    own = tmp_path / own_name()
     elsewhere = tmp_path / ".cardiodit-00000000-1-01234567"
     strangers = [tmp_path / name for name in (".cardiodit-notes", "cardiodit-x")]
     for folder in (own, elsewhere, *strangers):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from CardioDiTLib.commands.chosen_model import chosen_model
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io.output_set import check_folder, refuse_existing
 
@@ -31,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--synthetic", type=Path, metavar="PATH", help="what the generator made, as above")
     parser.add_argument(
-        "-m", "--bundle", metavar="BUNDLE", help="audit against the training embeddings that this bundle carries"
+        "-m",
+        "--bundle",
+        metavar="BUNDLE",
+        help="audit against the training embeddings that this model carries: its name or folder (see generate -m)",
     )
     parser.add_argument("--encoder", type=Path, metavar="FOLDER", help="encoder, in place of the embedded one")
     parser.add_argument(
@@ -74,6 +78,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Audit, print, write, attach."""
     _check(arguments)
+    for option in ("bundle", "attach"):
+        if getattr(arguments, option) is not None:
+            setattr(arguments, option, chosen_model(getattr(arguments, option)))
     from CardioDiTLib.privacy.inputs import EncoderHolder, needs_encoder, read_embeddings
 
     encoder = EncoderHolder(arguments.encoder)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from CardioDiTLib.commands.chosen_model import MODEL_HELP, chosen_model
 from CardioDiTLib.commands.numbers import finite
 from CardioDiTLib.commands.reading import CINE_KINDS, add_reading_arguments, read_cine, reading_notes
 from CardioDiTLib.completion.missing import parse_indices
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that ``complete`` and ``vary`` share."""
-    parser.add_argument("-m", "--model", default=DEFAULT_BUNDLE, metavar="BUNDLE", help="name or folder of a bundle")
+    parser.add_argument("-m", "--model", default=DEFAULT_BUNDLE, metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("-s", "--seed", type=int, default=0, help="the same seed gives the same cine (default 0)")
     parser.add_argument("-p", "--pathology", metavar="NAME", help="a class of the model")
     parser.add_argument("-g", "--guidance", type=finite, help="strength of guidance towards the pathology; 1 is none")
@@ -62,7 +63,7 @@ def model_settings(arguments: argparse.Namespace) -> dict[str, Any]:
         labels = load_segmentation(arguments.segmentation, square_axes=arguments.square_axes)
     steered = {name: getattr(arguments, name) for name in QUANTITY_NAMES if getattr(arguments, name) is not None}
     return {
-        "bundle": arguments.model,
+        "bundle": chosen_model(arguments.model),
         "seed": arguments.seed,
         "pathology": arguments.pathology,
         "guidance": arguments.guidance,

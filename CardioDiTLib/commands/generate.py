@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from CardioDiTLib.commands.chosen_model import MODEL_HELP, chosen_model
 from CardioDiTLib.commands.showing import show
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.outputs import FORMATS, LABELS, check_formats, output_name, save_results
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("-m", "--model", default=DEFAULT_BUNDLE, metavar="BUNDLE", help="name or folder of a bundle")
+    parser.add_argument("-m", "--model", default=DEFAULT_BUNDLE, metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("-n", "--count", type=int, default=1, help="how many cines (default 1)")
     parser.add_argument("-s", "--seed", type=int, default=0, help="the same seed gives the same cines (default 0)")
     parser.add_argument("--first-index", type=int, default=0, metavar="I", help="number of the first cine of the seed")
@@ -97,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
         slices=arguments.slices,
         frames=arguments.frames,
         cycle_s=arguments.cycle_s,
-        bundle=arguments.model,
+        bundle=chosen_model(arguments.model),
         device=arguments.device,
         precision=arguments.precision,
         batch_size="auto" if arguments.batch_size is None else arguments.batch_size,

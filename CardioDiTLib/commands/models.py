@@ -11,6 +11,7 @@ from CardioDiTLib.bundles.manifest import MODEL_CARD_NAME, read_manifest
 from CardioDiTLib.bundles.registry import BundleEntry, bundle_folders, find_bundle, list_bundles
 from CardioDiTLib.bundles.verification import verify
 from CardioDiTLib.commands import model_transfers
+from CardioDiTLib.commands.chosen_model import MODEL_HELP, chosen_model
 from CardioDiTLib.commands.showing import show
 
 
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="bundles on this machine")
     listing.add_argument("--json", action="store_true", help="as JSON")
     info = actions.add_parser("info", help="everything about a bundle")
-    info.add_argument("bundle", help="name or folder")
+    info.add_argument("bundle", help=MODEL_HELP)
     info.add_argument("--json", action="store_true", help="the manifest as JSON")
     checking = actions.add_parser("verify", help="compare files with their fingerprints")
     checking.add_argument("bundles", nargs="*", metavar="BUNDLE", help="names or folders; all bundles if not given")
@@ -66,7 +67,7 @@ def _entry_values(entry: BundleEntry) -> dict[str, object]:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    folder = find_bundle(arguments.bundle)
+    folder = find_bundle(chosen_model(arguments.bundle))
     manifest = read_manifest(folder)
     if arguments.json:
         print(json.dumps(manifest.to_dict(), indent=2))
@@ -101,7 +102,9 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    wanted: list[str | Path] = list(arguments.bundles) or [entry.folder for entry in list_bundles()]
+    wanted: list[str | Path] = [chosen_model(name) for name in arguments.bundles] or [
+        entry.folder for entry in list_bundles()
+    ]
     damaged = False
     for bundle in wanted:
         problems = verify(bundle)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.pictures import animated_gif, contact_sheet, require_pillow
+from CardioDiTLib.generation.report_html import to_html
 from CardioDiTLib.generation.result import GenerationResult
 from CardioDiTLib.io import save_cine, save_segmentation
 from CardioDiTLib.io.output_set import write_outputs
 
-FORMATS = ("nii.gz", "seq.nrrd", "labels.nii.gz", "labels.seq.nrrd", "png", "gif", "json")
-"""What can be written: cine and the labels made with it (twice each), contact sheet, film, provenance."""
+FORMATS = ("nii.gz", "seq.nrrd", "labels.nii.gz", "labels.seq.nrrd", "png", "gif", "html", "json")
+"""What can be written: cine and the labels made with it (twice each), contact sheet, film, page, provenance."""
 
 LABELS = "labels."
 """Begins the formats of labels; only bundles that make labels have them."""
@@ -36,7 +37,7 @@ def check_formats(formats: Sequence[str]) -> tuple[str, ...]:
     if unknown or not wanted:
         what = f"The format {unknown[0]!r} is not known." if unknown else "No format was given."
         raise CardioDiTError(what, f"Choose among {', '.join(FORMATS)}.")
-    if "png" in wanted or "gif" in wanted:
+    if {"png", "gif", "html"} & set(wanted):
         require_pillow()
     return wanted
 
@@ -88,6 +89,7 @@ def _writer(result: GenerationResult, suffix: str) -> Callable[[Path], object]:
         "seq.nrrd": lambda path: save_cine(result.cine, path),
         "png": lambda path: contact_sheet(result.cine, path, segmentation=result.segmentation),
         "gif": lambda path: animated_gif(result.cine, path, segmentation=result.segmentation),
+        "html": lambda path: to_html(result, path),
         "json": write_json,
     }
     return writers[suffix]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.io.run_mark import own_name, sweep_files
+
+_SWEPT: set[Path] = set()
+_KEPT_CHARACTERS = 40  # of a name, so that no hidden name is too long for a file system
 
 
 @contextmanager
@@ -19,6 +22,7 @@ def atomic_path(destination: str | os.PathLike[str]) -> Iterator[Path]:
     The temporary name ends like the final one, so that writers that look at a double suffix (``.nii.gz``) are content.
     Missing folders are made. Permissions are those of any new file, whatever the writer gave it. Whatever goes wrong,
     interruption included, the temporary file is removed and a file that was at ``destination`` before stays as it was.
+    What a run left that was ended by force goes with the next one that writes into the folder.
 
     Args:
         destination: The file to write.
@@ -34,11 +38,14 @@ def atomic_path(destination: str | os.PathLike[str]) -> Iterator[Path]:
         ...     path.write_text("{}")
     """
     final = Path(destination)
-    temporary = final.with_name(f".{uuid.uuid4().hex[:12]}.{final.name}")
+    temporary = final.with_name(f"{own_name()}.{final.name[-_KEPT_CHARACTERS:]}")
     try:
         if final.is_dir():
             raise CardioDiTError(f"'{final}' is a folder.", "Give the name of a file.")
         final.parent.mkdir(parents=True, exist_ok=True)
+        if final.parent not in _SWEPT:  # once a run: folders may be large
+            _SWEPT.add(final.parent)
+            sweep_files(final.parent)
         yield temporary
         _open_to_the_usual_readers(temporary)
         os.replace(temporary, final)

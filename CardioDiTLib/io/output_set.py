@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import shutil
-import socket
-import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.io.run_mark import PREFIX, is_left_behind, is_marked, own_name, sweep_files
 
 Writer = Callable[[Path], object]
 """Writes one file at the path that it is given."""
 
-_PREFIX = ".cardiodit-"
-_MARK = re.compile(r"\.cardiodit-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}")
 _OLD_MARK = re.compile(r"\.cardiodit-[0-9a-f]{12}")
-_STALE_S = 24 * 3600.0
 _NAMED = 3
 _DISK_HINT = "Check the folder, its permissions and the free disk space."
 
@@ -61,7 +55,7 @@ def check_folder(folder: Path) -> None:
     place = next(part for part in (folder, *folder.absolute().parents) if part.exists() or part.is_symlink())
     if not place.is_dir():
         raise CardioDiTError(f"'{place}' is a file.", "Give a folder.")
-    trial = place / _own_name()
+    trial = place / own_name()
     try:
         trial.mkdir()
     except OSError as error:
@@ -116,7 +110,7 @@ def write_outputs(
 def _staging(final: Path) -> Iterator[Path]:
     if final.is_dir():
         sweep(final)
-    partial = final / _own_name()
+    partial = final / own_name()
     try:
         partial.mkdir(parents=True)
         yield partial
@@ -168,41 +162,17 @@ def _take_back(source: Path, target: Path, before: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove hidden folders that a run left which was ended by force.
+    """Remove what runs left hidden that were ended by force (:func:`~CardioDiTLib.io.run_mark.is_left_behind`).
 
-    A run is known to have ended where its process on this machine is gone; what comes from elsewhere, or cannot be
-    told, is left for a day. Files that such a run had moved aside to replace them are given back first.
+    Files that such a run had moved aside to replace them are given back first.
     """
-    for path in folder.glob(f"{_PREFIX}*"):
-        match = _MARK.fullmatch(path.name)
-        if path.is_symlink() or not path.is_dir() or not (match or _OLD_MARK.fullmatch(path.name)):
+    sweep_files(folder)
+    for path in folder.glob(f"{PREFIX}*"):
+        if path.is_symlink() or not path.is_dir() or not (is_marked(path.name) or _OLD_MARK.fullmatch(path.name)):
             continue
         with suppress(OSError):
-            here = match is not None and match[1] == _machine()
-            gone = match is not None and here and not _is_running(int(match[2]))
-            if gone or time.time() - path.stat().st_mtime > _STALE_S:
+            if is_left_behind(path):
                 for before in sorted(path.glob(".before/*")):
                     if not (folder / before.name).exists():
                         os.replace(before, folder / before.name)
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def _own_name() -> str:
-    return f"{_PREFIX}{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-
-
-def _machine() -> str:
-    """A mark of this machine that says nothing about it."""
-    return hashlib.sha256(socket.gethostname().encode("utf-8", "replace")).hexdigest()[:8]
-
-
-def _is_running(number: int) -> bool:
-    if os.name == "nt":  # asking with signal 0 would end the process there
-        return True
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

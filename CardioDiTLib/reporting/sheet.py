@@ -89,7 +89,7 @@ def contact_sheet_image(tiles: NDArray[np.uint8], frames: Sequence[int], labels:
     )
     tiles, factor = _fitted(tiles, min(*room, 1.0))
     count, slices, high, wide = tiles.shape[:4]
-    width = max(left + count * (wide + _GAP) - _GAP + MARGIN, 380)
+    width = max(left + count * (wide + _GAP) - _GAP + MARGIN, 560)
     height = top + slices * (high + _GAP) - _GAP + bottom
     image = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(image)
@@ -107,6 +107,36 @@ def contact_sheet_image(tiles: NDArray[np.uint8], frames: Sequence[int], labels:
             pen.text((left - 10, y), part, fill=INK if line == 0 else SOFT, font=type_of(SMALL), anchor="rm")
     _foot(pen, labels, left, height - 30, width, factor, wide)
     return palette_image(image)
+
+
+def phase_sheet_image(tiles: NDArray[np.uint8], frames: Sequence[int], labels: Labels, most_pixels: int) -> Any:
+    """All slices (columns) at few frames (rows), such as end-diastole and end-systole; see `contact_sheet_image`.
+
+    Returns:
+        A Pillow image, RGB.
+    """
+    from PIL import Image, ImageDraw
+
+    left, top, bottom = MARGIN + 84, MARGIN + LARGE + 14 + 30, 46
+    tiles, factor = _fitted(tiles, min(1.0, _room(most_pixels - left - MARGIN, tiles.shape[1], tiles.shape[3])))
+    count, slices, high, wide = tiles.shape[:4]
+    width = max(left + slices * (wide + _GAP) - _GAP + MARGIN, 560)
+    height = top + count * (high + _GAP) - _GAP + bottom
+    image = Image.new("RGB", (width, height), PAPER)
+    pen = ImageDraw.Draw(image)
+    _head(pen, labels, width)
+    for z, name in enumerate(labels.slices):
+        x = left + z * (wide + _GAP)
+        parts = _parts(name) if wide >= text_width("slice 88", SMALL) else name.split(" ")
+        for line, part in enumerate(reversed(parts)):
+            colour = SOFT if line < len(parts) - 1 else INK
+            pen.text((x + wide // 2, top - 9 - line * 15), part, fill=colour, font=type_of(SMALL), anchor="mm")
+        for row in range(count):
+            image.paste(Image.fromarray(tiles[row, z]).convert("RGB"), (x, top + row * (high + _GAP)))
+    for row, frame in enumerate(frames):
+        _column_head(pen, MARGIN + 36, top + row * (high + _GAP) + high // 2 + 26, frame, labels, 72)
+    _foot(pen, labels, left, height - 30, width, factor, wide)
+    return image
 
 
 def film_images(tiles: NDArray[np.uint8], labels: Labels, most_pixels: int) -> list[Any]:
