@@ -39,9 +39,12 @@ if TYPE_CHECKING:
     from CardioDiTLib.completion.vary import vary
     from CardioDiTLib.errors import Cancelled, CardioDiTError
     from CardioDiTLib.evaluation import SynthesisReport, cohort_from_folder, cohort_from_pack, evaluate_synthesis
+    from CardioDiTLib.evaluation.side_by_side import ModelComparison, compare_models
     from CardioDiTLib.function.cardiac_function import cardiac_function
+    from CardioDiTLib.function.cohort_table import cohort_table
     from CardioDiTLib.function.function_report import FunctionReport
     from CardioDiTLib.function.outputs import save_report
+    from CardioDiTLib.generation.film_file import save_film
     from CardioDiTLib.generation.generator import Generator
     from CardioDiTLib.generation.outputs import save_results
     from CardioDiTLib.generation.pictures import animated_gif, contact_sheet
@@ -49,6 +52,14 @@ if TYPE_CHECKING:
     from CardioDiTLib.generation.request import GenerationRequest
     from CardioDiTLib.generation.result import GenerationResult
     from CardioDiTLib.io import load_cine, load_segmentation, save_cine, save_segmentation
+    from CardioDiTLib.io.conversion import (
+        from_nibabel,
+        from_simpleitk,
+        from_torchio,
+        to_nibabel,
+        to_simpleitk,
+        to_torchio,
+    )
     from CardioDiTLib.landmarks import (
         LandmarkScores,
         TrackingSettings,
@@ -61,6 +72,7 @@ if TYPE_CHECKING:
         track_landmarks,
     )
     from CardioDiTLib.measurement import Measurement, measure
+    from CardioDiTLib.plotting import plot
     from CardioDiTLib.privacy import (
         AuditReport,
         Gate,
@@ -116,6 +128,17 @@ _HOMES = {
     "save_segmentation": "io",
     "segment": "segmentation.segment",
     "track_landmarks": "landmarks",
+    "cohort_table": "function.cohort_table",
+    "compare_models": "evaluation.side_by_side",
+    "ModelComparison": "evaluation.side_by_side",
+    "from_nibabel": "io.conversion",
+    "from_simpleitk": "io.conversion",
+    "from_torchio": "io.conversion",
+    "to_nibabel": "io.conversion",
+    "to_simpleitk": "io.conversion",
+    "to_torchio": "io.conversion",
+    "plot": "plotting",
+    "save_film": "generation.film_file",
     "vary": "completion.vary",
 }
 _ROOMS = (
@@ -149,6 +172,7 @@ __all__ = [
     "LandmarkScores",
     "LandmarkTrack",
     "Measurement",
+    "ModelComparison",
     "ProgressEvent",
     "Segmentation",
     "SynthesisReport",
@@ -161,7 +185,9 @@ __all__ = [
     "cardiac_function",
     "cohort_from_folder",
     "cohort_from_pack",
+    "cohort_table",
     "compare_metrics",
+    "compare_models",
     "complete",
     "completion",
     "contact_sheet",
@@ -171,6 +197,9 @@ __all__ = [
     "evaluate_landmarks",
     "evaluate_synthesis",
     "evaluation",
+    "from_nibabel",
+    "from_simpleitk",
+    "from_torchio",
     "function",
     "generate_gated",
     "generation",
@@ -183,14 +212,19 @@ __all__ = [
     "measure",
     "models",
     "null_rate",
+    "plot",
     "privacy",
     "save_cine",
+    "save_film",
     "save_landmarks",
     "save_report",
     "save_results",
     "save_segmentation",
     "segment",
     "segmentation",
+    "to_nibabel",
+    "to_simpleitk",
+    "to_torchio",
     "track_landmarks",
     "vary",
 ]

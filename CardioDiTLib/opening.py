@@ -6,7 +6,7 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,19 @@ from typing import Any
 from CardioDiTLib.errors import CardioDiTError
 
 READS: dict[str, dict[str, str]] = {
-    "animated_gif": {"cine": "picture"},
+    "animated_gif": {"cine": "picture", "segmentation": "segmentation"},
     "audit_memorization": {},
     "cardiac_function": {"segmentation": "segmentation", "landmarks": "landmarks"},
-    "contact_sheet": {"cine": "picture"},
+    "compare_models": {"real": "cohort", "models": "cohorts"},
+    "contact_sheet": {"cine": "picture", "segmentation": "segmentation"},
     "detect_landmarks": {"cine": "cine", "segmentation": "segmentation"},
     "evaluate_synthesis": {"real": "cohort", "synthetic": "cohort"},
     "generate_gated": {},
     "landmarks_from_segmentation": {"segmentation": "segmentation"},
     "measure": {"cine": "cine"},
+    "plot": {"what": "picture", "segmentation": "segmentation"},
     "save_cine": {"cine": "cine"},
+    "save_film": {"cine": "picture", "segmentation": "segmentation"},
     "save_segmentation": {"segmentation": "segmentation"},
     "segment": {"cine": "cine"},
     "track_landmarks": {"track": "landmarks"},
@@ -64,6 +67,8 @@ def opened(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 def _read(value: Any, kind: str, name: str) -> Any:
     from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
 
+    if kind == "cohorts" and isinstance(value, Mapping):
+        return {key: _read(one, "cohort", name) for key, one in value.items()}
     if isinstance(value, str | os.PathLike):
         return _load(Path(value), kind)
     wanted = {"cine": Cine, "segmentation": Segmentation, "landmarks": LandmarkTrack}.get(kind)

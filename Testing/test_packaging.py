@@ -36,6 +36,7 @@ FLOORS = {
     "evaluation": 5,
     "completion": 4,
     "measurement": 5,
+    "plotting": 5.2,
     "opening": 5.5,
     "commands": 6,
     "service": 6,
@@ -143,8 +144,8 @@ def test_nothing_is_unpickled_or_evaluated():
 BROUGHT_BY_SLICER = {"numpy", "scipy", "SimpleITK", "requests", "pydicom", "vtk"}
 BROUGHT_BY_SLICER |= {"urllib3"}  # what requests is built on
 BROUGHT_BY_THE_PYTORCH_EXTENSION = {"torch"}
-OPTIONAL = {"PIL", "matplotlib", "highdicom"}  # the extras "report" and "dicom" of pyproject.toml
-IMPORT_NAMES = {"pyyaml": "yaml", "pillow": "PIL"}
+OPTIONAL = {"PIL", "matplotlib", "highdicom", "imageio_ffmpeg", "pandas", "torchio"}  # extras of pyproject.toml
+IMPORT_NAMES = {"pyyaml": "yaml", "pillow": "PIL", "imageio-ffmpeg": "imageio_ffmpeg"}
 
 
 def requirements(lines: list[str]) -> dict[str, str]:
@@ -187,8 +188,8 @@ def test_requirements_agree_with_the_project():
 def test_optional_packages_are_documented_and_imported_late():
     """Without them everything but pictures works, so no file may import them when it is itself imported."""
     text = (REPOSITORY / "pyproject.toml").read_text()
-    extras = re.findall(r"^(?:report|dicom) = \[(.*)\]", text, re.M)
-    assert len(extras) == 2
+    extras = re.findall(r"^(?:report|dicom|notebook) = \[(.*)\]", text, re.M)
+    assert len(extras) == 3
     named = requirements([item.strip().strip('"') for extra in extras for item in extra.split(",")])
     assert {IMPORT_NAMES.get(name, name) for name in named} == OPTIONAL
     for path in sources():

@@ -95,6 +95,13 @@ def write_nifti(image: Cine | Segmentation, path: Path) -> None:
     Raises:
         CardioDiTError: The file cannot be written.
     """
+    nifti = nifti_image(image)
+    with atomic_path(path) as temporary:
+        nibabel.save(nifti, temporary)
+
+
+def nifti_image(image: Cine | Segmentation) -> Nifti1Image:
+    """What :func:`write_nifti` writes, as an image of nibabel."""
     nifti = Nifti1Image(image.array.transpose(3, 2, 1, 0), np.array(image.affine))
     nifti.header.set_data_dtype(image.array.dtype)
     nifti.set_sform(np.array(image.affine), code=1)
@@ -107,8 +114,28 @@ def write_nifti(image: Cine | Segmentation, path: Path) -> None:
     if is_synthetic(image.meta):
         nifti.header["descrip"] = description_of(image.meta)
         nifti.header["intent_name"] = nifti.header["aux_file"] = MARK
-    with atomic_path(path) as temporary:
-        nibabel.save(nifti, temporary)
+    return nifti
+
+
+def from_nifti_image(nifti: Any) -> RawFrames:
+    """Frames, geometry, times and provenance of an image of nibabel with four dimensions.
+
+    Raises:
+        CardioDiTError: It has another number of dimensions, or no geometry or times that can be used.
+    """
+    data, header = np.asanyarray(nifti.dataobj), nifti.header
+    if data.ndim != 4:
+        size = "x".join(str(length) for length in data.shape)
+        raise CardioDiTError(f"The image has {data.ndim} dimensions ({size}); a cine has four.", "Give all frames.")
+    meta, stored = _own_extension([(one.get_code(), bytes(one.content)) for one in header.extensions])
+    meta.setdefault("source_format", "nibabel")
+    read_mark(meta, [header[name] for name in ("descrip", "intent_name", "aux_file")])
+    space_code, time_code = int(header["xyzt_units"]) & 7, int(header["xyzt_units"]) & 56
+    affine = np.array(nifti.affine, dtype=np.float64)
+    affine[:3] *= _MM_PER_UNIT.get(space_code, 1.0)
+    unit = _TIME_UNITS.get(time_code, f"unit {time_code}")
+    times = _times(float(header["pixdim"][4]), unit, data.shape[3], stored, meta)
+    return RawFrames(data.transpose(3, 2, 1, 0), affine, times, meta)
 
 
 class _Plain:
