@@ -10,6 +10,7 @@ from typing import Any
 
 from CardioDiTLib.bundles.stopping import CancelSource
 from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
+from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.function.cardiac_function import cardiac_function
 from CardioDiTLib.function.function_report import FunctionReport
 from CardioDiTLib.function.outputs import FORMATS, report_files, report_writers
@@ -17,6 +18,7 @@ from CardioDiTLib.io import save_segmentation
 from CardioDiTLib.io.output_set import Writer, write_outputs
 from CardioDiTLib.landmarks.detect import detect_landmarks
 from CardioDiTLib.landmarks.files import save_landmarks
+from CardioDiTLib.segmentation.heart_check import why_no_heart
 from CardioDiTLib.segmentation.segment import segment
 
 Folder = str | os.PathLike[str]
@@ -121,6 +123,7 @@ def measure(
     landmark_weights: Folder | None = None,
     progress: Callable[[str, int, int], object] | None = None,
     cancel: CancelSource = None,
+    anyway: bool = False,
 ) -> Measurement:
     """Segment a cine, find its insertion points, measure its function.
 
@@ -133,13 +136,14 @@ def measure(
         segmentation_weights, landmark_weights: Folders of models in place of the embedded ones.
         progress: Called with ("segmenting" or "insertion points", done, of).
         cancel: A function that says whether to stop, an event, or None.
+        anyway: Measure also where no heart can be told from the labels.
 
     Returns:
         Labels, points and numbers.
 
     Raises:
         Cancelled: `cancel` said so.
-        CardioDiTError: As the three functions.
+        CardioDiTError: As the three functions, or there is no heart in the pictures (`segmentation.heart_check`).
 
     Examples:
         >>> found = measure(cine)  # doctest: +SKIP
@@ -162,6 +166,12 @@ def measure(
         progress=part("segmenting"),
         cancel=cancel,
     )
+    why = "" if anyway else why_no_heart(segmentation)
+    if why:
+        raise CardioDiTError(
+            f"No heart can be told in these pictures: {why}.",
+            "Check that it is a short-axis cine; anyway=True measures it all the same.",
+        )
     track = detect_landmarks(
         cine,
         segmentation=segmentation,

@@ -13,10 +13,11 @@ _OPTIONS = {
     "stack_covers_heart": ("--stack-covers-heart", "function"),
     "label_map": ("--label-map", "function"),
     "heart_rate_bpm": ("--heart-rate", "function"),
+    "anyway": ("--anyway", "measure"),
 }
 """Arguments in Python: the option, and a command that has it."""
 
-_NAMED = re.compile(rf"\b({'|'.join(_OPTIONS)})\b(?:=True)?")
+_NAMED = re.compile(rf"(?<!-)\b({'|'.join(_OPTIONS)})\b(?:=True)?")
 
 
 def in_options(sentence: str, arguments: argparse.Namespace | None) -> str:

@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_reading_arguments(parser)
     parser.add_argument("--names", action="store_true", help="put names of files into the page and the tables")
+    parser.add_argument("--anyway", action="store_true", help="also where no heart can be told from the labels")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
 
 
@@ -142,6 +143,7 @@ def _measured(
         segmentation_weights=arguments.segmentation_weights,
         landmark_weights=arguments.landmark_weights,
         progress=part,
+        anyway=arguments.anyway,
     )
     images = None
     if arguments.dicom:

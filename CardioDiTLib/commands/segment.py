@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--raw", action="store_true", help="the network's own labels, nothing made plausible")
     add_reading_arguments(parser)
+    parser.add_argument("--anyway", action="store_true", help="also where no heart can be told from the labels")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
 
 
@@ -73,11 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
             plausible=not arguments.raw,
         )
     volumes = (segmentation.array == 3).sum(axis=(1, 2, 3)) * segmentation.voxel_volume_ml
-    if not volumes.any():
-        raise CardioDiTError(
-            f"No left ventricle was found in '{arguments.cine.name}'; nothing was written.",
-            "Check that it is a short-axis cine.",
-        )
+    refuse_without_heart(segmentation, arguments.cine.name, arguments.anyway or arguments.raw)
     save_segmentation(segmentation, destination, **source)
     largest, smallest = float(volumes.max()), float(volumes.min())
     print(
@@ -87,6 +84,22 @@ def run(arguments: argparse.Namespace) -> int:
     for note in (*reading_notes(cine.meta), *_failed(segmentation)):
         print(f"note: {note}")
     return 0
+
+
+def refuse_without_heart(segmentation: Segmentation, name: str, anyway: bool) -> None:
+    """See that what was segmented is a heart.
+
+    Raises:
+        CardioDiTError: It is not; also with `anyway` where nothing at all was found.
+    """
+    from CardioDiTLib.segmentation.heart_check import why_no_heart
+
+    why = why_no_heart(segmentation)
+    if why and not (anyway and (segmentation.array == LEFT_VENTRICLE).any()):
+        raise CardioDiTError(
+            f"No heart can be told in '{name}': {why}; nothing was written.",
+            "Check that it is a short-axis cine; --anyway writes the labels all the same.",
+        )
 
 
 def _failed(segmentation: Segmentation) -> list[str]:
