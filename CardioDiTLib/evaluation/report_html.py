@@ -112,8 +112,8 @@ def _verdict(report: SynthesisReport) -> str:
 
 def _first(report: SynthesisReport) -> str:
     def outside(kind: str) -> str:
-        known = [o.distance.within_floor for o in report.quantities if o.kind == kind and not o.group]
-        known = [one for one in known if one is not None]
+        chosen = [one.distance.within_floor for one in report.quantities if one.kind == kind and not one.group]
+        known = [one for one in chosen if one is not None]
         return f"{len(known) - sum(known)} of {len(known)}" if known else "–"
 
     sets = [n.within_floor for part in report.sets.values() for n in part.values() if n.within_floor is not None]
