@@ -73,5 +73,5 @@ def test_nothing_is_replaced_unasked(cine, weights, tmp_path, capsys):
     out.write_text("mine")
     assert run("segment", cine, out, "--weights", weights) == 1
     assert "is there already" in problem(capsys) and out.read_text() == "mine"
-    assert run("segment", cine, out, "--weights", weights, "--overwrite", "--mirrored") == 0
+    assert run("segment", cine, out, "--weights", weights, "--overwrite", "--mirrored", "--anyway") == 0
     assert load_segmentation(out).shape == (3, 2, 30, 36)
