@@ -1,7 +1,7 @@
 """Whether labels show a heart at all, or what a network makes of pictures that hold none.
 
 A network names pixels of anything. In noise, in pictures of other things and in other parts of a body it finds little,
-without a wall around it, and is unsure of it. Pictures like those of Testing/test_segmentation_heart_check.py (white and
+without a wall around it, and is unsure of it. Pictures like those of Testing/test_segmentation_heart_check.py (white or
 smoothed noise, a photograph, a chest on CT) gave a cavity of 6 mL at most, walled by 37 % of its rim at most, and a
 myocardium whose expected Dice was 0.38 at most; a generated heart a cavity walled by more than 99 % of its rim and an
 expected Dice of 0.89. The limits lie in between.
