@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from evaluation_cohorts import phantoms
+from html_pages import check_page
 
 from CardioDiTLib import cli
 from CardioDiTLib.cine import Segmentation
@@ -55,8 +56,11 @@ def test_folders_with_labels_and_every_output(folders, capsys):
     assert report.resamples == 20 and report.quantity("edv_ml").distance.n_matched == 2
     assert f"{report.quantity('edv_ml').real.median:.1f}" in (out / "r.md").read_text()
     assert str(folders) not in (out / "r.json").read_text()
-    assert run(*words, "--json", out / "again.json") == 0
+    assert run(*words, "--out", out / "again.json", "-o", out / "again.html") == 0
     assert (out / "again.json").read_bytes() == (out / "r.json").read_bytes()
+    page = check_page((out / "again.html").read_text())
+    assert "real: 4 cines, 4 with labels" in page.text and str(folders) not in page.text
+    assert run(*words, "--out", out / "again.pdf") == 1 and run(*words, "--html", out / "again.html") == 1
 
 
 def test_a_pack_brings_labels_groups_and_parts(folders, hearts, capsys):
