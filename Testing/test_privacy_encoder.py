@@ -14,6 +14,7 @@ from CardioDiTLib.data.packing import write_cines
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.privacy import encoder as encoder_module
+from CardioDiTLib.privacy.cine_canvas import MIDDLE, CineCanvas
 from CardioDiTLib.privacy.encoder import CineEncoder, embed_pack, encoder_from_parts, load_encoder, write_encoder
 from CardioDiTLib.privacy.encoder_manifest import KIND, MANIFEST_NAME, WEIGHTS_NAME, EncoderManifest
 
@@ -149,6 +150,34 @@ def test_where_the_cycle_begins_and_the_base_lies_does_not_matter(encoder):
     mirrored = Cine(cine.array[..., ::-1].copy(), cine.affine, cine.frame_times)
     for hidden in (later, upside, mirrored):
         assert alike(encoder.embed([hidden])[0], plain) > 0.99
+
+
+def test_brightness_that_changes_from_frame_to_frame_is_no_heartbeat(encoder):
+    """Preprocessing levels slices of each frame by themselves; a scanner's file does not."""
+    cine = heart(frames=12)
+    rng = np.random.default_rng(0)
+    gains = rng.uniform(0.6, 1.4, (12, 6, 1, 1)), rng.uniform(-30, 30, (12, 6, 1, 1))
+    flickering = Cine(cine.array.astype(np.float32) * gains[0] + gains[1], cine.affine, cine.frame_times)
+    plain, other = encoder.embed([cine, heart(3, septum_deg=40.0, frames=12)])
+    assert alike(encoder.embed([flickering])[0], plain) > 0.99 > alike(other, plain)
+    two = Cine(cine.array[[0, 4]], cine.affine, [0.0, 0.4])
+    uneven = Cine(two.array * np.array([1.0, 1.6])[:, None, None, None], cine.affine, [0.0, 0.4])
+    assert alike(*encoder.embed([two, uneven])) > 0.99
+    still = Cine(np.repeat(cine.array[:1], 6, axis=0) * gains[0][:6], cine.affine, np.arange(6) / 6)
+    canvas = CineCanvas.of(still, 3.0, (MIDDLE,))
+    assert canvas.parts[1:].abs().max() < 1e-3 * canvas.parts[0].max()
+
+
+def test_a_cine_is_asked_about_inverted_too(encoder):
+    cine = heart(frames=12)
+    inverted = Cine(cine.array.max() - cine.array, cine.affine, cine.frame_times)
+    plain = encoder.embed([cine])[0]
+    poses = encoder.embed_poses([inverted], turns=3)[0]
+    assert poses.shape[0] % 6 == 0
+    near = [alike(one, plain) for one in poses]
+    assert max(near) > 0.98 and near[0] < 0.9
+    # what stands for a cine among references is the cine as it is
+    np.testing.assert_allclose(encoder.embed([inverted])[0], poses[0], atol=1e-5)
 
 
 def test_two_frames_and_a_still_heart_can_be_embedded(encoder):

@@ -16,6 +16,7 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models.contrastive_cine import CineEmbedding, CineEmbeddingConfig
 from CardioDiTLib.privacy.encoder import embed_pack, load_encoder
 from CardioDiTLib.training.encoder_decoded import decoded_cine, decoded_pack
+from CardioDiTLib.training.encoder_moments import moments
 from CardioDiTLib.training.encoder_run import read_encoder_config
 from CardioDiTLib.training.encoder_stage import (
     EncoderStage,
@@ -51,12 +52,14 @@ STILL = ViewRanges().eased(0.0)
 
 
 def patterns(count: int, seed: int = 0, slices: int = 4) -> np.ndarray:
-    """(N, 4, slices, 40, 40) uint8: blobs that differ from patient to patient and beat."""
+    """(N, 4, slices, 40, 40) uint8: blobs that differ from patient to patient and beat in the middle."""
     rng = np.random.default_rng(seed)
     coarse = torch.from_numpy(rng.normal(size=(count * slices, 1, 7, 7))).float()
     fields = torch.nn.functional.interpolate(coarse, (40, 40), mode="bicubic", align_corners=True)
     fields = fields.view(count, 1, slices, 40, 40)
     beat = torch.cos(2 * torch.pi * torch.arange(4) / 4).view(1, 4, 1, 1, 1)
+    y, x = torch.meshgrid(torch.arange(40.0) - 19.5, torch.arange(40.0) - 19.5, indexing="ij")
+    beat = beat * (x.square() + y.square() < 100)
     return ((fields * (1 + 0.2 * beat)) * 50 + 120).clamp(0, 255).numpy().astype(np.uint8)
 
 
@@ -112,40 +115,78 @@ def test_recognition_by_hand():
     assert found["margin"] == pytest.approx((right - wrong).mean(), abs=1e-6)
 
 
+def parts(count: int, seed: int = 0, slices: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+    """Moments (N, 3, slices, 40, 40) and single frames (N, 4, ...) of patterns."""
+    frames = torch.from_numpy(patterns(count, seed, slices))
+    kept, singles = moments(frames, np.full(count, 2))
+    return kept.float(), singles.float()
+
+
+def plain_ranges(**changed: float) -> ViewRanges:
+    return ViewRanges(**{**vars(STILL), "mirror": 0.0, "slices": 5, **changed})
+
+
+def test_moments_are_of_the_beat_and_not_of_the_brightness_of_frames():
+    frames = patterns(2)
+    kept, singles = moments(torch.from_numpy(frames), np.array([2, 2]))
+    assert kept.shape == (2, 3, 4, 40, 40) and singles.shape == (2, 4, 4, 40, 40)
+    torch.testing.assert_close(kept[:, 0].float(), torch.from_numpy(frames).float().mean(1) / 255, atol=0.01, rtol=0)
+    flicker = frames[:, :1] * np.array([1.0, 0.8, 0.6, 0.9])[:, None, None, None]
+    flicker, angle = np.rint(flicker).astype(np.uint8), np.pi * np.arange(4) / 2
+    found = moments(torch.from_numpy(flicker), np.array([2, 2]))[0][:, 1:].float().abs().mean()
+    raw = np.abs(np.tensordot(np.cos(angle), flicker / 255.0, (0, 1))).mean() / 2
+    assert found < 0.05 * raw
+    assert kept[:, 1:].float().abs().mean() > 2 * found
+
+
 def test_views_without_ranges_are_the_cine():
-    cines = torch.rand(3, 4, 5, 20, 20)
-    make = ViewMaker(ViewRanges(**{**vars(STILL), "mirror": 0.0, "slices": 5}), 16, 6.0)
-    view = make(cines, cines.flip(0), torch.ones(3, dtype=torch.long), torch.Generator().manual_seed(0))
-    torch.testing.assert_close(view, cines[..., 2:-2, 2:-2] * 2 - 1, atol=1e-4, rtol=0)
-    mirrored = ViewMaker(ViewRanges(**{**vars(STILL), "mirror": 1.0, "slices": 5}), 16, 6.0)
-    flipped = mirrored(cines, cines, torch.ones(3, dtype=torch.long), torch.Generator().manual_seed(0))
-    torch.testing.assert_close(flipped, view.flip(-1), atol=1e-4, rtol=0)
+    cines, frames = parts(3)
+    make = ViewMaker(plain_ranges(), 16, 6.0)
+    mean, beat = make(cines, cines.flip(0), frames, torch.Generator().manual_seed(0))
+    assert mean.shape == beat.shape == (3, 5, 16, 16)
+    # a disc of 140 mm, from darkest to brightest; pixels of 6 mm of both
+    inside = make._disc
+    assert (mean[..., ~inside] == -1).all() and (beat[..., ~inside] == 0).all()
+    seen = cines[:, 0][..., 12:-12, 12:-12][..., inside]
+    for one, wanted in zip(mean[..., inside], seen):
+        assert np.corrcoef(one.flatten(), wanted.flatten())[0, 1] > 0.999
+    mirrored = ViewMaker(plain_ranges(mirror=1.0), 16, 6.0)
+    flipped, _ = mirrored(cines, cines, frames, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(flipped, mean.flip(-1), atol=1e-3, rtol=0)
+    still = ViewMaker(plain_ranges(still=1.0), 16, 6.0)
+    assert still(cines, cines, frames, torch.Generator().manual_seed(0))[1].abs().max() == 0
+    cines[0, :, 3:] = 0
+    absent, _ = make(cines, cines, frames, torch.Generator())
+    assert (absent[0, 3:] == -1).all() and absent[1, 3:].std() > 0.1
 
 
 def test_each_range_changes_views_and_is_drawn_from_the_generator():
-    cines, others = torch.rand(2, 8, 4, 5, 20, 20, generator=torch.Generator().manual_seed(0)).unbind()
-    systole = torch.full((8,), 2)
+    (cines, frames), (others, _) = parts(8), parts(8, seed=1)
     changed = {"turn_deg": 40.0, "any_turn": 1.0, "shift_mm": 20.0, "scale": 0.2, "stretch": 0.1, "bend_mm": 6.0}
-    changed |= {"slice_shift_mm": 4.0, "crop": 1.0, "two_frames": 1.0, "gamma": 0.3, "gain": 0.3, "slice_gain": 0.3}
-    changed |= {"field": 1.0, "offset": 0.2, "blur_px": 2.0, "noise": 0.2}
-    still = {**vars(STILL), "mirror": 0.0, "slices": 5}
-    plain = ViewMaker(ViewRanges(**still), 16, 6.0)(cines, others, systole, torch.Generator().manual_seed(1))
+    changed |= {"slice_shift_mm": 4.0, "between": 1.0, "crop": 1.0, "two_frames": 1.0, "still": 1.0, "beatless": 1.0}
+    changed |= {"gamma": 0.3, "slice_gain": 0.3, "field": 1.0, "blur_px": 2.0, "noise": 0.2}
+    chance_free = ("two_frames", "beatless")  # every view, and always the same
+
+    def draw(seed: int, **ranges: float) -> torch.Tensor:
+        make = ViewMaker(plain_ranges(**ranges), 16, 6.0)
+        return torch.stack(make(cines, others, frames, torch.Generator().manual_seed(seed)))
+
+    plain = draw(1)
     for name, value in changed.items():
-        make = ViewMaker(ViewRanges(**{**still, name: value}), 16, 6.0)
-        view = make(cines, others, systole, torch.Generator().manual_seed(1))
-        assert view.shape == plain.shape and view.abs().max() <= 1 and torch.isfinite(view).all()
+        view = draw(1, **{name: value})
+        assert view.shape == plain.shape and view[0].abs().max() <= 1 and torch.isfinite(view).all()
         assert (view - plain).abs().mean() > 1e-3, name
-        assert torch.equal(view, make(cines, others, systole, torch.Generator().manual_seed(1))), name
-        if name != "two_frames":  # every view, and always the same two
-            assert not torch.equal(view, make(cines, others, systole, torch.Generator().manual_seed(2))), name
-    blend = ViewMaker(ViewRanges(**{**still, "blend": 0.5, "blended": 1.0}), 16, 6.0)
-    mixed = blend(cines, others, systole, torch.Generator().manual_seed(1))
-    assert 0 < (mixed - plain).abs().mean() < (others - cines)[..., 2:-2, 2:-2].abs().mean() * 2
-    fewer = ViewMaker(ViewRanges(**{**still, "slices": 3}), 16, 6.0)
-    assert fewer(cines, others, systole, torch.Generator().manual_seed(1)).shape[2] == 3
-    for wrong in ({"crop": 1.5}, {"noise": -0.1}, {"slices": 0}, {"gamma": float("nan")}):
+        assert torch.equal(view, draw(1, **{name: value})), name
+        if name not in chance_free:
+            assert not torch.equal(view, draw(2, **{name: value})), name
+    # the same gain and offset everywhere are levelled out
+    for name in ("gain", "offset"):
+        torch.testing.assert_close(draw(1, **{name: 0.2}), plain, atol=2e-3, rtol=0)
+    assert 0 < (draw(1, blend=0.5, blended=1.0) - plain).abs().mean() < 1
+    assert draw(1, slices=3).shape[2] == 3
+    for wrong in ({"crop": 1.5}, {"noise": -0.1}, {"slices": 0}, {"gamma": float("nan")}, {"still": 0.9}):
         with pytest.raises(CardioDiTError):
-            ViewRanges(**wrong)
+            ViewRanges(**{"two_frames": 0.2, **wrong})
 
 
 def test_whitening_gives_every_direction_the_same_variance(tmp_path):
@@ -250,6 +291,20 @@ def test_a_run_becomes_an_encoder_that_embeds(pack, settings, tmp_path, capsys):
     assert "licens" in capsys.readouterr().err
 
 
+def test_training_goes_on_from_an_encoder(pack, settings, tmp_path, capsys):
+    words = ("train", "encoder", "--config", settings, "--data", pack, "--out")
+    assert run(*words, tmp_path / "run") == 0
+    export = ("train", "encoder-bundle", "--config", settings, "--bundle", tmp_path / "model", "--storage", "fp32")
+    assert run(*export, "--out", tmp_path / "run") == 0
+    settings.write_text(SETTINGS + f"    start: {tmp_path / 'model'}\n")
+    stage = EncoderStage(read_encoder_config(settings).encoder.stage, read_pack(pack))
+    begun = load_encoder(tmp_path / "model").network.state_dict()
+    assert all(torch.equal(value, begun[name]) for name, value in stage.model.state_dict().items())
+    settings.write_text(settings.read_text().replace("hidden: 16", "hidden: 24"))
+    assert run(*words, tmp_path / "other") == 1
+    assert "another network" in capsys.readouterr().err
+
+
 def test_decoded_cines_are_kept_and_taken_up_again(tmp_path, capsys):
     codec = write_tiny_bundle(tmp_path / "bundle").vqgan.eval()
     data = read_pack(make_pack(tmp_path / "pack.npz", 11, ()))
@@ -282,7 +337,7 @@ def test_decoded_views_are_drawn(tmp_path, settings, pack):
     drawn = stage._views(
         np.repeat(stage.train_index, 20), stage.train_index, np.random.default_rng(0), torch.Generator().manual_seed(0)
     )
-    black = (drawn.flatten(1).std(1) < 0.2).float().mean()
+    black = (drawn[0].flatten(1).amax(1) <= 0).float().mean()
     assert 0.15 < black < 0.45
 
 

@@ -3,7 +3,8 @@
 Motion alone also finds the chest wall that breathes between two breath-holds, liver, stomach and aorta. Rings tell a
 bright cavity in a dark wall with lung beside it from all of these, in whatever turn or mirror image. A small network of
 one hidden layer weighs them; its few hundred numbers (``heart_place.json``) are fitted and measured by
-``Testing/benchmarks/heart_place.py``.
+``Testing/benchmarks/heart_place.py``. They were fitted on ACDC (Bernard et al., IEEE TMI 2018; CC BY-NC-SA 4.0) and
+phantoms, and carry that data's terms, as the other weights that were trained on it do.
 """
 
 from __future__ import annotations

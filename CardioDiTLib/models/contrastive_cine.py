@@ -161,10 +161,12 @@ class CineEmbedding(nn.Module):
                 f"Give cines (B, T, Z, {size}, {size}) of two frames or more.",
             )
         planes, shown = self.planes(frames)
-        return self.embed_planes(planes, shown) if mirrored else self._embed(planes, shown)
+        return self.embed_planes(planes, shown, mirrored)
 
-    def embed_planes(self, planes: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
-        """Embeds what `planes` or `planes_of` gave, the mean over both mirror images: (B, D)."""
+    def embed_planes(self, planes: torch.Tensor, shown: torch.Tensor, mirrored: bool = True) -> torch.Tensor:
+        """Embeds what `planes` or `planes_of` gave, the mean over both mirror images or this one alone: (B, D)."""
+        if not mirrored:
+            return self._embed(planes, shown)
         return (self._embed(planes, shown) + self._embed(planes.flip(-1), shown)) / 2
 
     @torch.no_grad()

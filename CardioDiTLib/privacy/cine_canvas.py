@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ MIDDLE: Place = (0.0, 0.0)
 
 _SLICES, _SLICE_MM = 8, 10.0  # as the encoder was trained: more slices would thin out what it finds
 _SAME_MM = 6.0  # places nearer than this are one: shifts as small hardly change an embedding
+_PIXELS_TO_FIT, _FITS, _RESTING, _LARGEST_GAIN = 2500, 3, 0.7, 4.0  # see `frame_brightness`
 _POSED_MM = 260.0  # a picture up to this size may be one that was cut about the heart
 
 
@@ -30,7 +32,8 @@ class CineCanvas:
     """Mean and first harmonic of a cine, in plane at about the encoder's pixel spacing.
 
     The encoder sees nothing else of time. Both are linear in the frames, so that turning and moving pictures costs
-    three of them a slice, however many frames there are.
+    three of them a slice, however many frames there are. Brightness that rises and falls with all of a slice is no
+    heartbeat and is taken out first: scanners and preprocessing scale frames and slices by themselves.
 
     Attributes:
         parts: (3, Z, Y, X) float32: mean over the cycle, cosine and sine part of the first harmonic; intensities.
@@ -86,8 +89,46 @@ def _harmonics(array: NDArray[Any], times: NDArray[np.float64]) -> NDArray[np.fl
         weights[:], phases = 0.5, np.array([0.0, 0.5])  # two moments of the cycle, whenever they were
     angle = 2 * np.pi * phases
     basis = np.stack([weights, 2 * weights * np.cos(angle), 2 * weights * np.sin(angle)]).astype(np.float32)
-    flat = np.asarray(array, np.float32).reshape(len(array), -1)
-    return (basis @ flat).reshape(3, *array.shape[1:])
+    gains, offsets = frame_brightness(array, weights)
+    parts = np.empty((3, *array.shape[1:]), np.float32)
+    for z in range(array.shape[1]):
+        own = basis / gains[:, z]
+        flat = np.asarray(array[:, z], np.float32).reshape(len(array), -1)
+        parts[:, z] = ((own @ flat) - (own @ offsets[:, z])[:, None]).reshape(3, *array.shape[2:])
+    return parts
+
+
+def frame_brightness(
+    array: NDArray[Any], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How bright each frame of each slice is against the slice's mean, over what rests in it.
+
+    Args:
+        array: (T, Z, Y, X) intensities.
+        weights: (T,) of the frames in the mean; the sum is 1.
+
+    Returns:
+        (T, Z) gain and (T, Z) offset; ``(frame - offset) / gain`` is as bright as the mean.
+    """
+    step = max(1, math.isqrt(array.shape[-1] * array.shape[-2] // _PIXELS_TO_FIT))
+    some = np.asarray(array[..., ::step, ::step], np.float32)
+    some = some.reshape(*array.shape[:2], -1)
+    mean = np.einsum("t,tzp->zp", weights.astype(np.float32), some)
+    kept = np.ones(some.shape, bool)
+    gains, offsets = np.ones(some.shape[:2], np.float32), np.zeros(some.shape[:2], np.float32)
+    for _ in range(_FITS):
+        count = kept.sum(-1).clip(1)
+        x, y = (kept * mean).sum(-1) / count, (kept * some).sum(-1) / count
+        from_x = (mean - x[..., None]) * kept
+        spread = np.square(from_x).sum(-1)
+        known = spread > 1e-9 * np.square(mean).sum(-1)
+        slope = np.divide((from_x * some).sum(-1), spread, out=np.ones_like(spread), where=known)
+        gains = np.clip(slope, 1 / _LARGEST_GAIN, _LARGEST_GAIN).astype(np.float32)
+        offsets = np.where(known, y - gains * x, 0.0).astype(np.float32)
+        missed = np.abs(some - gains[..., None] * mean - offsets[..., None])
+        # What beats, or was moved by a breath, does not fit: the brightness of the rest decides.
+        kept = missed <= np.quantile(missed, _RESTING, axis=-1, keepdims=True)
+    return gains, offsets
 
 
 def _slices(parts: NDArray[np.float32], depth: float, spacing_mm: float) -> NDArray[np.float32]:

@@ -35,7 +35,7 @@ FALSE_ALARMS = (0.01, 0.05, 0.1)
 
 _STEPS = 127
 _TENSORS = {"codes": np.int8, "patients": np.int32, "scores": np.float32, "weights": np.float32, "meta": np.uint8}
-_VERSION = 2  # 1: cines in one pose, whose scores cannot be held against these
+_VERSION = 3  # 1: cines in one pose; 2: the beat held changes of brightness: scores cannot be held against these
 _AGAIN = "Get the bundle again."
 
 

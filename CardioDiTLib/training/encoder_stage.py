@@ -6,7 +6,7 @@ copies: how many views of the cines kept aside are recognised at a threshold tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -19,12 +19,15 @@ from ..data.same_patients import patients_of
 from ..errors import CardioDiTError
 from ..models.contrastive import TEMPERATURE, nt_xent
 from ..models.contrastive_cine import CineEmbedding, CineEmbeddingConfig, at_working_size
+from ..privacy.encoder import CineEncoder, load_encoder
 from .distributed import average_gradients
+from .encoder_moments import moments
 from .encoder_views import ViewMaker, ViewRanges
 from .encoder_whitening import whitening
 from .loop import StepContext
 
 FALSE_ALARMS = 0.05
+EMBEDDED = "embedded"
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class EncoderStageConfig:
         same_patient: Cines of a pack that correlate by this much are taken as of one patient.
         lr, weight_decay, clip: AdamW and gradient clipping.
         average_decay: Moving average of the weights; the averaged ones are what is used.
+        start: Folder of an encoder whose weights training begins with, "embedded" for the one that comes with the
+            software; None for chance.
         codec: Bundle whose codec gives decoded views; None for none.
         decoded_copies: Decoded versions of each cine: the first as it comes, further ones from noisy latents.
         validation_views: Views a cine that are planted in validation.
@@ -59,6 +64,7 @@ class EncoderStageConfig:
     weight_decay: float = 0.05
     clip: float = 1.0
     average_decay: float = 0.995
+    start: str | None = None
     codec: str | None = None
     decoded_copies: int = 2
     validation_views: int = 8
@@ -144,7 +150,6 @@ class EncoderStage:
         if len(self.people) < 2:
             raise CardioDiTError("The pack has fewer than two patients to train on.", "Make a pack of more cines.")
         small = working_frames(data.images, config.frames, data.spacing[0], network.spacing_mm)
-        self.sources = small[None] if decoded is None else torch.cat([small[None], decoded])
         if min(small.shape[-2:]) < network.size // 2:
             raise CardioDiTError(
                 f"The pack's pictures become {tuple(small.shape[-2:])} pixels, the encoder wants {network.size}.",
@@ -154,14 +159,28 @@ class EncoderStage:
             systole = (data.labels == 3).sum(axis=(2, 3, 4)).argmin(axis=1)
         else:
             systole = np.full(len(data.images), data.images.shape[1] // 3)
-        self.systole = torch.from_numpy(np.rint(systole * config.frames / data.images.shape[1]).astype(np.int64))
-        self.systole %= config.frames
+        systole = np.rint(systole * config.frames / data.images.shape[1]).astype(np.int64) % config.frames
+        self.valid = torch.from_numpy(np.asarray(data.slice_valid, bool))
+        versions = [small] if decoded is None else [small, *decoded]
+        made = [moments(one, systole) for one in versions]
+        self.moments = torch.stack([one for one, _ in made])
+        self.frames = torch.stack([one for _, one in made])
         self.model, self.average = CineEmbedding(network), CineEmbedding(network).requires_grad_(False)
+        if config.start is not None:
+            self._begin_with(load_encoder(None if config.start == EMBEDDED else config.start))
         self.average.load_state_dict(self.model.state_dict())
         self.modules: dict[str, nn.Module] = {"encoder": self.model, "average": self.average}
         self.optimizers: dict[str, torch.optim.Optimizer] = {
             "network": torch.optim.AdamW(self.model.parameters(), config.lr, weight_decay=config.weight_decay)
         }
+
+    def _begin_with(self, encoder: CineEncoder) -> None:
+        if replace(encoder.network.config, dropout=self.config.network.dropout) != self.config.network:
+            raise CardioDiTError(
+                f"The encoder '{encoder.manifest.name}' has another network than the settings describe.",
+                "Give its settings, or begin without it.",
+            )
+        self.model.load_state_dict(encoder.network.state_dict())
 
     def _views(
         self,
@@ -170,19 +189,21 @@ class EncoderStage:
         rng: np.random.Generator,
         generator: torch.Generator,
         ease: float = 1.0,
-    ) -> torch.Tensor:
-        """One view of each cine; `pool` gives what they are mixed with."""
-        versions = len(self.sources)
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One view of each cine, as `ViewMaker` gives them; `pool` gives what they are mixed with."""
+        versions = len(self.moments)
         which = np.where(
             (rng.random(len(indices)) < self.config.views.decoded) & (versions > 1),
             rng.integers(1, max(versions, 2), len(indices)),
             0,
         )
-        cines = self.sources[torch.from_numpy(which), torch.from_numpy(indices)].float() / 255
-        others = self.sources[0, torch.from_numpy(rng.choice(pool, len(indices)))].float() / 255
+        chosen = torch.from_numpy(which), torch.from_numpy(indices)
+        others = self.moments[0, torch.from_numpy(rng.choice(pool, len(indices)))].float()
         network = self.config.network
         make = ViewMaker(self.config.views.eased(ease), network.size, network.spacing_mm)
-        return make(cines, others, self.systole[torch.from_numpy(indices)], generator)
+        # Slices that a stack did not have are black in all it gives.
+        shown = self.valid[chosen[1]][:, None, :, None, None]
+        return make(self.moments[chosen].float() * shown, others, self.frames[chosen].float() * shown, generator)
 
     def step(self, context: StepContext) -> dict[str, torch.Tensor | float]:
         self.model.train()
@@ -192,7 +213,8 @@ class EncoderStage:
         ease = 1.0 if self.config.ramp <= 0 else min(1.0, 1 / 3 + 2 / 3 * context.progress / self.config.ramp)
         views = [self._views(indices, self.train_index, rng, context.generator, ease) for _ in range(2)]
         with context.autocast():
-            found = self.model(torch.cat(views).to(context.device), mirrored=False)
+            seen = self.model.planes_of(*(torch.cat(part).to(context.device) for part in zip(*views)))
+            found = self.model.embed_planes(*seen, mirrored=False)
         first, second = found.float().chunk(2)
         patients = torch.from_numpy(self.patients[indices]).to(context.device)
         loss = nt_xent(first, second, self.config.temperature, patients)
@@ -216,10 +238,10 @@ class EncoderStage:
                 value.copy_(own[name])
 
     @torch.no_grad()
-    def _embedded(self, views: torch.Tensor, context: StepContext) -> torch.Tensor:
+    def _embedded(self, views: tuple[torch.Tensor, torch.Tensor], context: StepContext) -> torch.Tensor:
         self.average.eval()
-        parts = [self.average(part.to(context.device)).float().cpu() for part in views.split(16)]
-        return torch.cat(parts)
+        parts = zip(*(one.to(context.device).split(16) for one in views))
+        return torch.cat([self.average.embed_planes(*self.average.planes_of(*part)).float().cpu() for part in parts])
 
     def whitened(self, context: StepContext) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and matrix of the whitening, from views of the training cines as training draws them."""
@@ -230,10 +252,15 @@ class EncoderStage:
         ]
         return whitening(torch.cat(rows), self.config.whitening)
 
-    def _plain(self, indices: NDArray[np.int64]) -> torch.Tensor:
-        """Cines as they are, the middle of the picture."""
-        frames = self.sources[0, torch.from_numpy(indices)].float() / 127.5 - 1
-        return middle(frames, self.config.network.size)
+    def _plain(self, indices: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cines as they are, all of their slices, the middle of the picture."""
+        network = self.config.network
+        count = self.moments.shape[3]
+        make = ViewMaker(replace(ViewRanges().eased(0.0), mirror=0.0, slices=count), network.size, network.spacing_mm)
+        chosen = torch.from_numpy(indices)
+        shown = self.valid[chosen][:, None, :, None, None]
+        cines, frames = self.moments[0, chosen].float() * shown, self.frames[0, chosen].float() * shown
+        return make(cines, cines, frames, torch.Generator())
 
     def validate(self, context: StepContext) -> dict[str, float]:
         """Planted copies of the cines kept aside, and of as many training cines ("seen_...")."""
