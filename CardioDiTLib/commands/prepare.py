@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from CardioDiTLib.commands.numbers import count, positive, share
+
+if TYPE_CHECKING:
+    from CardioDiTLib.data.cine_from_pair import PosedPair
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--spacing", type=positive, nargs=3, default=(1.5, 1.5, 10.0), metavar=("X", "Y", "Z"), help="mm (cines)"
     )
     parser.add_argument("--keep-aside", type=share, default=0.125, help="share of cines for validation (cines)")
+    parser.add_argument(
+        "--contours",
+        type=Path,
+        help="folder of slices with contours of the left cavity (.npz): more patients, without a class (acdc)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the pack if it is there")
 
 
@@ -50,7 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.source == "acdc":
             from ..data.acdc import make_pack
 
-            path = make_pack(arguments.folder, arguments.pack, size=arguments.size, progress=show)
+            more = _contoured(arguments, show) if arguments.contours is not None else ()
+            path = make_pack(arguments.folder, arguments.pack, size=arguments.size, more=more, progress=show)
         else:
             from ..data.cine_folder import make_pack as make_cine_pack
 
@@ -66,3 +77,13 @@ def run(arguments: argparse.Namespace) -> int:
             )
     print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
     return 0
+
+
+def _contoured(arguments: argparse.Namespace, show: Callable[[int, int], None]) -> list[PosedPair]:
+    from ..data.contoured_slices import read_contoured_pairs
+    from ..errors import CardioDiTError
+    from ..segmentation.segment import segment
+
+    if not arguments.contours.is_dir():
+        raise CardioDiTError(f"There is no folder '{arguments.contours}'.", "Give the folder with the contours.")
+    return read_contoured_pairs(arguments.contours, lambda cine: segment(cine).array, arguments.size, show)

@@ -5,7 +5,7 @@ them.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -62,6 +62,7 @@ def make_pack(
     *,
     size: int = 152,
     kept_aside_only: bool = False,
+    more: Sequence[PosedPair] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Makes one training pack of an ACDC folder.
@@ -72,6 +73,7 @@ def make_pack(
         size: Rows and columns that are kept, pixels of 1.5 mm; 12 pixels more than the grid on every side leave room
             for augmentation.
         kept_aside_only: Only the patients that training keeps aside, for measuring.
+        more: Pairs of other patients, without a class, to learn from too (`data.contoured_slices`).
         progress: Called with (done, of).
 
     Raises:
@@ -101,4 +103,5 @@ def make_pack(
         pairs.append(read_pair(source, row["pid"], row, size))
         if progress:
             progress(index + 1, len(rows))
-    return write_pairs(destination, pairs, aside, ABOUT)
+    about = f"{ABOUT} {len(more)} more pairs are from elsewhere." if more else ABOUT
+    return write_pairs(destination, [*pairs, *more], [*aside, *[False] * len(more)], about)

@@ -76,7 +76,8 @@ class PackedCines:
 
 
 def write_pairs(path: str | Path, pairs: Sequence[PosedPair], validation: Sequence[bool], about: str) -> Path:
-    """Writes posed ED/ES pairs with their motion; the order of the pairs is kept, nothing else of the patients.
+    """Writes posed ED/ES pairs with their motion; the order of the pairs is kept, nothing else of the patients. Pairs
+    whose group is empty have no class.
 
     Args:
         path: Destination, `.npz`.
@@ -85,7 +86,7 @@ def write_pairs(path: str | Path, pairs: Sequence[PosedPair], validation: Sequen
         about: One sentence on the source and its terms.
     """
     path = Path(path)
-    names = sorted({pair.group for pair in pairs})
+    names = sorted({pair.group for pair in pairs if pair.group})
     images = np.stack([pair.images for pair in pairs])
     motion = np.stack([pair.displacement[..., ::2, ::2] + pair.displacement[..., 1::2, 1::2] for pair in pairs]) / 2
     header = {
@@ -106,7 +107,7 @@ def write_pairs(path: str | Path, pairs: Sequence[PosedPair], validation: Sequen
         "cycle_s": np.array([pair.cycle_s for pair in pairs], np.float32),
         "turn_deg": np.array([pair.turn_deg for pair in pairs], np.float32),
         "affine": np.stack([pair.affine for pair in pairs]),
-        "groups": np.array([names.index(pair.group) for pair in pairs], np.int8),
+        "groups": np.array([names.index(pair.group) if pair.group else -1 for pair in pairs], np.int8),
         "validation": np.asarray(validation, bool),
     }
     return _write(path, header, arrays)

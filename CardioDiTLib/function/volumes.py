@@ -6,11 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CardioDiTLib.cine import Segmentation
+from CardioDiTLib.data.tissue import MYOCARDIUM_G_PER_ML as MYOCARDIUM_G_PER_ML
 
 RIGHT_VENTRICLE, MYOCARDIUM, LEFT_VENTRICLE = 1, 2, 3
-
-MYOCARDIUM_G_PER_ML = 1.05
-"""Density of myocardium, as cardiac MRI takes it (Schulz-Menger et al., J Cardiovasc Magn Reson 2020)."""
 
 
 def pixel_counts(segmentation: Segmentation, *labels: int) -> NDArray[np.int64]:

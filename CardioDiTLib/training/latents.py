@@ -26,11 +26,11 @@ from ..data.motion import bilinear_planes, drawn_curve
 from ..data.packing import PackedCines
 from ..data.same_patients import patients_of
 from ..errors import CardioDiTError
+from ..generation.heart_quantities import QUANTITIES, heart_quantities
 from ..io.atomic import atomic_path
 from ..json_text import parse_json
 from ..models.axes import cine_to_model
 from ..models.vqgan import VQGAN
-from .heart_quantities import QUANTITIES, heart_quantities
 
 ABOUT = "about.json"
 
@@ -49,6 +49,11 @@ class LatentAugmentation:
         morphs: Lead every copy some of the way towards another patient of its class (`data.morph`), with a volume
             curve of its own and the blood at one brightness; needs a pack of ED/ES pairs with labels.
         morph_from: Smallest share of the way; the largest is where nothing folds.
+        free_share: Share of the morphs that are led towards a patient of any class, drawn larger or smaller and beat
+            less, and carry no class: in them volume, ejection fraction and mass vary apart from one another, so that
+            hearts can be steered by each.
+        free_scale: Relative size (+-) of these.
+        free_beat: Smallest share of the patient's own way from end-diastole to end-systole that these go.
     """
 
     copies: int = 12
@@ -60,6 +65,9 @@ class LatentAugmentation:
     warp_knots: int = 5
     morphs: bool = False
     morph_from: float = 0.15
+    free_share: float = 0.0
+    free_scale: float = 0.2
+    free_beat: float = 0.35
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +131,8 @@ def smooth_displacement(size: int, knots: int, rms_px: float, rng: np.random.Gen
 
 
 def partners_of(data: PackedCines, morphs: bool) -> tuple[list[int], dict[int, list[int]]]:
-    """Cines to use, and for each the others that it may be led to: of its class, no other name of itself, not kept
-    aside. With morphs, a patient that the data set holds twice is used once.
+    """Cines to use, and for each the others that it may be led to: no other name of itself, not kept aside. With
+    morphs, a patient that the data set holds twice is used once.
     """
     everyone = list(range(len(data.images)))
     if not morphs:
@@ -132,48 +140,51 @@ def partners_of(data: PackedCines, morphs: bool) -> tuple[list[int], dict[int, l
     person = patients_of(data.images)
     used = [index for index in everyone if person[index] == index]
     others = [index for index in used if not data.validation[index]]
-    return used, {
-        index: [other for other in others if other != index and data.groups[other] == data.groups[index]]
-        for index in used
-    }
+    return used, {index: [other for other in others if other != index] for index in used}
 
 
 def morphed(
+    data: PackedCines,
     pairs: Sequence[PosedPair],
     index: int,
     partners: Sequence[int],
-    frames: int,
     size: int,
     rng: np.random.Generator,
     ranges: LatentAugmentation,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, int]:
     """One cine that never was: a patient led some of the way to another, seen from a slightly other place.
 
     Args:
+        data: The pack.
         pairs: All pairs of the pack.
         index: The patient whose pictures are moved.
-        partners: Patients to choose the other from; without any the patient stays who he is.
-        frames: Frames of the cycle.
+        partners: Patients to choose the other from, see `partners_of`; one who has no fitting one stays who he is.
         size: Rows and columns.
         rng: Where all draws come from.
         ranges: How far they go.
 
     Returns:
-        images (T, Z, size, size) float32 in [-1, 1] and labels (T, Z, size, size) uint8.
+        images (T, Z, size, size) float32 in [-1, 1], labels (T, Z, size, size) uint8, class (-1: none).
     """
-    pair = pairs[index]
+    pair, group = pairs[index], int(data.groups[index])
+    free = ranges.free_share > 0 and rng.random() < ranges.free_share
+    scale = ranges.free_scale if free else ranges.scale
     view = View(
         turn_deg=rng.uniform(-ranges.turn_deg, ranges.turn_deg),
-        scale=1 + rng.uniform(-ranges.scale, ranges.scale),
+        scale=1 + rng.uniform(-scale, scale),
         shift_px=tuple(rng.uniform(-ranges.shift_px, ranges.shift_px, 2)),
     )
+    fitting = [other for other in partners if free or data.groups[other] == group]
     morph, share = None, 0.0
-    if partners:
-        morph = find_morph(pair, pairs[partners[int(rng.integers(len(partners)))]])
+    if fitting:
+        morph = find_morph(pair, pairs[fitting[int(rng.integers(len(fitting)))]])
         share = float(rng.uniform(min(ranges.morph_from, morph.most), morph.most))
-    images, labels = MorphPainter(pair, size).paint(drawn_curve(frames, pair.systole, rng), view, morph, share)
+    curve = drawn_curve(data.images.shape[1], pair.systole, rng)
+    if free:
+        curve, group = curve * rng.uniform(ranges.free_beat, 1.0), -1
+    images, labels = MorphPainter(pair, size).paint(curve, view, morph, share)
     gamma = float(np.exp(rng.normal(0, ranges.gamma)))
-    return (images * (blood_gain(pair) / 255.0)).clip(0, 1) ** gamma * 2 - 1, labels
+    return (images * (blood_gain(pair) / 255.0)).clip(0, 1) ** gamma * 2 - 1, labels, group
 
 
 @torch.no_grad()
@@ -267,12 +278,13 @@ def _encode_copy(
     used, partners = partners_of(data, morphs=bool(copy) and ranges.morphs)
     if copy:
         used = [index for index in used if not data.validation[index]]
-    made, measured = [], []
+    made, measured, groups = [], [], []
     for index in used:
         rng = np.random.default_rng([about["seed"], index, copy]) if copy else None
         labels = None if data.labels is None else data.labels[index]
+        group = int(data.groups[index])
         if rng is not None and ranges.morphs and pairs is not None:
-            cine, labels = morphed(pairs, index, partners[index], data.images.shape[1], size, rng, ranges)
+            cine, labels, group = morphed(data, pairs, index, partners[index], size, rng, ranges)
         else:
             cine = augmented(data.images[index], size, rng, ranges)
             if ranges.morphs and pairs is not None:
@@ -281,10 +293,11 @@ def _encode_copy(
                 labels = None  # moved with the picture, but not carried along here
         made.append(encode_cine(codec, cine, device, about["quantised"]).half())
         measured.append(heart_quantities(labels, data.spacing))
+        groups.append(group)
     latents = torch.stack(made)
     tensors = {
         "latents": latents,
-        "groups": torch.from_numpy(data.groups[used]),
+        "groups": torch.tensor(groups, dtype=torch.from_numpy(data.groups).dtype),
         "cine": torch.tensor(used),
         "slice_valid": torch.from_numpy(data.slice_valid[used]),
         "validation": torch.from_numpy(data.validation[used]),

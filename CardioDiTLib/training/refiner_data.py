@@ -27,12 +27,12 @@ from ..diffusion.levels import NoiseLevels
 from ..diffusion.samplers import dpmpp_2m
 from ..errors import CardioDiTError
 from ..generation.decode import SliceDecoder
+from ..generation.heart_quantities import heart_quantities
 from ..io.atomic import atomic_path
 from ..models.axes import cine_to_model
 from ..models.dit import DiT4D
 from ..models.latent_scale import LatentScale
 from ..models.vqgan import VQGAN
-from .heart_quantities import heart_quantities
 from .latents import LatentAugmentation, augmented, encode_cine, morphed, partners_of
 
 ABOUT = "about.json"
@@ -140,15 +140,16 @@ class RefinerData:
         edge = (pack.images.shape[-1] - self.size) // 2
         for index in used:
             rng = np.random.default_rng([self.seed, 77, index, copy])
+            group = int(pack.groups[index])
             if copy and pairs is not None:
-                cine, labels = morphed(pairs, index, partners[index], pack.images.shape[1], self.size, rng, self.ranges)
+                cine, labels, group = morphed(pack, pairs, index, partners[index], self.size, rng, self.ranges)
             else:
                 cine = augmented(pack.images[index], self.size, None, self.ranges)
                 labels = pack.labels[index][..., edge : edge + self.size, edge : edge + self.size]
                 if pairs is not None:
                     cine = ((cine + 1) * blood_gain(pairs[index])).clip(0, 2) - 1
             quantities = torch.tensor([heart_quantities(labels, pack.spacing)], dtype=torch.float32)
-            versions = self._versions(cine, int(pack.groups[index]), quantities, rng)
+            versions = self._versions(cine, group, quantities, rng)
             grey = np.rint((cine + 1) * 127.5).astype(np.uint8)
             parts["images"].append(torch.from_numpy(np.ascontiguousarray(cine_to_model(grey))))
             parts["labels"].append(torch.from_numpy(np.ascontiguousarray(cine_to_model(labels))))

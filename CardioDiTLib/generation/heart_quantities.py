@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..function.volumes import LEFT_VENTRICLE, MYOCARDIUM, MYOCARDIUM_G_PER_ML
+from ..data.cine_from_pair import LEFT_VENTRICLE, MYOCARDIUM
+from ..data.tissue import MYOCARDIUM_G_PER_ML
 
 QUANTITIES = ("edv_ml", "ef_percent", "lv_mass_g", "lv_slices")
 """End-diastolic volume, ejection fraction, mass of the left ventricle, slices with its cavity at end-diastole."""

@@ -1,0 +1,81 @@
+"""Patients of whom only contoured slices at end-diastole and end-systole are at hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_data_morph import pair
+
+from CardioDiTLib.data.contoured_slices import SPACING_MM, read_contoured_pair, read_contoured_pairs
+from CardioDiTLib.data.packing import read_pack, read_pairs, write_pairs
+from CardioDiTLib.errors import CardioDiTError
+
+SIZE = 96
+
+
+def written(path, slices=6, shuffled=False, missing=()):
+    """Slices of a ring heart; phase 19 is end-diastole, phase 6 end-systole, as instances count them."""
+    one = pair(18, 13)
+    rows = []
+    for z in range(slices):
+        for phase, kept in ((0, 19), (1, 6)):
+            if (z, phase) not in missing:
+                rows.append((z * 20 + kept + 1, one.images[phase, 0], one.labels[phase, 0] == 3))
+    if shuffled:
+        rows = rows[::-1]
+    instance, images, masks = zip(*rows)
+    np.savez(path, images=np.stack(images), lv_endo=np.stack(masks).astype(np.uint8), instance=np.array(instance))
+    return one
+
+
+def ring_labels(cine):
+    """Stands in for a network: right ventricle and a disc of cavity that is larger than the reader's."""
+    one = pair(18, 13)
+    labels = np.stack([np.repeat(one.labels[phase, :1], cine.shape[1], axis=0) for phase in (0, 1)])
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE] - (SIZE - 1) / 2
+    labels[:, :, np.hypot(rows, columns) < 20] = 3
+    return labels
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_end_diastole_is_the_larger_cavity_and_the_reader_has_the_last_word(tmp_path, shuffled):
+    written(tmp_path / "a.npz", shuffled=shuffled)
+    made = read_contoured_pair(tmp_path / "a.npz", ring_labels, size=96)
+    assert made is not None and made.group == "" and made.slice_valid.sum() >= 5
+    scale = (SPACING_MM[0] / 1.5) ** 2
+    cavity = [(made.labels[phase, 3] == 3).sum() for phase in (0, 1)]
+    assert cavity[0] == pytest.approx(np.pi * 18**2 * scale, rel=0.06)
+    assert cavity[1] == pytest.approx(np.pi * 13**2 * scale, rel=0.06)
+
+
+def test_slices_of_one_phase_alone_are_left_out_and_few_slices_are_no_heart(tmp_path):
+    written(tmp_path / "a.npz", slices=7, missing={(0, 1), (6, 0)})
+    made = read_contoured_pair(tmp_path / "a.npz", ring_labels, size=96)
+    assert made is not None
+    written(tmp_path / "b.npz", slices=5, missing={(0, 1)})
+    assert read_contoured_pair(tmp_path / "b.npz", ring_labels, size=96) is None
+    assert len(read_contoured_pairs(tmp_path, ring_labels, 96)) == 1
+
+
+def test_a_heart_without_a_right_ventricle_is_left_out(tmp_path):
+    written(tmp_path / "a.npz")
+    assert read_contoured_pair(tmp_path / "a.npz", lambda cine: np.full(cine.shape, 3, np.uint8), size=96) is None
+
+
+def test_files_of_another_kind_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", pictures=np.zeros(3))
+    with pytest.raises(CardioDiTError, match="contours"):
+        read_contoured_pairs(tmp_path, ring_labels)
+    with pytest.raises(CardioDiTError, match="npz"):
+        read_contoured_pairs(tmp_path / "nowhere", ring_labels)
+
+
+def test_they_lie_in_a_pack_without_a_class(tmp_path):
+    written(tmp_path / "a.npz")
+    made = read_contoured_pair(tmp_path / "a.npz", ring_labels, size=96)
+    known = read_contoured_pair(tmp_path / "a.npz", ring_labels, size=96)
+    object.__setattr__(known, "group", "NOR")
+    path = write_pairs(tmp_path / "pack.npz", [made, known], [False, False], "test")
+    pack = read_pack(path)
+    assert pack.group_names == ("NOR",) and pack.groups.tolist() == [-1, 0]
+    assert [one.group for one in read_pairs(path)] == ["", "NOR"]
