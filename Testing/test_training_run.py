@@ -230,6 +230,22 @@ def test_run_becomes_a_bundle_that_generates(finished, tmp_path):
     assert result.cine.shape == (8, 2, 32, 32)
 
 
+def test_the_detail_of_a_bundle_is_fitted_to_what_it_draws(place, finished, tmp_path, capsys):
+    from CardioDiTLib.bundles.bundle import load_bundle
+    from CardioDiTLib.cli import main
+    from CardioDiTLib.training.detail_fit import fit_detail
+    from CardioDiTLib.training.export import export_bundle
+
+    bundle = export_bundle(finished.config, finished.folder, tmp_path / "tiny", storage="int8")
+    first = fit_detail(bundle, place[1], hearts=2, cap=1.8, precision="fp32")
+    assert load_bundle(bundle).manifest.detail == first and first.cap == 1.8
+    load_bundle(bundle).check()
+    # Fitted anew to hearts without a filter, so nothing is stacked.
+    assert fit_detail(bundle, place[1], hearts=2, cap=1.8, precision="fp32") == first
+    assert main(["train", "detail", "--data", str(place[1])]) != 0
+    assert "--bundle" in capsys.readouterr().err
+
+
 def test_a_bundle_can_be_trained_on(place, finished, tmp_path):
     from CardioDiTLib.bundles.bundle import load_bundle
     from CardioDiTLib.training.export import export_bundle

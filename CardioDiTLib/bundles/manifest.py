@@ -15,6 +15,7 @@ from typing import Any
 
 from CardioDiTLib.bundles.manifest_parts import (
     BundleGrid,
+    DetailSpec,
     FileRecord,
     LatentSpec,
     Licence,
@@ -79,6 +80,7 @@ class BundleManifest:
         privacy: Training embeddings and encoder that the bundle carries; None where it carries none.
         refiner: Network that refines what the codec decodes and names the tissues; None where there is none.
         quantities: What hearts can be steered by, in the order of the transformer's conditions.
+        detail: The filter that decoded slices pass in the end; None for none.
         files: Fingerprint of every other file of the folder; filled by :func:`~CardioDiTLib.bundles.write_bundle`.
 
     Raises:
@@ -112,6 +114,7 @@ class BundleManifest:
     privacy: PrivacySpec | None = None
     refiner: NetworkSpec | None = None
     quantities: tuple[SteeredQuantity, ...] = ()
+    detail: DetailSpec | None = None
     files: dict[str, FileRecord] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -190,6 +193,8 @@ class BundleManifest:
             entries["privacy"] = PrivacySpec.from_dict(entries["privacy"])
         if entries.get("refiner") is not None:
             entries["refiner"] = NetworkSpec.from_dict(entries["refiner"])
+        if entries.get("detail") is not None:
+            entries["detail"] = DetailSpec.from_dict(entries["detail"])
         if "quantities" in entries:
             if not isinstance(entries["quantities"], list | tuple):
                 raise CardioDiTError("'quantities' of a bundle is not a list.", _AGAIN)
@@ -209,7 +214,7 @@ class BundleManifest:
             "schema_version": SCHEMA_VERSION,
             **{item.name: plain(getattr(self, item.name)) for item in fields(self)},
         }
-        for name in ("privacy", "refiner", "quantities"):
+        for name in ("privacy", "refiner", "quantities", "detail"):
             if not getattr(self, name):  # software that does not know the section reads bundles without it
                 del values[name]
         return values

@@ -15,6 +15,7 @@ PartT = TypeVar("PartT", bound="ManifestPart")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _REPAIR = "Correct bundle.json, or get the bundle again."
+_LARGEST_KERNEL = 31
 
 
 class ManifestPart:
@@ -260,6 +261,40 @@ class SteeredQuantity(ManifestPart):
         ends = (self.low, self.usual_low, self.usual_high, self.high)
         if not all(map(is_number, ends)) or list(ends) != sorted(ends):
             raise CardioDiTError(f"The range of the quantity {self.name!r} in a bundle is not possible.", _REPAIR)
+
+
+@dataclass(frozen=True)
+class DetailSpec(ManifestPart):
+    """The filter that decoded slices pass in the end (`models.detail_filter`).
+
+    Args:
+        kernel: Rows of an odd square kernel, symmetric, of sum 1.
+        cap: Largest amplification that it was fitted with.
+        period: Pixels after which the pattern that is taken away first repeats itself; 0 for none.
+    """
+
+    title: ClassVar[str] = "detail filter"
+
+    kernel: tuple[tuple[float, ...], ...]
+    cap: float
+    period: int = 0
+
+    def __post_init__(self) -> None:
+        rows = self.kernel
+        square = isinstance(rows, list | tuple) and all(
+            isinstance(row, list | tuple) and len(row) == len(rows) and all(map(is_number, row)) for row in rows
+        )
+        if not square or len(rows) % 2 == 0 or len(rows) > _LARGEST_KERNEL or not is_number(self.cap):
+            raise CardioDiTError(
+                f"The detail filter of a bundle is not an odd square kernel of up to {_LARGEST_KERNEL} rows.", _REPAIR
+            )
+        if isinstance(self.period, bool) or self.period not in range(_LARGEST_KERNEL):
+            raise CardioDiTError(f"The period of a bundle's detail filter is {self.period!r}.", _REPAIR)
+        kernel = tuple(tuple(float(value) for value in row) for row in rows)
+        symmetric = all(abs(kernel[i][j] - kernel[j][i]) < 1e-6 for i in range(len(rows)) for j in range(i))
+        if not symmetric or abs(sum(map(sum, kernel)) - 1) > 1e-3:
+            raise CardioDiTError("The detail filter of a bundle is not symmetric, or its sum is not 1.", _REPAIR)
+        object.__setattr__(self, "kernel", kernel)
 
 
 @dataclass(frozen=True)

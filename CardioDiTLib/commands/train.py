@@ -19,6 +19,7 @@ STAGES = (
     "refiner",
     "all",
     "bundle",
+    "detail",
     "segmentation",
     "segmentation-bundle",
     "landmarks",
@@ -33,15 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "stage",
         choices=STAGES,
-        help="'all' goes on with what is not done of the generator; 'bundle' and '...-bundle' write models",
+        help="'all' goes on with what is not done of the generator; 'bundle' and '...-bundle' write models; 'detail' "
+        "fits the last filter of the pictures to what a bundle draws",
     )
-    parser.add_argument(
-        "--config", required=True, type=Path, help="YAML settings, such as Resources/Training/acdc-mini.yaml"
-    )
+    parser.add_argument("--config", type=Path, help="YAML settings, such as Resources/Training/acdc-mini.yaml")
     parser.add_argument("--data", type=Path, help="training pack (.npz) made by 'cardiodit prepare'")
-    parser.add_argument(
-        "--out", required=True, type=Path, help="folder of the run; an earlier piece in it is continued"
-    )
+    parser.add_argument("--out", type=Path, help="folder of the run; an earlier piece in it is continued")
     parser.add_argument(
         "--minutes", type=positive, help="stop with a checkpoint after this long; the same command goes on"
     )
@@ -56,7 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cavities", type=Path, help="for 'segmentation': folder of slices with contours of the left cavity (.npz)"
     )
-    parser.add_argument("--bundle", type=Path, help="folder to write the model to (stages '...bundle')")
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        help="folder to write the model to (stages '...bundle'), or of the bundle (stage 'detail')",
+    )
     parser.add_argument("--describe", type=Path, help="JSON with the model's texts (stages '...bundle')")
     parser.add_argument("--card", type=Path, help="the model card, Markdown (stage 'bundle')")
     parser.add_argument("--overwrite", action="store_true", help="replace a model that lies there (stages '...bundle')")
@@ -71,6 +73,11 @@ def run(arguments: argparse.Namespace) -> int:
     from ..training.config import read_config
     from ..training.run import TrainingRun
 
+    if arguments.stage == "detail":
+        return _fit_detail(arguments)
+    for name, given in (("--config FILE", arguments.config), ("--out FOLDER", arguments.out)):
+        if given is None:
+            raise CardioDiTError(f"'train {arguments.stage}' needs {name}.", "See docs/training.md for the recipes.")
     if arguments.stage.startswith("encoder"):
         return _run_encoder(arguments)
     if arguments.stage.startswith("segmentation"):
@@ -105,6 +112,18 @@ def run(arguments: argparse.Namespace) -> int:
         else training.train(arguments.stage, arguments.minutes)
     )
     return _say(done)
+
+
+def _fit_detail(arguments: argparse.Namespace) -> int:
+    from ..errors import CardioDiTError
+    from ..training.detail_fit import fit_detail
+
+    _check_pack(arguments)
+    if arguments.bundle is None:
+        raise CardioDiTError("There is no bundle to fit the filter to.", "Add --bundle FOLDER.")
+    spec = fit_detail(arguments.bundle, arguments.data)
+    print(f"{arguments.bundle}: detail raised by up to {spec.cap:g}")
+    return 0
 
 
 def _run_segmentation(arguments: argparse.Namespace) -> int:

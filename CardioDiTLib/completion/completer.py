@@ -55,7 +55,7 @@ class Completer:
             self.scale = bundle.latent_scale.to(self.device)
         manifest = bundle.manifest
         self._low, self._high = manifest.intensity_range[0], manifest.intensity_range[1]
-        self._decoder = SliceDecoder(self._vqgan, manifest.latents.quantised, self.dtype, (self._low, self._high))
+        self._decoder = SliceDecoder.of(bundle, self.dtype)
         self._refined: RefinedDecoder | None = None
         if bundle.refiner is not None:
             self._refined = RefinedDecoder(self._decoder, bundle.refiner.to(self.device), self.scale, self.dtype)

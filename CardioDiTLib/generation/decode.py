@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from CardioDiTLib.bundles.bundle import Bundle
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models.axes import model_to_cine, slice_of
+from CardioDiTLib.models.detail_filter import DetailFilter
 from CardioDiTLib.models.latent_scale import LatentScale
 from CardioDiTLib.models.refiner import CineRefiner
 from CardioDiTLib.models.vqgan import VQGAN
@@ -27,6 +29,7 @@ class SliceDecoder:
         quantised: Take the nearest codes first, as the published decoding does. This is done in float32 or better.
         dtype: Type in which the decoder computes.
         intensity_range: (low, high) of the codec's images, mapped to 0 and 1000.
+        detail: What decoded slices pass in the end; None leaves them as they are.
     """
 
     def __init__(
@@ -35,11 +38,22 @@ class SliceDecoder:
         quantised: bool = True,
         dtype: torch.dtype = torch.float32,
         intensity_range: tuple[float, float] = (-1.0, 1.0),
+        detail: DetailFilter | None = None,
     ) -> None:
         self._vqgan = vqgan
+        self._detail = detail
         self._quantised = quantised
         self._dtype = dtype
         self._low, self._high = intensity_range
+
+    @classmethod
+    def of(cls, bundle: Bundle, dtype: torch.dtype = torch.float32) -> SliceDecoder:
+        """The decoder as a bundle describes it, on the device where the bundle's codec is."""
+        manifest = bundle.manifest
+        spec = manifest.detail
+        detail = None if spec is None else DetailFilter(spec.kernel, spec.period)
+        low, high = manifest.intensity_range
+        return cls(bundle.vqgan, manifest.latents.quantised, dtype, (low, high), detail)
 
     @property
     def intensity_range(self) -> tuple[float, float]:
@@ -60,7 +74,13 @@ class SliceDecoder:
         Raises:
             CardioDiTError: The latents are not finite.
         """
-        return grey_of(self.image_slice(latents, z), self._low, self._high)[:, 0]
+        return self.finished(self.image_slice(latents, z))[:, 0]
+
+    def finished(self, image: torch.Tensor) -> NDArray[np.int16]:
+        """(1, Z, H, W, T) as decoded -> (T, Z, Y, X) int16, 0 to 1000, its detail raised where there is a filter."""
+        if self._detail is not None:
+            image = self._detail(image.clamp(self._low, self._high))
+        return grey_of(image, self._low, self._high)
 
     @torch.inference_mode()
     def image_slice(self, latents: torch.Tensor, z: int) -> torch.Tensor:
@@ -133,7 +153,7 @@ class RefinedDecoder:
         with torch.autocast(latents.device.type, dtype=self._dtype) if narrow else nullcontext():
             image, logits = self._refiner(base, levelled)
         labels = None if logits is None else model_to_cine(logits.argmax(1)[0]).to(torch.uint8).cpu().numpy()
-        return grey_of(image, low, high), labels
+        return self._slices.finished(image), labels
 
 
 def grey_of(image: torch.Tensor, low: float, high: float) -> NDArray[np.int16]:

@@ -24,9 +24,9 @@ from ..bundles.writer import refuse_occupied, write_bundle
 from ..data.morph import BLOOD_GREY
 from ..diffusion.any_schedule import schedule_from_config
 from ..errors import CardioDiTError
+from ..generation.heart_quantities import TITLES
 from ..json_text import parse_json
 from .config import TrainingConfig
-from .heart_quantities import TITLES
 from .latents import LatentSet, read_latents
 from .run import TrainingRun, finished_steps
 from .start import started_from
@@ -207,6 +207,7 @@ def _with_new_decoder(
     about["provenance"] = {**about["provenance"], **steps, **texts.pop("provenance", {})}
     for name in ("spacing_mm", "cycle_s"):
         _agreed(texts, name, about["grid"][name])
+    about.pop("detail", None)  # fitted to what the old decoder made
     about |= {"eval_metrics": {}, "audit": {}, "name": own_name(start.manifest.name, destination)}
     about["version"] = _next_version(start.manifest.version)
     about |= texts
