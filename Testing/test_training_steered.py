@@ -13,10 +13,10 @@ from CardioDiTLib.data.cine_from_pair import PosedPair
 from CardioDiTLib.data.packing import read_pairs, write_pairs
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.generator import Generator
+from CardioDiTLib.generation.heart_quantities import heart_quantities
 from CardioDiTLib.generation.request import GenerationRequest
 from CardioDiTLib.training.config import read_config
 from CardioDiTLib.training.export import export_bundle
-from CardioDiTLib.training.heart_quantities import heart_quantities
 from CardioDiTLib.training.latents import read_latents
 from CardioDiTLib.training.run import TrainingRun
 
@@ -154,6 +154,43 @@ def test_a_heart_comes_with_its_labels_and_what_was_asked_for(steered):
     np.testing.assert_allclose(plain[1].cine.array, free.cine.array, atol=5)
     # Quantities alone can be guided towards, without a class.
     generator.generate(GenerationRequest(seed=3, steps=2, edv_ml=middle, guidance=2.0))
+
+
+def test_a_heart_is_drawn_again_to_come_nearer_and_the_nearest_draw_is_kept(steered, monkeypatch):
+    from CardioDiTLib.generation import generator as module
+
+    generator = Generator.from_bundle(steered[0] / "bundle", device="cpu", precision="fp32")
+    torch.manual_seed(4)
+    torch.nn.init.normal_(generator.bundle.dit.c_embedder.mlp[2].weight)
+    torch.nn.init.normal_(generator.bundle.dit.final_layer.adaLN_modulation[1].weight)
+    torch.nn.init.normal_(generator.bundle.dit.final_layer.linear.weight)
+    seen = []
+
+    def measure(labels, spacing):
+        seen.append((float(len(seen)), 50.0, 100.0, 2.0))
+        return seen[-1]
+
+    monkeypatch.setattr(module, "heart_quantities", measure)
+    quantity = generator.bundle.manifest.quantities[0]
+    asked = (quantity.low + quantity.high) / 2
+    # Measured 0, 1, 2, 3: each draw is nearer to what is asked than the one before, the last one is kept.
+    request = GenerationRequest(seed=4, steps=2, edv_ml=asked, adjust=3)
+    last = generator.generate(request)[0]
+    assert len(seen) == 4 and last.provenance["adjust"] == 3
+    seen.clear()
+    np.testing.assert_array_equal(generator.generate(request)[0].cine.array, last.cine.array)
+    seen.clear()
+    first = generator.generate(GenerationRequest(seed=4, steps=2, edv_ml=asked, adjust=0))[0]
+    assert not seen and not np.array_equal(first.cine.array, last.cine.array)
+    # Where each draw is farther away, the first one is kept.
+    monkeypatch.setattr(
+        module, "heart_quantities", lambda *_: (seen.append(1), (asked - len(seen), 50.0, 100.0, 2.0))[1]
+    )
+    np.testing.assert_array_equal(generator.generate(request)[0].cine.array, first.cine.array)
+    # Without a question nothing is drawn twice.
+    seen.clear()
+    generator.generate(GenerationRequest(seed=4, steps=2))
+    assert not seen
 
 
 def test_what_was_never_seen_is_refused_and_the_edge_is_told(steered):

@@ -44,6 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ef-percent", metavar="PERCENT", help="its ejection fraction, likewise")
     parser.add_argument("--lv-mass-g", metavar="G", help="its mass, likewise")
     parser.add_argument("--lv-slices", metavar="N", help="slices that it covers, likewise")
+    parser.add_argument(
+        "--adjust",
+        type=int,
+        default=3,
+        metavar="N",
+        help="draw a heart of which such quantities are asked again, up to so many times, to come nearer (default 3)",
+    )
     parser.add_argument("--slices", type=int, metavar="N", help="slices of the stack, for models that take other grids")
     parser.add_argument("--frames", type=int, metavar="N", help="frames of the beat, likewise")
     parser.add_argument("--cycle-s", type=float, metavar="S", help="seconds of a beat (the model's own if not given)")
@@ -94,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         sampler=arguments.sampler,
         pathology=_pathology(arguments.pathology, arguments.count),
         guidance=arguments.guidance,
+        adjust=arguments.adjust,
         **quantities,
         slices=arguments.slices,
         frames=arguments.frames,

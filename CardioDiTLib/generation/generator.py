@@ -23,8 +23,10 @@ from CardioDiTLib.diffusion.samplers import SAMPLERS, StepInfo
 from CardioDiTLib.diffusion.spacing import noise_levels
 from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.generation.affine import cine_affine, cine_frame_times
+from CardioDiTLib.generation.aim import Aim
 from CardioDiTLib.generation.asked_grid import AskedGrid, asked_grid
 from CardioDiTLib.generation.decode import RefinedDecoder, SliceDecoder
+from CardioDiTLib.generation.heart_quantities import heart_quantities
 from CardioDiTLib.generation.memory import batch_sizes, bytes_a_sample
 from CardioDiTLib.generation.plan import SamplingPlan, make_plan
 from CardioDiTLib.generation.precision import choose_precision, precision_name
@@ -72,13 +74,7 @@ class Generator:
             # the layout in which narrow convolutions are fastest; it changes no value
             self._vqgan.decoder.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
             self._scale = bundle.latent_scale.to(self.device)
-        manifest = bundle.manifest
-        self._decoder = SliceDecoder(
-            self._vqgan,
-            manifest.latents.quantised,
-            self.dtype,
-            (manifest.intensity_range[0], manifest.intensity_range[1]),
-        )
+        self._decoder = SliceDecoder.of(bundle, self.dtype)
         self._refined: RefinedDecoder | None = None
         if bundle.refiner is not None:
             refiner = bundle.refiner.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -221,6 +217,38 @@ class Generator:
             clock.tell("denoise", info.step, first, size, (lambda: self._preview(info.x0, asked)) if wanted else None)
             stop()
 
+        conditions = None if plan.conditions is None else np.array(plan.conditions[first : first + size])
+        latents = self._latents(request, plan, levels, asked, first, size, classes, conditions, after_step)
+        shared_seconds = (time.perf_counter() - begin) / size
+
+        results = []
+        for place in range(size):
+            begin = time.perf_counter()
+            one = latents[place : place + 1]
+            array, labels = self._decode(one, first, size, place, clock, stop)
+            if conditions is not None and labels is not None and plan.adjust:
+                one, array, labels = self._nearer(
+                    request, plan, levels, asked, first + place, (one, array, labels), stop
+                )
+            array = array[: asked.grid.frames]
+            seconds = shared_seconds + time.perf_counter() - begin
+            kept = one[0].cpu().numpy() if keep_latents else None
+            results.append(self._result(request, plan, asked, first + place, array, labels, kept, seconds))
+        return results
+
+    def _latents(
+        self,
+        request: GenerationRequest,
+        plan: SamplingPlan,
+        levels: NoiseLevels,
+        asked: AskedGrid,
+        first: int,
+        size: int,
+        classes: tuple[int, ...] | None,
+        conditions: NDArray[np.float64] | None,
+        after_step: Callable[[StepInfo], None],
+    ) -> torch.Tensor:
+        """Latents of `size` samples from number `first` on."""
         generators = sample_generators(request.seed, size, request.first_index + first)
         noise = draw_noise(generators, (self._dit.in_channels, *asked.seen_size), self.device)
         denoise = Denoiser(
@@ -229,25 +257,44 @@ class Generator:
             labels=classes,
             guidance=plan.guidance,
             null_label=self._dit.null_class,
-            conditions=None
-            if plan.conditions is None
-            else torch.tensor(plan.conditions[first : first + size], dtype=torch.float32, device=self.device),
+            conditions=None if conditions is None else torch.tensor(conditions, dtype=torch.float32).to(self.device),
             autocast=None if self.dtype == torch.float32 else self.dtype,
         )
         sample = SAMPLERS[plan.sampler](denoise, noise, levels, generators=generators, callback=after_step)
-        latents = self._scale.restore(sample.float())[:, :, : asked.grid.slices]
-        shared_seconds = (time.perf_counter() - begin) / size
+        return self._scale.restore(sample.float())[:, :, : asked.grid.slices]
 
-        results = []
-        for place in range(size):
-            begin = time.perf_counter()
-            one = latents[place : place + 1]
-            array, labels = self._decode(one, first, size, place, clock, stop)
-            array = array[: asked.grid.frames]
-            seconds = shared_seconds + time.perf_counter() - begin
-            kept = one[0].cpu().numpy() if keep_latents else None
-            results.append(self._result(request, plan, asked, first + place, array, labels, kept, seconds))
-        return results
+    def _nearer(
+        self,
+        request: GenerationRequest,
+        plan: SamplingPlan,
+        levels: NoiseLevels,
+        asked: AskedGrid,
+        number: int,
+        made: tuple[torch.Tensor, NDArray[np.int16], NDArray[np.uint8]],
+        stop: Callable[[], None],
+    ) -> tuple[torch.Tensor, NDArray[np.int16], NDArray[np.uint8]]:
+        """The draw of one sample, of several, that measures nearest to what was asked."""
+        assert plan.conditions is not None
+        aim = Aim.of(plan.conditions[number], self.bundle.manifest.quantities)
+        if aim.is_open:
+            return made
+        classes = None if plan.labels is None else plan.labels[number : number + 1]
+        condition, spacing = np.array(plan.conditions[number], np.float64), asked.grid.spacing_mm
+        measured = heart_quantities(made[2], spacing)
+        best, least = made, aim.error(measured)
+        for _ in range(plan.adjust):
+            if aim.is_met(measured):
+                break
+            condition = aim.next(condition, measured)
+            latents = self._latents(
+                request, plan, levels, asked, number, 1, classes, condition[None], lambda info: stop()
+            )
+            array, labels = self._refined.decode(latents) if self._refined is not None else (None, None)
+            assert array is not None and labels is not None  # it had labels the first time
+            measured = heart_quantities(labels, spacing)
+            if aim.error(measured) < least:
+                best, least = (latents, array, labels), aim.error(measured)
+        return best
 
     def _decode(
         self,

@@ -25,6 +25,7 @@ class SamplingPlan:
         asked: Quantities that each sample is asked to have, by name.
         conditions: The same as one row a sample in the transformer's order, NaN where any will do; None where nothing
             is asked of any sample.
+        adjust: How often a steered sample may be drawn again to come nearer to what was asked.
         cycle_s: Seconds of one beat.
         warnings: What a user should know about the request, in plain sentences.
     """
@@ -37,6 +38,7 @@ class SamplingPlan:
     labels: tuple[int, ...] | None
     asked: tuple[dict[str, float], ...]
     conditions: tuple[tuple[float, ...], ...] | None
+    adjust: int
     cycle_s: float
     warnings: tuple[str, ...]
 
@@ -76,6 +78,7 @@ def make_plan(request: GenerationRequest, manifest: BundleManifest, null_class: 
         labels=labels,
         asked=asked,
         conditions=conditions,
+        adjust=request.adjust if conditions is not None else 0,
         cycle_s=request.cycle_s or manifest.grid.cycle_s,
         warnings=warnings,
     )

@@ -38,7 +38,7 @@ def provenance_of(
         "seed": seed,
         "index": index,
         "pathology": pathology,
-        **({"asked": asked} if asked else {}),
+        **({"asked": asked, "adjust": plan.adjust} if asked else {}),
         **(grid or {}),
         "sampler": plan.sampler,
         "steps": plan.steps,

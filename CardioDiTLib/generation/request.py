@@ -24,6 +24,7 @@ SHORTEST_CYCLE_S, LONGEST_CYCLE_S = 0.3, 2.0
 _MOST_SAMPLES = 100_000
 _MOST_STEPS = 10_000  # ten times the published 1000; hours for one heart
 _MOST_SLICES, _MOST_FRAMES = 1000, 1000
+_MOST_ADJUSTMENTS = 20
 _LARGEST_GUIDANCE = 100.0  # far beyond what leaves a heart
 _LARGEST_SEED = 2**63 - 1
 
@@ -48,6 +49,8 @@ class GenerationRequest:
         ef_percent: Its ejection fraction in %, likewise.
         lv_mass_g: Its mass in g, likewise.
         lv_slices: Slices that it covers at end-diastole, likewise.
+        adjust: How often a heart of which quantities are asked may be drawn again, with the same noise, to come nearer
+            to them by its own labels; each time takes as long as a heart does. 0 leaves it as it comes.
         slices: Slices of the stack, for models that take grids of several sizes; None for the model's own. Not
             `lv_slices`, which is about the heart in it.
         frames: Frames of the beat, likewise.
@@ -80,6 +83,7 @@ class GenerationRequest:
     ef_percent: float | tuple[float | None, ...] | None = None
     lv_mass_g: float | tuple[float | None, ...] | None = None
     lv_slices: float | tuple[float | None, ...] | None = None
+    adjust: int = 3
     slices: int | None = None
     frames: int | None = None
     cycle_s: float | None = None
@@ -95,6 +99,7 @@ class GenerationRequest:
         self._whole("count", 1, _MOST_SAMPLES)
         self._whole("seed", 0, _LARGEST_SEED)
         self._whole("preview_every", 0)
+        self._whole("adjust", 0, _MOST_ADJUSTMENTS)
         self._whole("first_index", 0)
         if self.steps is not None:
             self._whole("steps", 1, _MOST_STEPS)

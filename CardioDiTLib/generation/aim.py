@@ -1,0 +1,68 @@
+"""Nearer to what was asked: a steered heart is measured by its own labels and drawn again, asked for a little more or
+less than before. The noise stays the same, so it stays the same heart, larger or smaller, beating more or less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from CardioDiTLib.bundles.manifest_parts import SteeredQuantity
+
+_STEP = 0.8  # of the difference: the answer of the network is about as large as the question, but not quite
+_NEAR_ENOUGH = 0.02  # of the usual range
+_BEYOND = 0.3  # of the usual range: the network may be asked for more than it knows, so that it gives what it knows
+
+
+@dataclass(frozen=True, eq=False)
+class Aim:
+    """What one sample is asked to measure.
+
+    Attributes:
+        asked: (K,) in the transformer's order, NaN where any will do.
+        low, high: (K,) what the network has seen.
+        scale: (K,) width of the usual range, in which errors of several quantities are compared.
+    """
+
+    asked: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, asked: Sequence[float], quantities: Sequence[SteeredQuantity]) -> Aim:
+        """The aim of one row of conditions."""
+        return cls(
+            np.array(asked, np.float64),
+            np.array([one.low for one in quantities], np.float64),
+            np.array([one.high for one in quantities], np.float64),
+            np.array([max(one.usual_high - one.usual_low, 1e-6) for one in quantities], np.float64),
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is asked."""
+        return bool(np.isnan(self.asked).all())
+
+    def error(self, measured: Sequence[float]) -> float:
+        """Root mean square over what was asked, in shares of the usual range; infinite where nothing was measured."""
+        known = ~np.isnan(self.asked)
+        away = (np.array(measured, np.float64) - self.asked)[known] / self.scale[known]
+        return float(np.sqrt(np.mean(away**2))) if np.isfinite(away).all() else float("inf")
+
+    def is_met(self, measured: Sequence[float]) -> bool:
+        """Whether another draw would be a waste of time."""
+        return self.error(measured) <= _NEAR_ENOUGH
+
+    def next(self, condition: NDArray[np.float64], measured: Sequence[float]) -> NDArray[np.float64]:
+        """What to ask of the network after it answered `condition` with `measured`; the same where nothing was
+        measured.
+        """
+        away = self.asked - np.array(measured, np.float64)
+        if not np.isfinite(away[~np.isnan(self.asked)]).all():
+            return condition
+        beyond = _BEYOND * self.scale
+        return np.clip(condition + _STEP * away, np.maximum(self.low - beyond, 0.0), self.high + beyond)
