@@ -154,7 +154,7 @@ def test_python_m_is_the_same_command_line():
 def test_interrupted_is_said_in_one_word(bundle, tmp_path, capsys, monkeypatch, error):
     from CardioDiTLib.generation import outputs
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         raise error
 
     monkeypatch.setattr(outputs, "contact_sheet", interrupted)

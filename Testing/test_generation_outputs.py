@@ -41,7 +41,8 @@ def test_every_format_of_every_sample(tmp_path):
     for name in ("tiny_seed7_000_segmentation.nii.gz", "tiny_seed7_000_segmentation.seq.nrrd"):
         written = load_segmentation(tmp_path / "a" / "b" / name)
         np.testing.assert_array_equal(written.array, results()[0].segmentation.array)
-    assert json.loads(paths[6].read_text()) == {"model": "tiny", "seconds": 1.0}
+    described = next(path for path in paths if path.suffix == ".json")
+    assert json.loads(described.read_text()) == {"model": "tiny", "seconds": 1.0}
 
 
 def test_labels_are_refused_where_the_model_makes_none(tmp_path):

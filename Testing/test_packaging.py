@@ -20,6 +20,7 @@ FLOORS = {
     "cine": 0,
     "device": 0,
     "json_text": 0,
+    "missing_operator": 0,
     "version": -1,
     "io": 1,
     "models": 1,

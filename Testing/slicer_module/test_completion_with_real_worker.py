@@ -69,7 +69,8 @@ def test_a_heart_is_completed_and_varied(panel, waitUntil):
     ui.stepsSpin.value = 3
     ui.completionTaskCombo.setCurrentIndex(1)
     count = len(slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode"))
-    assert ui.completionButton.enabled, ui.completionButton.toolTip
+    ui.bundleCombo.setCurrentIndex(ui.bundleCombo.findData("plain"))
+    waitUntil(lambda: ui.completionButton.enabled, 10)
     ui.completionButton.click()
     waitUntil(lambda: panel.completion.controls.run is None, 120)
     assert len(slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode")) == count + 1, ui.problemLabel.text

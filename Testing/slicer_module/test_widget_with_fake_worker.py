@@ -298,7 +298,7 @@ def test_cancel_while_nodes_are_made_leaves_the_scene_as_it_was(panel, ui, tmp_p
     before = nodes()
     ui.generateButton.click()
     run = panel.generate.run
-    cine = described_cine(frames=200)
+    cine = described_cine(frames=3000)
     np.save(tmp_path / "long.npy", cine["array"])
     process().answer("generate", cines=[{**cine, "array": str(tmp_path / "long.npy")}], licence={}, seconds=1)
     waitUntil(lambda: nodes() != before, 5)
