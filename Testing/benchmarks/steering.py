@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=500)
     parser.add_argument("--classes", action="store_true", help="also draw a class for each heart")
     parser.add_argument("--guidance", type=float)
+    parser.add_argument("--adjust", type=int, default=3, help="draws more to come nearer")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     manifest = load_bundle(arguments.bundle).manifest
@@ -77,7 +78,12 @@ def main() -> None:
     classes = tuple(str(v) for v in rng.choice(manifest.class_names, arguments.count)) if arguments.classes else None
     generator = cd.Generator.from_bundle(arguments.bundle)
     request = cd.GenerationRequest(
-        count=arguments.count, seed=arguments.seed, pathology=classes, guidance=arguments.guidance, **asked
+        count=arguments.count,
+        seed=arguments.seed,
+        pathology=classes,
+        guidance=arguments.guidance,
+        adjust=arguments.adjust,
+        **asked,
     )
     rows = []
     for result in generator.generate(request):
