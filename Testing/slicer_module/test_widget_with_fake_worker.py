@@ -726,7 +726,7 @@ def test_a_heart_that_is_cancelled_while_its_labels_come_leaves_nothing(steered,
     before = nodes()
     ui.generateButton.click()
     run = steered.generate.run
-    process().answer("generate", cines=[labelled(tmp_path, n) for n in range(2)], licence={}, seconds=1.0)
+    process().answer("generate", cines=[labelled(tmp_path, n) for n in range(24)], licence={}, seconds=1.0)
     kind = "vtkMRMLSegmentationNode"
     waitUntil(lambda: slicer.util.getNodesByClass(kind) != [], 5)
     assert run.isRunning
