@@ -18,20 +18,6 @@ from typing import TYPE_CHECKING, Any
 from CardioDiTLib.version import __version__
 
 if TYPE_CHECKING:
-    from CardioDiTLib import (
-        bundles,
-        completion,
-        data,
-        diffusion,
-        evaluation,
-        function,
-        generation,
-        io,
-        landmarks,
-        models,
-        privacy,
-        segmentation,
-    )
     from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
     from CardioDiTLib.completion.complete import complete
     from CardioDiTLib.completion.completer import Completer

@@ -19,17 +19,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.labels import LABEL_NAMES, LABEL_ROUNDING
 
 MAX_REPAIRED_SKEW = 0.05
 """Up to here (3 degrees) `square_axes` takes the nearest right angles; beyond lies a true shear."""
 MAX_SKEW = 1e-4
 """Largest |cosine| between two axes that still counts as a right angle; ITK, and so Slicer, draws the line there."""
-
-LABEL_NAMES: dict[int, str] = {0: "background", 1: "RV", 2: "myocardium", 3: "LV"}
-"""What the values of a :class:`Segmentation` mean (the numbering of the ACDC data set)."""
-
-LABEL_ROUNDING = 0.02
-"""A label may be this far from a whole number: a file that scales its numbers to 8 bits gives 1.004 for 1."""
 
 _AXES_HINT = (
     "Load the file with square_axes=True to take the nearest right-angled axes, or make it again from its DICOM images."

@@ -114,7 +114,7 @@ def _at_home(parsed: argparse.Namespace) -> argparse.Namespace:
             return value
         if isinstance(value, str) and not value.startswith(("~/", "~\\")):
             return value  # a name, not a path
-        from CardioDiTLib.io.home import at_home
+        from CardioDiTLib.files import at_home
 
         return type(value)(at_home(value))
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from CardioDiTLib.bundles.stopping import CancelSource
 from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.function.cardiac_function import cardiac_function
@@ -18,6 +17,7 @@ from CardioDiTLib.io import save_segmentation
 from CardioDiTLib.io.output_set import Writer, write_outputs
 from CardioDiTLib.landmarks.detect import detect_landmarks
 from CardioDiTLib.landmarks.files import save_landmarks
+from CardioDiTLib.progress import CancelSource
 from CardioDiTLib.segmentation.heart_check import why_no_heart
 from CardioDiTLib.segmentation.segment import segment
 

@@ -50,16 +50,14 @@ from collections.abc import Callable, Iterable, Sequence
 from CardioDiTLib.cli import share_processors
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.service.completion_jobs import CompletionJobs
-from CardioDiTLib.service.event_writer import EventWriter, claim_stdout
 from CardioDiTLib.service.generation_jobs import GenerationJobs
-from CardioDiTLib.service.job import Handler, Job, run_job
-from CardioDiTLib.service.lane import Lane
+from CardioDiTLib.service.job import Handler, Job, Lane, run_job
 from CardioDiTLib.service.measurement_jobs import MeasurementJobs
 from CardioDiTLib.service.model_jobs import ModelJobs
 from CardioDiTLib.service.parent_watch import watch_parent
 from CardioDiTLib.service.privacy_jobs import PrivacyJobs
 from CardioDiTLib.service.probe import probe
-from CardioDiTLib.service.protocol import PROTOCOL_VERSION, ServiceRequest, parse_request
+from CardioDiTLib.service.protocol import PROTOCOL_VERSION, EventWriter, ServiceRequest, claim_stdout, parse_request
 from CardioDiTLib.version import __version__
 
 AT_ONCE = ("cancel", "ping", "shutdown")

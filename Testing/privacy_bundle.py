@@ -11,8 +11,8 @@ from tiny_encoder import tiny_encoder_folder
 
 from CardioDiTLib.generation import GenerationRequest, Generator
 from CardioDiTLib.privacy.attach import attach_privacy
+from CardioDiTLib.privacy.embedding_io import embedded
 from CardioDiTLib.privacy.encoder import load_encoder
-from CardioDiTLib.privacy.inputs import embedded
 from CardioDiTLib.privacy.reference_set import ReferenceSet
 
 SEED, N_TRAIN, N_ALL = 5, 10, 34

@@ -39,9 +39,9 @@ from CardioDiTLib.bundles import (
     remove_source,
     require_accepted,
 )
-from CardioDiTLib.bundles.bundle_source import HUB_VARIABLE, BundleSource
+from CardioDiTLib.bundles.catalogue import HUB_VARIABLE, BundleSource
+from CardioDiTLib.bundles.http_stream import beside, check_address
 from CardioDiTLib.bundles.registry import CACHE_VARIABLE
-from CardioDiTLib.bundles.web_address import beside, check_address
 from CardioDiTLib.errors import Cancelled, CardioDiTError
 
 QUICK = RetryPolicy(attempts=2, first_wait_s=0.01)

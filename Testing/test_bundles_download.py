@@ -33,12 +33,12 @@ from misbehaving_server import (
 )
 from tiny_bundle import write_tiny_bundle
 
+from CardioDiTLib import files as disk_space
 from CardioDiTLib.bundles import (
     RetryPolicy,
     TransferProgress,
     add_source,
     discard_partial,
-    disk_space,
     download_bundle,
     find_entry,
     installation,
@@ -47,11 +47,11 @@ from CardioDiTLib.bundles import (
     partial_bytes,
     verify,
 )
-from CardioDiTLib.bundles.catalogue_entry import CatalogueEntry
-from CardioDiTLib.bundles.file_lock import FileLock
+from CardioDiTLib.bundles.catalogue import CatalogueEntry
 from CardioDiTLib.bundles.registry import BUNDLES_VARIABLE, CACHE_VARIABLE
 from CardioDiTLib.bundles.transfer_progress import TransferMeter
 from CardioDiTLib.errors import Cancelled, CardioDiTError
+from CardioDiTLib.files import FileLock
 
 REPOSITORY = Path(__file__).parents[1]
 WEIGHTS = "tiny/dit.safetensors"

@@ -16,11 +16,11 @@ import pytest
 from misbehaving_server import MisbehavingServer, cut, length, redirect, slow, status, wait_until
 from tiny_bundle import write_tiny_bundle
 
+from CardioDiTLib import files as disk_space
 from CardioDiTLib.bundles import (
     RetryPolicy,
     TransferProgress,
     bundle_size_bytes,
-    disk_space,
     import_bundle,
     installation,
     list_bundles,
@@ -28,9 +28,9 @@ from CardioDiTLib.bundles import (
     remove_bundle,
     verify,
 )
-from CardioDiTLib.bundles.file_lock import FileLock
 from CardioDiTLib.bundles.registry import BUNDLES_VARIABLE, CACHE_VARIABLE
 from CardioDiTLib.errors import Cancelled, CardioDiTError
+from CardioDiTLib.files import FileLock
 
 QUICK = RetryPolicy(attempts=2, first_wait_s=0.01)
 

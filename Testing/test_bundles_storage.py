@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from CardioDiTLib.bundles.storage import SCALE_SUFFIX, read_weights, write_weights
+from CardioDiTLib.bundles.weights import SCALE_SUFFIX, read_weights, write_weights
 from CardioDiTLib.errors import CardioDiTError
 
 STATE = {

@@ -13,9 +13,9 @@ from CardioDiTLib import cli
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.io import save_cine, save_segmentation
 from CardioDiTLib.landmarks.files import load_landmarks, save_landmarks
-from CardioDiTLib.landmarks.from_segmentation import landmarks_from_segmentation
-from CardioDiTLib.landmarks.point_rule import PointRule
-from CardioDiTLib.landmarks.scores import LandmarkScores
+from CardioDiTLib.landmarks.metrics import LandmarkScores
+from CardioDiTLib.landmarks.model import PointRule
+from CardioDiTLib.landmarks.septal_contour import landmarks_from_segmentation
 
 
 def run(*words: object) -> int:

@@ -9,9 +9,9 @@ import pytest
 from tiny_segmentation import tiny_model_folder
 
 from CardioDiTLib.cli import main
-from CardioDiTLib.commands.file_stem import file_stem
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.io import load_segmentation, save_cine
+from CardioDiTLib.io.cine_files import file_stem
 from CardioDiTLib.landmarks import load_landmarks
 from CardioDiTLib.segmentation import segment as segment_module
 

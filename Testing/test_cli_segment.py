@@ -10,8 +10,7 @@ from CardioDiTLib import cli
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.io import load_cine, load_segmentation, save_cine
 from CardioDiTLib.segmentation import model as model_module
-from CardioDiTLib.segmentation.manifest import WEIGHTS_NAME
-from CardioDiTLib.segmentation.model import load_model
+from CardioDiTLib.segmentation.model import WEIGHTS_NAME, load_model
 from CardioDiTLib.segmentation.segment import segment
 
 

@@ -19,11 +19,11 @@ from CardioDiTLib.completion.missing import check_missing, grid_missing, interpo
 from CardioDiTLib.completion.placement import BLOOD_ENTRY, place
 from CardioDiTLib.completion.strength import levels_from
 from CardioDiTLib.completion.vary import _similarity
-from CardioDiTLib.data.grid import ModelGrid
 from CardioDiTLib.data.orientation import short_axis_affine
 from CardioDiTLib.data.preprocess import to_grid
 from CardioDiTLib.diffusion import NoiseSchedule
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.grid import ModelGrid
 from CardioDiTLib.models.latent_scale import LatentScale
 from CardioDiTLib.privacy.gate import Gate
 

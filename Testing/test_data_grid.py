@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from CardioDiTLib.data.grid import ModelGrid
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.grid import ModelGrid
 
 
 def test_shape_is_time_slice_row_column_and_extent_is_in_mm():

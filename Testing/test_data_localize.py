@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from CardioDiTLib.cine import Cine
-from CardioDiTLib.data.localize import heart_centre, label_centre_index, motion_centre_index
+from CardioDiTLib.data.heart_roi import heart_centre, label_centre_index, motion_centre_index
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.data.preprocess import estimate_end_diastole_frame
 from CardioDiTLib.errors import CardioDiTError

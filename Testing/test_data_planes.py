@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from CardioDiTLib.data.planes import apply_plane_operator, plane_operator, take_nearest
+from CardioDiTLib.data.in_plane import apply_plane_operator, plane_operator, take_nearest
 from CardioDiTLib.errors import CardioDiTError
 
 MATRIX = np.array([[0.9, -0.2, 3.3], [0.15, 1.1, -1.2]])

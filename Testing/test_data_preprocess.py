@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from CardioDiTLib.cine import Cine, Segmentation
-from CardioDiTLib.data.grid import ModelGrid
 from CardioDiTLib.data.orientation import short_axis_affine
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.data.preprocess import GridTransform, from_grid, labels_to_grid, on_grid, to_grid
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.grid import ModelGrid
 
 GRID = ModelGrid(slices=10, height=96, width=96, frames=8, spacing_mm=(1.5, 1.5, 10.0))
 

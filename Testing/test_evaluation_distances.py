@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.evaluation import diversity, frechet_distance, kernel_distance, overlap, wasserstein
+from CardioDiTLib.evaluation import frechet_distance, overlap, wasserstein
+from CardioDiTLib.evaluation import manifold as diversity
+from CardioDiTLib.evaluation import manifold as kernel_distance
 from CardioDiTLib.evaluation.coherence import REASONS, Coherence
-from CardioDiTLib.evaluation.diversity import duplicates
-from CardioDiTLib.evaluation.feature_sets import distances
-from CardioDiTLib.evaluation.halves import draw_halves, wasserstein_beside_floor
-from CardioDiTLib.evaluation.kernel_distance import polynomial_kernel, weighted_mmd2
+from CardioDiTLib.evaluation.features import distances
+from CardioDiTLib.evaluation.manifold import duplicates, polynomial_kernel, weighted_mmd2
 from CardioDiTLib.evaluation.physiology import shrunk_covariance
+from CardioDiTLib.evaluation.split_halves import draw_halves, wasserstein_beside_floor
 from CardioDiTLib.evaluation.synthesis import COHERENCE
 
 

@@ -18,7 +18,6 @@ from CardioDiTLib.evaluation import (
     SynthesisReport,
     evaluate_synthesis,
     from_json,
-    judging_grid,
     measure_cine,
     measure_cohort,
     save_csv,
@@ -26,6 +25,7 @@ from CardioDiTLib.evaluation import (
     to_markdown,
     to_text,
 )
+from CardioDiTLib.evaluation import evaluation_grid as judging_grid
 from CardioDiTLib.evaluation.measures import MeasuredCohort
 from CardioDiTLib.evaluation.tables import CSV_HEADER, save_text
 

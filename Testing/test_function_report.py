@@ -26,7 +26,7 @@ from CardioDiTLib.function import (
     to_html,
     to_json,
 )
-from CardioDiTLib.function.quantities import LEFT, RIGHT, TIME, WALL, printed, summary_lines
+from CardioDiTLib.function.function_report import LEFT, RIGHT, TIME, WALL, printed, summary_lines
 
 SECTIONS = ("volumes", "curve", "montage", "wall", "landmarks", "method", "provenance")
 VOID = {"meta", "img", "br", "link"}

@@ -12,8 +12,8 @@ from CardioDiTLib.cine import LandmarkTrack, Segmentation
 from CardioDiTLib.data import PhantomSpec, make_phantom
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.function import FunctionReport, cardiac_function, volume_curve_ml
-from CardioDiTLib.function.coverage import open_end
-from CardioDiTLib.function.rates import PeriodicCurve, peak_rates
+from CardioDiTLib.function.timing import PeriodicCurve, peak_rates
+from CardioDiTLib.function.volumes import open_end
 
 
 def solid(radius_of_depth, *, slices, spacing, affine=None, size=121) -> Segmentation:

@@ -22,10 +22,9 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.result import sample_name
 from CardioDiTLib.io import load_cine, save_cine, save_segmentation
 from CardioDiTLib.io.plain_text import markdown_text, plain_text
-from CardioDiTLib.json_text import parse_json
 from CardioDiTLib.landmarks.files import load_landmarks
-from CardioDiTLib.service.event_writer import EventWriter
-from CardioDiTLib.service.protocol import PREFIX, parse_request
+from CardioDiTLib.schema import parse_json
+from CardioDiTLib.service.protocol import PREFIX, EventWriter, parse_request
 from CardioDiTLib.worker import Worker
 
 DEEP = [("[" * depth + "]" * depth) for depth in (150, 900, 100_000)]

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from CardioDiTLib import files as atomic
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.io import atomic
-from CardioDiTLib.io.atomic import atomic_path
-from CardioDiTLib.io.run_mark import own_name
+from CardioDiTLib.files import atomic_path, own_name
 
 
 def test_file_appears_with_the_block_end_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -61,7 +60,7 @@ def test_a_file_in_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_what_a_run_left_that_was_ended_by_force_is_swept_by_the_next(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys\nfrom CardioDiTLib.io.atomic import atomic_path\n"
+        "import os, signal, sys\nfrom CardioDiTLib.files import atomic_path\n"
         "with atomic_path(sys.argv[1]) as path:\n    path.write_text('half')\n    os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "report.json")], check=False)

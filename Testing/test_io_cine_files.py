@@ -12,15 +12,14 @@ from synthetic_cines import make_cine
 from synthetic_dicom import write_series
 
 from CardioDiTLib.cine import Segmentation
-from CardioDiTLib.data.cine_folder import make_pack
-from CardioDiTLib.data.packing import read_pack
+from CardioDiTLib.data.packing import make_pack, read_pack
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.evaluation.cohort import cohort_from_folder
 from CardioDiTLib.io import save_cine, save_segmentation
 from CardioDiTLib.io.cine_files import LABEL_ENDINGS, cines_by_name, is_label_map
 from CardioDiTLib.io.name_table import read_name_table
-from CardioDiTLib.privacy.inputs import cine_files
+from CardioDiTLib.privacy.embedding_io import cine_files
 
 NAMES = ["heart0", "heart1"]
 

@@ -17,7 +17,7 @@ from CardioDiTLib.io.label_convention import (
     parse_label_map,
     recognise_labels,
 )
-from CardioDiTLib.landmarks.from_segmentation import landmarks_from_segmentation
+from CardioDiTLib.landmarks.septal_contour import landmarks_from_segmentation
 
 
 def heart() -> np.ndarray:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import own_name
 from CardioDiTLib.io import output_set
 from CardioDiTLib.io.output_set import check_folder, refuse_existing, sweep, write_outputs
-from CardioDiTLib.io.run_mark import own_name
 
 
 def texts(*names: str, text: str = "new") -> dict:
@@ -134,8 +134,8 @@ def test_weights_can_be_read_by_whoever_may_read_the_files_beside_them(tmp_path)
     torch = pytest.importorskip("torch")
     from safetensors.torch import save_file
 
-    from CardioDiTLib.bundles.storage import write_weights
-    from CardioDiTLib.io.atomic import atomic_path
+    from CardioDiTLib.bundles.weights import write_weights
+    from CardioDiTLib.files import atomic_path
 
     (tmp_path / "plain").touch()
     write_weights(tmp_path / "w.safetensors", {"a": torch.ones(2)})

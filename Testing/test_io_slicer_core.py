@@ -18,8 +18,8 @@ from synthetic_cines import make_cine, oblique_affine
 
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.io import load_cine, load_segmentation, save_cine, save_segmentation
+from CardioDiTLib.io.frame_times import decode_meta, encode_meta
 from CardioDiTLib.io.nrrd_sequence import index_strings
-from CardioDiTLib.io.provenance import decode_meta, encode_meta
 
 DRIVER = Path(__file__).with_name("slicer_sequence_driver.py")
 DTYPES = ("int16", "float32")

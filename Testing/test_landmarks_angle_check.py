@@ -8,8 +8,8 @@ import pytest
 from CardioDiTLib.cine import LandmarkTrack, Segmentation
 from CardioDiTLib.data.orientation import short_axis_affine
 from CardioDiTLib.landmarks.angle_check import LOW, doubted_angles
-from CardioDiTLib.landmarks.from_segmentation import landmarks_from_segmentation
 from CardioDiTLib.landmarks.fusion import fused_tracks
+from CardioDiTLib.landmarks.septal_contour import landmarks_from_segmentation
 
 
 def track(turns: np.ndarray, missing: tuple[tuple[int, int], ...] = (), sure: float = 0.9) -> LandmarkTrack:

@@ -13,21 +13,24 @@ from tiny_landmarks import TINY_PUBLISHED, tiny_manifest, tiny_model, tiny_model
 from tiny_segmentation import tiny_model as tiny_segmentation_model
 
 import CardioDiTLib as cd
-from CardioDiTLib.bundles.storage import write_weights
+from CardioDiTLib.bundles.weights import write_weights
 from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
 from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.landmarks import model as landmark_model
 from CardioDiTLib.landmarks.detect import detect_landmarks
-from CardioDiTLib.landmarks.from_network import landmarks_from_network
-from CardioDiTLib.landmarks.from_segmentation import landmarks_from_segmentation
 from CardioDiTLib.landmarks.fusion import FusionRule, fused_tracks
-from CardioDiTLib.landmarks.heat_peak import peak_places
-from CardioDiTLib.landmarks.manifest import MANIFEST_NAME, WEIGHTS_NAME, LandmarkManifest
-from CardioDiTLib.landmarks.model import LandmarkModel, load_model, write_model
-from CardioDiTLib.landmarks.network import LandmarkNetwork, LandmarkNetworkConfig, presence_logits
-from CardioDiTLib.landmarks.point_rule import PointRule
-from CardioDiTLib.landmarks.predict import predict_points
-from CardioDiTLib.landmarks.septal_walk import walk_septum
+from CardioDiTLib.landmarks.heatmap import landmarks_from_network, peak_places, predict_points
+from CardioDiTLib.landmarks.model import (
+    MANIFEST_NAME,
+    WEIGHTS_NAME,
+    LandmarkManifest,
+    LandmarkModel,
+    PointRule,
+    load_model,
+    write_model,
+)
+from CardioDiTLib.landmarks.septal_contour import landmarks_from_segmentation, walk_septum
+from CardioDiTLib.models.slice_unet import LandmarkNetwork, LandmarkNetworkConfig, presence_logits
 from CardioDiTLib.segmentation import model as segmentation_model
 
 SHADES = np.array([0, 180, 90, 255], np.int16)
@@ -132,8 +135,7 @@ def test_a_picture_mirrored_without_a_trace_can_be_put_right(walker):
 
 
 def test_a_pair_that_was_met_the_wrong_way_round_is_turned(walker):
-    from CardioDiTLib.landmarks.cine_points import CinePoints
-    from CardioDiTLib.landmarks.from_network import named_track
+    from CardioDiTLib.landmarks.heatmap import CinePoints, named_track
 
     labels = heart()
     straight = landmarks_from_network(picture_of(labels), walker)

@@ -11,7 +11,7 @@ from landmark_hearts import changed, heart, moving_track
 from CardioDiTLib.cine import LandmarkTrack
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.landmarks.files import COLUMNS, load_landmarks, save_landmarks
-from CardioDiTLib.landmarks.from_segmentation import landmarks_from_segmentation
+from CardioDiTLib.landmarks.septal_contour import landmarks_from_segmentation
 
 
 def gappy() -> LandmarkTrack:

@@ -13,7 +13,7 @@ from CardioDiTLib.cine import Segmentation
 from CardioDiTLib.data.orientation import short_axis_affine
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.io import load_segmentation
-from CardioDiTLib.landmarks.from_segmentation import landmarks_from_segmentation
+from CardioDiTLib.landmarks.septal_contour import landmarks_from_segmentation
 
 FLIPS = ["".join(axes) for n in (1, 2, 3) for axes in combinations("xyz", n)]
 

@@ -7,7 +7,7 @@ import pytest
 from landmark_hearts import published
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.landmarks.label_mask import (
+from CardioDiTLib.landmarks.rvip_detector import (
     largest_component_per_slice,
     largest_component_per_volume,
     published_points_from_label_mask,

@@ -10,8 +10,7 @@ from landmark_hearts import changed, moving_track, numbers, published
 
 from CardioDiTLib.cine import LandmarkTrack
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.landmarks.metrics import evaluate_landmarks, septum_angle_differences
-from CardioDiTLib.landmarks.scores import LEVELS, LandmarkScores
+from CardioDiTLib.landmarks.metrics import LEVELS, LandmarkScores, evaluate_landmarks, septum_angle_differences
 
 PITFALLS = {case["name"]: case for case in published("pitfalls")["cases"]}
 

@@ -8,16 +8,22 @@ import torch
 from tiny_landmarks import TINY_PUBLISHED, tiny_network
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.landmarks.published_grid import PublishedGrid
-from CardioDiTLib.landmarks.published_network import PublishedNetwork, PublishedNetworkConfig, keras_count
-from CardioDiTLib.landmarks.published_predict import predict_published, published_label_map, published_round_trip
-from CardioDiTLib.landmarks.published_targets import VARIANTS, blobs, published_targets
-from CardioDiTLib.training.published_augment import (
+from CardioDiTLib.landmarks.rvip_detector import (
+    VARIANTS,
+    PublishedGrid,
+    blobs,
+    predict_published,
+    published_label_map,
+    published_round_trip,
+    published_targets,
+)
+from CardioDiTLib.models.rvip_network import PublishedNetwork, PublishedNetworkConfig, keras_count
+from CardioDiTLib.training.rvip_stage import (
     PublishedAugmentation,
+    bce_minus_dice,
     histogram_matched,
     published_augmented,
 )
-from CardioDiTLib.training.published_loss import bce_minus_dice
 
 
 def test_it_has_the_published_number_of_weights():

@@ -7,7 +7,7 @@ import pytest
 from landmark_hearts import numbers, pairs, points, published
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.landmarks import published_metrics as metrics
+from CardioDiTLib.landmarks import rvip_metrics as metrics
 
 ANGLES = published("angles")
 VOLUMES = published("metrics_per_volume")["cases"]

@@ -7,7 +7,7 @@ import pytest
 from landmark_hearts import numbers, pairs, published
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.landmarks.published_table import PublishedVolume, published_summary, published_table
+from CardioDiTLib.landmarks.rvip_metrics import PublishedVolume, published_summary, published_table
 
 CASES = published("metrics_per_volume")["cases"][:20]
 

@@ -8,8 +8,13 @@ from landmark_hearts import decoded, published, slice_labels, true_corners
 from scipy import ndimage
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.landmarks.contour import edge_contour, largest_component, pixel_contour
-from CardioDiTLib.landmarks.septal_walk import published_points_of_slice, walk_septum
+from CardioDiTLib.landmarks.septal_contour import (
+    edge_contour,
+    largest_component,
+    pixel_contour,
+    published_points_of_slice,
+    walk_septum,
+)
 
 CASES = {case["name"]: case for case in published("points_from_segmentation")["cases"]}
 

@@ -7,9 +7,8 @@ import pytest
 from landmark_hearts import changed, heart, moving_track
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.landmarks.from_segmentation import landmarks_from_segmentation
-from CardioDiTLib.landmarks.tracking import track_landmarks
-from CardioDiTLib.landmarks.tracking_settings import TrackingSettings
+from CardioDiTLib.landmarks.septal_contour import landmarks_from_segmentation
+from CardioDiTLib.landmarks.tracking import TrackingSettings, track_landmarks
 
 
 def distances(one, other) -> np.ndarray:

@@ -16,13 +16,13 @@ from tiny_bundle import write_tiny_bundle
 from CardioDiTLib import cli
 from CardioDiTLib.cine import Cine, Segmentation, check_affine
 from CardioDiTLib.data import PhantomSpec, make_phantom
-from CardioDiTLib.data.cine_folder import make_pack
+from CardioDiTLib.data.packing import make_pack
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.function import cardiac_function
 from CardioDiTLib.function.report_html import html_page
 from CardioDiTLib.generation.request import GenerationRequest
 from CardioDiTLib.io import save_cine, save_segmentation
-from CardioDiTLib.io.geometry import squared_axes
+from CardioDiTLib.io.frame_times import squared_axes
 
 
 def run(*words: object) -> int:

@@ -11,9 +11,8 @@ import torch
 from tiny_encoder import tiny_embedding
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.models.contrastive import nt_xent
-from CardioDiTLib.models.contrastive_3d import VolumeEmbedding, VolumeEncoder
-from CardioDiTLib.models.contrastive_cine import CineEmbedding, CineEmbeddingConfig, at_working_size
+from CardioDiTLib.models.contrastive_cine import CineEmbedding, CineEmbeddingConfig, at_working_size, nt_xent
+from CardioDiTLib.models.dar_encoder import VolumeEmbedding, VolumeEncoder
 
 DATA = Path(__file__).parent / "data"
 

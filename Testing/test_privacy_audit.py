@@ -16,7 +16,7 @@ from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.io import save_cine
 from CardioDiTLib.privacy.audit import audit_memorization
 from CardioDiTLib.privacy.calibration import Calibration, patients_needed
-from CardioDiTLib.privacy.counting import detectable_share, discoveries, holm, p_value_of_count
+from CardioDiTLib.privacy.count_tests import detectable_share, discoveries, holm, p_value_of_count
 from CardioDiTLib.privacy.embedding_set import EmbeddingSet, checked, embedding_hash
 from CardioDiTLib.service.privacy_jobs import describe_verdict
 

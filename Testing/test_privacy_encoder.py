@@ -15,8 +15,17 @@ from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.privacy import encoder as encoder_module
 from CardioDiTLib.privacy.cine_canvas import MIDDLE, CineCanvas
-from CardioDiTLib.privacy.encoder import CineEncoder, embed_pack, encoder_from_parts, load_encoder, write_encoder
-from CardioDiTLib.privacy.encoder_manifest import KIND, MANIFEST_NAME, WEIGHTS_NAME, EncoderManifest
+from CardioDiTLib.privacy.encoder import (
+    KIND,
+    MANIFEST_NAME,
+    WEIGHTS_NAME,
+    CineEncoder,
+    EncoderManifest,
+    embed_pack,
+    encoder_from_parts,
+    load_encoder,
+    write_encoder,
+)
 
 
 def heart(seed: int = 0, **settings: object) -> Cine:

@@ -13,17 +13,16 @@ from tiny_bundle import write_tiny_bundle
 from tiny_encoder import tiny_encoder_folder
 
 from CardioDiTLib.bundles import Bundle, BundleManifest, load_bundle, verify
-from CardioDiTLib.bundles.manifest_check import parse_manifest
+from CardioDiTLib.bundles.manifest import parse_manifest
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation import GenerationRequest, Generator
 from CardioDiTLib.io import load_cine, save_cine
 from CardioDiTLib.privacy.attach import attach_privacy
 from CardioDiTLib.privacy.audit import audit_memorization
+from CardioDiTLib.privacy.embedding_io import embedded
 from CardioDiTLib.privacy.embedding_set import checked
 from CardioDiTLib.privacy.encoder import load_encoder
-from CardioDiTLib.privacy.gate import Gate, Verdict, load_encoder_of, load_reference
-from CardioDiTLib.privacy.gated_generation import generate_gated, redraw_seed
-from CardioDiTLib.privacy.inputs import embedded
+from CardioDiTLib.privacy.gate import Gate, Verdict, generate_gated, load_encoder_of, load_reference, redraw_seed
 from CardioDiTLib.privacy.nearest import nearest_neighbours
 from CardioDiTLib.privacy.reference_set import ReferenceSet
 

@@ -10,8 +10,7 @@ from privacy_sets import copies_of, normal
 from scipy.spatial.distance import cdist
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.privacy.null_rates import null_rate
-from CardioDiTLib.privacy.published_rule import PublishedResult, apply_published_rule
+from CardioDiTLib.privacy.dar_rule import PublishedResult, apply_published_rule, null_rate
 
 
 @pytest.fixture(scope="module")

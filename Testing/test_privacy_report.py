@@ -15,9 +15,9 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.privacy.audit import audit_memorization
 from CardioDiTLib.privacy.audit_report import AuditReport
 from CardioDiTLib.privacy.embedding_set import EmbeddingSet
-from CardioDiTLib.privacy.grey_png import grey_png
 from CardioDiTLib.privacy.report_html import MOST_PAIRS, html_page, to_html
 from CardioDiTLib.privacy.report_text import CSV_HEADER, save_csv, to_markdown, to_text
+from CardioDiTLib.reporting.drawing import grey_png
 
 SECRET = "SMITH^JOHN"
 

@@ -17,8 +17,7 @@ from CardioDiTLib.data import PhantomSpec, make_phantom
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.evaluation import SynthesisReport
 from CardioDiTLib.evaluation import report_html as evaluation_page
-from CardioDiTLib.evaluation.quantity_comparison import QuantityComparison, Spread
-from CardioDiTLib.evaluation.set_number import SetNumber
+from CardioDiTLib.evaluation.synthesis_report import QuantityComparison, SetNumber, Spread
 from CardioDiTLib.function import cardiac_function
 from CardioDiTLib.function import report_html as function_page
 from CardioDiTLib.generation import report_html as generation_page

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from CardioDiTLib.segmentation.atrium import without_atrium
+from CardioDiTLib.segmentation.postprocess import without_atrium
 
 
 def stack(*areas: tuple[int, int]) -> np.ndarray:

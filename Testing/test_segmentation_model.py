@@ -9,12 +9,11 @@ import pytest
 import torch
 from tiny_segmentation import tiny_manifest, tiny_model_folder, tiny_network
 
-from CardioDiTLib.bundles.storage import write_weights
+from CardioDiTLib.bundles.weights import write_weights
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.models.slice_unet import NetworkConfig, SegmentationNetwork
 from CardioDiTLib.segmentation import model as model_module
-from CardioDiTLib.segmentation.manifest import MANIFEST_NAME, WEIGHTS_NAME, SegmentationManifest
-from CardioDiTLib.segmentation.model import load_model, write_model
-from CardioDiTLib.segmentation.network import NetworkConfig, SegmentationNetwork
+from CardioDiTLib.segmentation.model import MANIFEST_NAME, WEIGHTS_NAME, SegmentationManifest, load_model, write_model
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 40), (33, 17), (48, 64)])

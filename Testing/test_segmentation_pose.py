@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from CardioDiTLib.cine import Cine
-from CardioDiTLib.segmentation.plane_sampler import PlaneSampler
-from CardioDiTLib.segmentation.pose import right_ventricle_direction
-from CardioDiTLib.segmentation.predict import slice_probabilities
+from CardioDiTLib.data.in_plane import PlaneSampler
+from CardioDiTLib.segmentation.segment import right_ventricle_direction, slice_probabilities
 
 
 def blobs(angle_deg: float, spacing=(1.5, 1.5), distance_mm: float = 30.0, shape=(80, 90)) -> np.ndarray:

@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
-from CardioDiTLib.segmentation.flip_repair import FlipRepair, extreme_frames
-from CardioDiTLib.segmentation.postprocess import clean_labels, outside_the_wall
-from CardioDiTLib.segmentation.scores import dice_per_label
+from CardioDiTLib.segmentation.postprocess import (
+    FlipRepair,
+    clean_labels,
+    dice_per_label,
+    extreme_frames,
+    outside_the_wall,
+)
 
 SPACING = (2.0, 2.0, 10.0)
 

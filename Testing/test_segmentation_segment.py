@@ -10,14 +10,13 @@ import torch
 from tiny_segmentation import tiny_model, tiny_model_folder
 
 from CardioDiTLib.cine import Cine
+from CardioDiTLib.data.canonical_view import CanonicalView
+from CardioDiTLib.data.heart_roi import heart_window
+from CardioDiTLib.data.in_plane import PlaneSampler
 from CardioDiTLib.data.orientation import short_axis_affine
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.errors import Cancelled, CardioDiTError
-from CardioDiTLib.segmentation.canonical_view import CanonicalView
-from CardioDiTLib.segmentation.plane_sampler import PlaneSampler
-from CardioDiTLib.segmentation.predict import slice_probabilities, slices_seen
-from CardioDiTLib.segmentation.segment import segment
-from CardioDiTLib.segmentation.window import heart_window
+from CardioDiTLib.segmentation.segment import segment, slice_probabilities, slices_seen
 
 
 def phantom(**values):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from CardioDiTLib.segmentation.taper import tapering_right_ventricle
+from CardioDiTLib.segmentation.postprocess import tapering_right_ventricle
 
 SPACING = (1.0, 1.0, 10.0)
 

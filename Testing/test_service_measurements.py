@@ -15,12 +15,10 @@ from worker_client import WorkerUnderTest
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.function.cardiac_function import cardiac_function
 from CardioDiTLib.landmarks.files import load_landmarks
-from CardioDiTLib.service.arrays import describe_cine
-from CardioDiTLib.service.event_writer import EventWriter
+from CardioDiTLib.service.arrays import describe_cine, describe_segmentation, describe_track, segmentation_of, track_of
 from CardioDiTLib.service.job import Job, run_job
-from CardioDiTLib.service.measurement_arrays import describe_segmentation, describe_track, segmentation_of, track_of
 from CardioDiTLib.service.measurement_jobs import MeasurementJobs
-from CardioDiTLib.service.protocol import ServiceRequest, parse_event
+from CardioDiTLib.service.protocol import EventWriter, ServiceRequest, parse_event
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,9 @@ from synthetic_cines import make_cine
 
 from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.service.arrays import cine_of, describe_cine, read_array, write_film
-from CardioDiTLib.service.event_writer import EventWriter
-from CardioDiTLib.service.job import Job, run_job
-from CardioDiTLib.service.lane import Lane
+from CardioDiTLib.service.job import Job, Lane, run_job
 from CardioDiTLib.service.parent_watch import is_alive, watch_parent
-from CardioDiTLib.service.protocol import PREFIX, ServiceRequest, format_event, parse_event, parse_request
+from CardioDiTLib.service.protocol import PREFIX, EventWriter, ServiceRequest, format_event, parse_event, parse_request
 
 
 def test_a_request_is_read():

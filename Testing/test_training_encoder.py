@@ -10,23 +10,25 @@ import torch
 from tiny_bundle import write_tiny_bundle
 
 from CardioDiTLib import cli
-from CardioDiTLib.data.packing import read_pack, write_cines
-from CardioDiTLib.data.same_patients import patients_of
+from CardioDiTLib.data.packing import patients_of, read_pack, write_cines
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models.contrastive_cine import CineEmbedding, CineEmbeddingConfig
 from CardioDiTLib.privacy.encoder import embed_pack, load_encoder
 from CardioDiTLib.training.encoder_decoded import decoded_cine, decoded_pack
-from CardioDiTLib.training.encoder_moments import moments
 from CardioDiTLib.training.encoder_run import read_encoder_config
 from CardioDiTLib.training.encoder_stage import (
+    FILE_NAME,
     EncoderStage,
     EncoderStageConfig,
     middle,
+    moments,
+    read_whitening,
     recognised,
+    whitening,
     working_frames,
+    write_whitening,
 )
 from CardioDiTLib.training.encoder_views import ViewMaker, ViewRanges
-from CardioDiTLib.training.encoder_whitening import FILE_NAME, read_whitening, whitening, write_whitening
 from CardioDiTLib.training.loop import LoopConfig, Trainer
 from CardioDiTLib.training.run import averaged_weights
 

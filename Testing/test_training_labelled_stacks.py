@@ -13,15 +13,15 @@ from CardioDiTLib import cli
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.segmentation.manifest import IntensityRule
-from CardioDiTLib.segmentation.network import NetworkConfig
-from CardioDiTLib.segmentation.predict import beat_channels, slice_probabilities
-from CardioDiTLib.segmentation.segment import segment
-from CardioDiTLib.training.labelled_stacks import LV, NOT_CAVITY, basal_slices, read_cavities, read_recorded
+from CardioDiTLib.labels import LV
+from CardioDiTLib.models.slice_unet import NetworkConfig
+from CardioDiTLib.segmentation.model import IntensityRule
+from CardioDiTLib.segmentation.segment import beat_channels, segment, slice_probabilities
+from CardioDiTLib.training.labelled_stacks import NOT_CAVITY, basal_slices, read_cavities, read_recorded
 from CardioDiTLib.training.run import finished_steps
-from CardioDiTLib.training.segmentation_augment import PictureAugmenter, SegmentationAugmentation
 from CardioDiTLib.training.segmentation_run import begin_from
 from CardioDiTLib.training.segmentation_stage import segmentation_loss
+from CardioDiTLib.training.slice_augment import PictureAugmenter, SegmentationAugmentation
 
 SPEC = PhantomSpec(frames=2, slices=4, height=48, width=52, spacing_mm=(2.0, 2.0, 18.0))
 RULE = IntensityRule(0.5, 99.5)

@@ -16,19 +16,22 @@ from CardioDiTLib.data.packing import read_pack
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.landmarks.detect import detect_landmarks
-from CardioDiTLib.landmarks.model import load_model
-from CardioDiTLib.landmarks.network import LandmarkNetwork, LandmarkNetworkConfig, label_logits
-from CardioDiTLib.landmarks.point_rule import PointRule
-from CardioDiTLib.landmarks.septal_walk import walk_septum
+from CardioDiTLib.landmarks.model import PointRule, load_model
+from CardioDiTLib.landmarks.septal_contour import walk_septum
+from CardioDiTLib.models.slice_unet import LandmarkNetwork, LandmarkNetworkConfig, label_logits
 from CardioDiTLib.segmentation.model import write_model
-from CardioDiTLib.training.landmark_references import PackReferences
 from CardioDiTLib.training.landmark_run import read_landmark_config
-from CardioDiTLib.training.landmark_stage import LandmarkStage, LandmarkStageConfig, heat_loss
-from CardioDiTLib.training.landmark_validation import point_scores
+from CardioDiTLib.training.landmark_stage import (
+    LandmarkStage,
+    LandmarkStageConfig,
+    PackReferences,
+    heat_loss,
+    moved_points,
+    point_scores,
+)
 from CardioDiTLib.training.loop import LoopConfig, Trainer
-from CardioDiTLib.training.moved_points import moved_points
 from CardioDiTLib.training.run import averaged_weights
-from CardioDiTLib.training.segmentation_augment import PictureAugmenter, SegmentationAugmentation
+from CardioDiTLib.training.slice_augment import PictureAugmenter, SegmentationAugmentation
 
 SETTINGS = """
 name: tiny

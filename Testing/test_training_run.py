@@ -22,7 +22,7 @@ from CardioDiTLib.training.checkpoint import checkpoints, load_checkpoint, save_
 from CardioDiTLib.training.config import read_config
 from CardioDiTLib.training.latents import LatentAugmentation, augmented, read_latents, smooth_displacement
 from CardioDiTLib.training.run import TrainingRun
-from CardioDiTLib.training.scores import codec_scores
+from CardioDiTLib.training.vqgan_stage import codec_scores
 
 SETTINGS = """
 name: tiny

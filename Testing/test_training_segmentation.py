@@ -12,14 +12,14 @@ from CardioDiTLib import cli
 from CardioDiTLib.data.packing import read_pack, write_cines
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.models.slice_unet import NetworkConfig
 from CardioDiTLib.segmentation.model import load_model
-from CardioDiTLib.segmentation.network import NetworkConfig
 from CardioDiTLib.segmentation.segment import segment
 from CardioDiTLib.training.loop import LoopConfig, Trainer
 from CardioDiTLib.training.run import averaged_weights
-from CardioDiTLib.training.segmentation_augment import PictureAugmenter, SegmentationAugmentation
 from CardioDiTLib.training.segmentation_run import read_segmentation_config
 from CardioDiTLib.training.segmentation_stage import SegmentationStage, SegmentationStageConfig, segmentation_loss
+from CardioDiTLib.training.slice_augment import PictureAugmenter, SegmentationAugmentation
 
 SETTINGS = """
 name: tiny

@@ -9,8 +9,7 @@ import torch
 
 from CardioDiTLib.bundles.manifest_parts import Licence, TrainingData
 from CardioDiTLib.models.contrastive_cine import CineEmbedding, CineEmbeddingConfig
-from CardioDiTLib.privacy.encoder import CineEncoder, write_encoder
-from CardioDiTLib.privacy.encoder_manifest import EncoderManifest
+from CardioDiTLib.privacy.encoder import CineEncoder, EncoderManifest, write_encoder
 
 
 def tiny_embedding(seed: int = 0, **settings: Any) -> CineEmbedding:

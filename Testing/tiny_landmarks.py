@@ -8,11 +8,16 @@ from typing import Any
 import torch
 
 from CardioDiTLib.bundles.manifest_parts import Licence, TrainingData
-from CardioDiTLib.landmarks.manifest import LandmarkManifest
-from CardioDiTLib.landmarks.model import AnyLandmarkNetwork, LandmarkModel, make_network, write_model
-from CardioDiTLib.landmarks.network import LandmarkNetworkConfig
-from CardioDiTLib.landmarks.point_rule import PointRule
-from CardioDiTLib.landmarks.published_network import PublishedNetworkConfig
+from CardioDiTLib.landmarks.model import (
+    AnyLandmarkNetwork,
+    LandmarkManifest,
+    LandmarkModel,
+    PointRule,
+    make_network,
+    write_model,
+)
+from CardioDiTLib.models.rvip_network import PublishedNetworkConfig
+from CardioDiTLib.models.slice_unet import LandmarkNetworkConfig
 
 TINY = LandmarkNetworkConfig(channels=(4, 8, 8), res_units=1, spacing_mm=3.0)
 TINY_PUBLISHED = PublishedNetworkConfig(channels=(4, 8, 8), dropout=(0.1, 0.1, 0.1), spacing_mm=3.0, size=48)

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 
 from CardioDiTLib.bundles.manifest_parts import Licence, TrainingData
-from CardioDiTLib.segmentation.manifest import SegmentationManifest
-from CardioDiTLib.segmentation.model import SegmentationModel, write_model
-from CardioDiTLib.segmentation.network import NetworkConfig, SegmentationNetwork
+from CardioDiTLib.models.slice_unet import NetworkConfig, SegmentationNetwork
+from CardioDiTLib.segmentation.model import SegmentationManifest, SegmentationModel, write_model
 
 
 def tiny_network(seed: int = 0, **settings: Any) -> SegmentationNetwork:

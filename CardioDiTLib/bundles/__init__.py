@@ -6,56 +6,50 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from CardioDiTLib.bundles.acceptance import accept, is_accepted, require_accepted
-    from CardioDiTLib.bundles.bundle import Bundle, load_bundle
+    from CardioDiTLib.bundles.bundle import Bundle, load_bundle, verify, write_bundle
     from CardioDiTLib.bundles.catalogue import (
+        CatalogueEntry,
+        RemoteFile,
+        accept,
         add_source,
         find_entry,
+        is_accepted,
         list_added,
         list_catalogue,
         read_source,
         remove_source,
+        require_accepted,
     )
-    from CardioDiTLib.bundles.catalogue_entry import CatalogueEntry, RemoteFile
     from CardioDiTLib.bundles.download import discard_partial, download_bundle, partial_bytes
+    from CardioDiTLib.bundles.http_stream import RetryPolicy
     from CardioDiTLib.bundles.import_local import import_bundle
     from CardioDiTLib.bundles.installation import bundle_size_bytes, remove_bundle
     from CardioDiTLib.bundles.manifest import BundleManifest, read_manifest
-    from CardioDiTLib.bundles.manifest_parts import (
-        BundleGrid,
-        FileRecord,
-        LatentSpec,
-        Licence,
-        NetworkSpec,
-        Preset,
-        TrainingData,
-    )
-    from CardioDiTLib.bundles.privacy_spec import PrivacySpec
+    from CardioDiTLib.bundles.manifest_parts import LatentSpec, Licence, NetworkSpec, Preset, PrivacySpec, TrainingData
     from CardioDiTLib.bundles.published_import import ImportReport, import_published
     from CardioDiTLib.bundles.registry import BundleEntry, find_bundle, list_bundles
-    from CardioDiTLib.bundles.retry_policy import RetryPolicy
     from CardioDiTLib.bundles.transfer_progress import TransferProgress
-    from CardioDiTLib.bundles.verification import verify
-    from CardioDiTLib.bundles.writer import write_bundle
+    from CardioDiTLib.files import FileRecord
+    from CardioDiTLib.grid import BundleGrid
 
 _HOMES = {
     "Bundle": "bundle",
     "BundleEntry": "registry",
-    "BundleGrid": "manifest_parts",
+    "BundleGrid": "CardioDiTLib.grid",
     "BundleManifest": "manifest",
-    "CatalogueEntry": "catalogue_entry",
-    "FileRecord": "manifest_parts",
+    "CatalogueEntry": "catalogue",
+    "FileRecord": "CardioDiTLib.files",
     "ImportReport": "published_import",
     "LatentSpec": "manifest_parts",
     "Licence": "manifest_parts",
     "NetworkSpec": "manifest_parts",
     "Preset": "manifest_parts",
-    "PrivacySpec": "privacy_spec",
-    "RemoteFile": "catalogue_entry",
-    "RetryPolicy": "retry_policy",
+    "PrivacySpec": "manifest_parts",
+    "RemoteFile": "catalogue",
+    "RetryPolicy": "http_stream",
     "TrainingData": "manifest_parts",
     "TransferProgress": "transfer_progress",
-    "accept": "acceptance",
+    "accept": "catalogue",
     "add_source": "catalogue",
     "bundle_size_bytes": "installation",
     "discard_partial": "download",
@@ -64,7 +58,7 @@ _HOMES = {
     "find_entry": "catalogue",
     "import_bundle": "import_local",
     "import_published": "published_import",
-    "is_accepted": "acceptance",
+    "is_accepted": "catalogue",
     "list_added": "catalogue",
     "list_bundles": "registry",
     "list_catalogue": "catalogue",
@@ -74,9 +68,9 @@ _HOMES = {
     "read_source": "catalogue",
     "remove_bundle": "installation",
     "remove_source": "catalogue",
-    "require_accepted": "acceptance",
-    "verify": "verification",
-    "write_bundle": "writer",
+    "require_accepted": "catalogue",
+    "verify": "bundle",
+    "write_bundle": "bundle",
 }
 
 __all__ = [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import uuid
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -10,14 +12,14 @@ from typing import Any
 
 import torch
 
-from CardioDiTLib.bundles.fingerprint import problem_of, sha256_of
 from CardioDiTLib.bundles.manifest import MANIFEST_NAME, MODEL_CARD_NAME, BundleManifest, read_manifest
 from CardioDiTLib.bundles.published_checkpoint import load_strictly
 from CardioDiTLib.bundles.published_config import build_dit, build_vqgan
 from CardioDiTLib.bundles.registry import find_bundle
-from CardioDiTLib.bundles.storage import read_weights
+from CardioDiTLib.bundles.weights import read_weights, write_weights
 from CardioDiTLib.diffusion.any_schedule import AnySchedule, schedule_from_config
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import check_file_name, problem_of, record_of, sha256_of
 from CardioDiTLib.models.dit import DiT4D
 from CardioDiTLib.models.latent_scale import LatentScale
 from CardioDiTLib.models.refiner import CineRefiner
@@ -197,3 +199,165 @@ def load_bundle(name_or_folder: str | os.PathLike[str]) -> Bundle:
         CardioDiTError: There is no such bundle, or its manifest cannot be read.
     """
     return Bundle(find_bundle(name_or_folder))
+
+
+def write_bundle(
+    destination: str | os.PathLike[str],
+    manifest: BundleManifest,
+    vqgan: VQGAN,
+    dit: DiT4D,
+    latent_scale: LatentScale,
+    *,
+    model_card: str,
+    storage: str | Mapping[str, str] = "fp16",
+    overwrite: bool = False,
+    refiner: CineRefiner | None = None,
+    files: Mapping[str, Path] | None = None,
+) -> Bundle:
+    """Write a bundle's folder; it appears under its name only once it is complete and has been opened and built.
+
+    Args:
+        destination: The folder to make.
+        manifest: Everything but ``files``, which is filled in.
+        vqgan: The codec.
+        dit: The transformer, with its averaged weights in place.
+        latent_scale: Scale of the latents. Its tensors are always stored in float32.
+        model_card: Text of MODEL_CARD.md.
+        storage: "fp32", "fp16" or "int8" for both networks, or {"codec": ..., "dit": ...}.
+        overwrite: Replace a bundle that lies there. A folder that is no bundle is never replaced.
+        refiner: The refiner, where the manifest names one; stored as the codec is.
+        files: More files of the bundle, by name: copied as they are, such as those that its privacy section names.
+
+    Returns:
+        The bundle, opened.
+
+    Raises:
+        CardioDiTError: Something lies there already, the parts do not belong together, a file that the
+            manifest needs is not among them, or the disk is full.
+    """
+    final = Path(destination)
+    refuse_occupied(final, overwrite)
+    storages = {"codec": storage, "dit": storage} if isinstance(storage, str) else dict(storage)
+    if set(storages) != {"codec", "dit"}:
+        raise CardioDiTError(f"The storage {storages} is not possible.", "Give one for 'codec' and one for 'dit'.")
+    _check_scale(manifest, latent_scale)
+    if (manifest.refiner is None) != (refiner is None):
+        raise CardioDiTError("The manifest and the parts do not agree about a refiner.", "Give both or neither.")
+    partial = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        partial.mkdir(parents=True)
+        write_weights(partial / manifest.codec.file, vqgan.state_dict(), storages["codec"])
+        write_weights(partial / manifest.dit.file, dit.state_dict(), storages["dit"])
+        if manifest.refiner is not None and refiner is not None:
+            write_weights(partial / manifest.refiner.file, refiner.state_dict(), storages["codec"])
+        if manifest.latents.file is not None:
+            statistics = {"mean": latent_scale.mean, "std": latent_scale.std}
+            if latent_scale.basis is not None:
+                statistics["basis"] = latent_scale.basis
+            write_weights(partial / manifest.latents.file, statistics, "fp32")
+        (partial / MODEL_CARD_NAME).write_text(model_card, encoding="utf-8")
+        for name, source in (files or {}).items():
+            check_file_name(name, "file list")
+            if (partial / name).exists():
+                raise CardioDiTError(f"The bundle has two files '{name}'.", "Rename one.")
+            shutil.copyfile(source, partial / name)
+        records = {path.name: record_of(path) for path in sorted(partial.iterdir())}
+        absent = sorted(set(manifest.needed_files) - set(records))
+        if absent:
+            raise CardioDiTError(
+                f"The manifest of '{manifest.name}' needs {', '.join(absent)}, which nobody gave.",
+                "Give these files, or leave the section that names them out.",
+            )
+        (partial / MANIFEST_NAME).write_text(manifest.with_files(records).to_json(), encoding="utf-8")
+        Bundle(partial).check()
+        _move(partial, final)
+    except OSError as error:
+        raise CardioDiTError(
+            f"The bundle '{final}' could not be written: {error.strerror or error}.",
+            "Check the folder, its permissions and the free disk space.",
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return Bundle(final)
+
+
+def refuse_occupied(final: Path, overwrite: bool) -> None:
+    """Refuse a place for a bundle where something else lies, or a bundle that is not to be replaced.
+
+    Raises:
+        CardioDiTError: Naming what is there.
+    """
+    if not final.exists():
+        return
+    is_bundle = (final / MANIFEST_NAME).is_file()
+    if is_bundle and not overwrite:
+        raise CardioDiTError(f"There is a bundle '{final}' already.", "Choose another folder, or ask for overwriting.")
+    if not is_bundle and (not final.is_dir() or any(final.iterdir())):
+        raise CardioDiTError(f"'{final}' exists and is no bundle.", "Choose another folder.")
+
+
+def _check_scale(manifest: BundleManifest, scale: LatentScale) -> None:
+    spec = manifest.latents
+    if spec.modes != scale.modes:
+        raise CardioDiTError(
+            f"The manifest says modes {spec.modes}, the latent scale has {scale.modes}.", "Make them agree."
+        )
+    if spec.patch != (None if scale.basis is None else scale.patch):
+        raise CardioDiTError(
+            f"The manifest says patches {spec.patch}, the latent scale has {scale.patch}.", "Make them agree."
+        )
+    if spec.scale_factor is not None:
+        wanted = LatentScale.published(spec.scale_factor, spec.channels)
+        same = wanted.std.shape == scale.std.shape and wanted.mean.shape == scale.mean.shape
+        if not same or not torch.allclose(wanted.std, scale.std) or bool(scale.mean.any()):
+            raise CardioDiTError(
+                f"The latent scale is not the one factor {spec.scale_factor:g} of the manifest.",
+                "Name a file in the manifest's latents instead of a scale factor.",
+            )
+
+
+def _move(partial: Path, final: Path) -> None:
+    if not final.exists():
+        os.replace(partial, final)
+        return
+    old = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.old")
+    os.replace(final, old)
+    try:
+        os.replace(partial, final)
+    except OSError:
+        os.replace(old, final)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def verify(bundle: str | Path) -> list[str]:
+    """Compare every file of a bundle with its manifest.
+
+    Args:
+        bundle: Name of a bundle, or its folder.
+
+    Returns:
+        What is wrong, one sentence each; empty where all is well.
+
+    Raises:
+        CardioDiTError: There is no such bundle.
+
+    Examples:
+        >>> verify("acdc-mini")  # doctest: +SKIP
+        []
+    """
+    folder = find_bundle(bundle)
+    try:
+        manifest = read_manifest(folder)
+    except CardioDiTError as error:
+        return [str(error)]
+    absent = [name for name in manifest.needed_files if name not in manifest.files]
+    problems = [f"{name} is not in the manifest's list of files." for name in absent]
+    for name, record in manifest.files.items():
+        problem = problem_of(folder / name, record)
+        if problem is not None:
+            problems.append(problem)
+    listed = {MANIFEST_NAME, *manifest.files}
+    strangers = sorted(path.name for path in folder.iterdir() if path.name not in listed)
+    problems += [f"{name} does not belong to the bundle." for name in strangers]
+    return problems

@@ -3,21 +3,264 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from urllib.parse import urlunsplit
 
-from CardioDiTLib.bundles.bundle_source import BundleSource
-from CardioDiTLib.bundles.catalogue_entry import CatalogueEntry, RemoteFile
+from CardioDiTLib.bundles.http_stream import DEFAULT_POLICY, RetryPolicy, beside, check_address
 from CardioDiTLib.bundles.json_store import JsonStore, cache_folder
-from CardioDiTLib.bundles.manifest import MANIFEST_NAME
-from CardioDiTLib.bundles.manifest_check import MANIFEST_LIMIT_BYTES, parse_manifest
-from CardioDiTLib.bundles.manifest_parts import FileRecord
-from CardioDiTLib.bundles.retry_policy import DEFAULT_POLICY, RetryPolicy
-from CardioDiTLib.bundles.stopping import CancelSource, Stop
+from CardioDiTLib.bundles.manifest import (
+    MANIFEST_LIMIT_BYTES,
+    MANIFEST_NAME,
+    BundleManifest,
+    check_portable,
+    parse_manifest,
+)
+from CardioDiTLib.bundles.manifest_parts import Licence
 from CardioDiTLib.bundles.transfer_progress import TransferCallback, TransferMeter
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.json_text import parse_json
+from CardioDiTLib.files import FileRecord, check_file_name
+from CardioDiTLib.progress import CancelSource, Stop
+from CardioDiTLib.schema import ManifestPart, check_entries, check_texts, parse_json, plain
+
+HUB_PREFIX = "hf:"
+
+HUB = "https://huggingface.co"
+
+HUB_VARIABLE = "HF_ENDPOINT"
+"""Names a mirror of the hub; the hub's own programs know it too."""
+
+DEFAULT_REVISION = "main"
+
+_HUB_SOURCE = re.compile(
+    r"(?P<owner>[A-Za-z0-9][A-Za-z0-9._-]*)/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)"
+    r"(@(?P<revision>[A-Za-z0-9][A-Za-z0-9._%-]*))?(?P<folder>(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*)/?"
+)
+
+
+@dataclass(frozen=True)
+class BundleSource:
+    """Where a bundle lies on the web.
+
+    Attributes:
+        text: How it is written down.
+        manifest_url: Address of its ``bundle.json``; the other files lie beside it.
+        notes: What was assumed, one sentence each.
+    """
+
+    text: str
+    manifest_url: str
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_text(cls, text: str) -> BundleSource:
+        """Read what a user wrote.
+
+        Args:
+            text: https address of a ``bundle.json`` or of its folder, or ``hf:owner/name@revision[/subfolder]``.
+
+        Raises:
+            CardioDiTError: It is neither.
+
+        Examples:
+            >>> BundleSource.from_text("hf:lab/heart@v1").manifest_url
+            'https://huggingface.co/lab/heart/resolve/v1/bundle.json'
+        """
+        text = text.strip()
+        return cls._of_hub(text) if text.lower().startswith(HUB_PREFIX) else cls._of_address(text)
+
+    @classmethod
+    def _of_hub(cls, text: str) -> BundleSource:
+        found = _HUB_SOURCE.fullmatch(text[len(HUB_PREFIX) :])
+        if found is None:
+            raise CardioDiTError(f"'{text}' does not name a repository.", "Write hf:owner/name@revision.")
+        revision, folder = found["revision"] or DEFAULT_REVISION, found["folder"]
+        notes: tuple[str, ...] = ()
+        if revision == DEFAULT_REVISION:
+            notes = (
+                f"The revision '{DEFAULT_REVISION}' may change; what counts are the files that it holds now. "
+                "Name a tag or commit to be sure of them.",
+            )
+        hub = os.environ.get(HUB_VARIABLE, "").rstrip("/") or HUB
+        repository = f"{found['owner']}/{found['name']}"
+        address = f"{hub}/{repository}/resolve/{revision}{folder}/{MANIFEST_NAME}"
+        check_address(address)
+        return cls(f"{HUB_PREFIX}{repository}@{revision}{folder}", address, notes)
+
+    @classmethod
+    def _of_address(cls, text: str) -> BundleSource:
+        parts = check_address(text)
+        path = parts.path
+        if path.rpartition("/")[2].lower().endswith(".zip"):
+            raise CardioDiTError(
+                f"'{text}' is a zip file, not the folder of a bundle.", "Import it: 'cardiodit models import ADDRESS'."
+            )
+        if path.rpartition("/")[2] != MANIFEST_NAME:
+            path = f"{path.rstrip('/')}/{MANIFEST_NAME}"
+        return cls(text, urlunsplit((parts.scheme, parts.netloc, path, parts.query, "")))
+
+
+def is_source(text: str) -> bool:
+    """True for what :meth:`BundleSource.from_text` is meant for, False for the name of a bundle."""
+    return "://" in text or text.strip().lower().startswith(HUB_PREFIX)
+
+
+_WHAT = "catalogue entry"
+
+_REPAIR = "Add the source of the bundle again."
+
+
+@dataclass(frozen=True)
+class RemoteFile(ManifestPart):
+    """A file on the web.
+
+    Args:
+        name: Name in the bundle's folder.
+        url: Its address, https.
+        sha256: 64 hexadecimal digits.
+        bytes: Its size.
+    """
+
+    title: ClassVar[str] = "file entry"
+
+    name: str
+    url: str
+    sha256: str
+    bytes: int
+
+    def __post_init__(self) -> None:
+        check_file_name(self.name, self.title)
+        check_texts(self, self.title, "url")
+        check_address(self.url)
+        FileRecord(self.sha256, self.bytes)
+
+    @property
+    def record(self) -> FileRecord:
+        """Its fingerprint."""
+        return FileRecord(self.sha256, self.bytes)
+
+
+@dataclass(frozen=True)
+class CatalogueEntry:
+    """A bundle that can be downloaded.
+
+    Args:
+        name: Name of the bundle.
+        version: Its version.
+        title: Name for people.
+        description: What it makes.
+        licence: Terms of use.
+        class_names: Short names of its classes.
+        size_bytes: All files together.
+        source: Where it lies, as a user writes it.
+        files: Every file, ``bundle.json`` among them.
+        notes: What was assumed when it was added, one sentence each.
+
+    Raises:
+        CardioDiTError: A value is not possible, or values contradict each other.
+    """
+
+    name: str
+    version: str
+    title: str
+    description: str
+    licence: Licence
+    class_names: tuple[str, ...]
+    size_bytes: int
+    source: str
+    files: tuple[RemoteFile, ...]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        what = _WHAT
+        check_file_name(self.name, what)
+        check_portable([self.name])
+        check_texts(self, what, "version", "title", "description", "source")
+        for name in ("class_names", "notes"):
+            texts = getattr(self, name)
+            if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+                raise CardioDiTError(f"'{name}' in the {what} of a bundle is not a list of texts.", _REPAIR)
+            object.__setattr__(self, name, tuple(texts))
+        object.__setattr__(self, "files", tuple(self.files))
+        names = [file.name for file in self.files]
+        check_portable(names)
+        if MANIFEST_NAME not in names:
+            raise CardioDiTError(f"The {what} of '{self.name}' does not list {MANIFEST_NAME}.", _REPAIR)
+        total = sum(file.bytes for file in self.files)
+        if self.size_bytes != total:
+            raise CardioDiTError(
+                f"The {what} of '{self.name}' says {self.size_bytes!r} bytes, its files have {total}.", _REPAIR
+            )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CatalogueEntry:
+        """Read what :meth:`to_dict` wrote.
+
+        Raises:
+            CardioDiTError: An entry is missing, unknown or not possible.
+        """
+        check_entries(values, cls, _WHAT)
+        entries = dict(values)
+        entries["licence"] = Licence.from_dict(entries["licence"])
+        if not isinstance(entries["files"], list | tuple):
+            raise CardioDiTError(f"'files' in the {_WHAT} of a bundle is not a list.", _REPAIR)
+        entries["files"] = tuple(RemoteFile.from_dict(file) for file in entries["files"])
+        return cls(**entries)
+
+    @classmethod
+    def of_manifest(
+        cls,
+        manifest: BundleManifest,
+        record: FileRecord,
+        *,
+        manifest_url: str,
+        source: str,
+        notes: tuple[str, ...] = (),
+    ) -> CatalogueEntry:
+        """The entry of a bundle whose manifest was read.
+
+        Args:
+            manifest: It.
+            record: Fingerprint of its ``bundle.json``.
+            manifest_url: Address of that; the other files lie beside it.
+            source: Where the bundle lies, as a user writes it.
+            notes: What was assumed.
+        """
+        files = (
+            RemoteFile(MANIFEST_NAME, manifest_url, record.sha256, record.bytes),
+            *(
+                RemoteFile(name, beside(manifest_url, name), file.sha256, file.bytes)
+                for name, file in manifest.files.items()
+            ),
+        )
+        return cls(
+            name=manifest.name,
+            version=manifest.version,
+            title=manifest.title,
+            description=manifest.description,
+            licence=manifest.licence,
+            class_names=manifest.class_names,
+            size_bytes=sum(file.bytes for file in files),
+            source=source,
+            files=files,
+            notes=notes,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {item.name: plain(getattr(self, item.name)) for item in fields(self)}
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of ``bundle.json``: the fingerprint of the whole."""
+        return next(file.sha256 for file in self.files if file.name == MANIFEST_NAME)
+
 
 __all__ = [
     "CatalogueEntry",
@@ -31,6 +274,7 @@ __all__ = [
 ]
 
 PACKAGED = Path(__file__).with_name("registry.json")
+
 ADDED_NAME = "catalogue.json"
 
 
@@ -214,3 +458,67 @@ def remove_source(name: str) -> None:
 
 def _store() -> JsonStore:
     return JsonStore(cache_folder() / ADDED_NAME, "bundles", "list of added bundles")
+
+
+ACCEPTANCE_NAME = "accepted_licences.json"
+
+
+def is_accepted(name: str, version: str, licence: Licence | None = None) -> bool:
+    """Has the user agreed to the terms of a bundle?
+
+    Args:
+        name: Name of the bundle.
+        version: Its version.
+        licence: Its terms. Given, an agreement to other terms of the same version does not count.
+
+    Raises:
+        CardioDiTError: The file with the agreements is damaged.
+    """
+    return any(
+        record.get("name") == name
+        and record.get("version") == version
+        and (licence is None or record.get("licence") in (None, licence.to_dict()))
+        for record in _store_acceptance().read()
+    )
+
+
+def accept(name: str, version: str, licence: Licence | None = None) -> None:
+    """Remember that the user has agreed to the terms of a bundle.
+
+    Args:
+        name: Name of the bundle.
+        version: Its version.
+        licence: Its terms, kept with the agreement: they may change while the version stays.
+
+    Raises:
+        CardioDiTError: The agreement cannot be written, or the file with earlier ones is damaged.
+    """
+    made = {
+        "name": name,
+        "version": version,
+        "licence": None if licence is None else licence.to_dict(),
+        "accepted_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+    def edit(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [r for r in records if (r.get("name"), r.get("version")) != (name, version)] + [made]
+
+    if not is_accepted(name, version, licence):
+        _store_acceptance().change(edit)
+
+
+def require_accepted(name: str, version: str, licence: Licence) -> None:
+    """Refuse to go on where terms ask for an agreement and there is none.
+
+    Raises:
+        CardioDiTError: There is none, or the file with the agreements is damaged.
+    """
+    if licence.needs_acceptance and not is_accepted(name, version, licence):
+        raise CardioDiTError(
+            f"The terms of {name} {version} ({licence.name}) have not been accepted.",
+            "Read them, and agree to them first.",
+        )
+
+
+def _store_acceptance() -> JsonStore:
+    return JsonStore(cache_folder() / ACCEPTANCE_NAME, "accepted", "list of accepted licences")

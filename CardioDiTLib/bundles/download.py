@@ -6,10 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
-from CardioDiTLib.bundles.bundle_source import is_source
-from CardioDiTLib.bundles.catalogue import find_entry, read_source
-from CardioDiTLib.bundles.catalogue_entry import CatalogueEntry
-from CardioDiTLib.bundles.disk_space import check_room
+from CardioDiTLib.bundles.catalogue import CatalogueEntry, find_entry, is_source, read_source
+from CardioDiTLib.bundles.http_stream import DEFAULT_POLICY, RetryPolicy
 from CardioDiTLib.bundles.installation import (
     bundle_size_bytes,
     changing,
@@ -18,14 +16,13 @@ from CardioDiTLib.bundles.installation import (
     install,
     refuse_busy,
 )
-from CardioDiTLib.bundles.manifest import MANIFEST_NAME, read_manifest
-from CardioDiTLib.bundles.manifest_check import check_portable, parse_manifest
+from CardioDiTLib.bundles.manifest import MANIFEST_NAME, check_portable, parse_manifest, read_manifest
 from CardioDiTLib.bundles.registry import user_bundles_folder
-from CardioDiTLib.bundles.retry_policy import DEFAULT_POLICY, RetryPolicy
-from CardioDiTLib.bundles.stopping import CancelSource, Stop
 from CardioDiTLib.bundles.transfer import Transfer, matches
 from CardioDiTLib.bundles.transfer_progress import TransferCallback, TransferMeter
 from CardioDiTLib.errors import Cancelled, CardioDiTError
+from CardioDiTLib.files import check_room
+from CardioDiTLib.progress import CancelSource, Stop
 
 _SUFFIX = ".download"
 _COMPLETE = "complete"

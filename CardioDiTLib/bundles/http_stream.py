@@ -3,24 +3,116 @@
 from __future__ import annotations
 
 import queue
+import random
+import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
-from CardioDiTLib.bundles.retry_policy import RetryPolicy
-from CardioDiTLib.bundles.stopping import Stop
-from CardioDiTLib.bundles.web_address import check_address, host_of, is_loopback
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.progress import Stop
 from CardioDiTLib.version import __version__
 
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+_ODD = re.compile(r"[\x00-\x20\x7f\\]")
+
+
+def is_loopback(address: str) -> bool:
+    """True for an address of this very machine."""
+    return urlsplit(address).hostname in LOOPBACK
+
+
+def host_of(address: str) -> str:
+    """Host of an address, for messages."""
+    return urlsplit(address).hostname or address
+
+
+def check_address(address: str, *, only_https: bool = False) -> SplitResult:
+    """Refuse addresses whose answer anybody on the way could change or read.
+
+    Args:
+        address: https, or http of this machine.
+        only_https: Refuse http of this machine too: nobody outside may send us to a server in here.
+
+    Returns:
+        Its parts.
+
+    Raises:
+        CardioDiTError: It is another kind of address, or holds a password.
+    """
+    shown = address if len(address) <= 200 else f"{address[:197]}..."
+    hint = "Give an address that starts with https://."
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise CardioDiTError(f"'{shown}' is not an address.", hint) from error
+    if not host or _ODD.search(address):
+        raise CardioDiTError(f"'{shown}' is not an address.", hint)
+    if parts.username is not None or parts.password is not None:
+        raise CardioDiTError(
+            f"The address of {host} holds a user name or password.", "Leave it out: addresses are kept in plain text."
+        )
+    if parts.scheme != "https" and not (parts.scheme == "http" and host in LOOPBACK and not only_https):
+        raise CardioDiTError(f"'{shown}' is not a secure address: only https is fetched.", hint)
+    return parts
+
+
+def beside(address: str, name: str) -> str:
+    """Address of another file of the same folder; a query is kept, for it may be what opens the folder."""
+    parts = urlsplit(address)
+    folder = parts.path.rpartition("/")[0]
+    return urlunsplit((parts.scheme, parts.netloc, f"{folder}/{name}", parts.query, ""))
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How patient a transfer is.
+
+    Args:
+        attempts: Tries in a row that bring nothing worth mentioning before it gives up.
+        first_wait_s: Wait after the first failure; it doubles each time.
+        longest_wait_s: No wait is longer, whatever the server asks for.
+        connect_timeout_s: How long a server may take to answer the call.
+        read_timeout_s: How long it may be silent.
+        progress_bytes: A try that brings as much starts the count of failures anew.
+    """
+
+    attempts: int = 6
+    first_wait_s: float = 1.0
+    longest_wait_s: float = 60.0
+    connect_timeout_s: float = 10.0
+    read_timeout_s: float = 30.0
+    progress_bytes: int = 1 << 20
+
+    def wait_s(self, failures: int, asked_s: float | None = None, chance: Callable[[], float] = random.random) -> float:
+        """Seconds before the next try.
+
+        Args:
+            failures: Failures in a row, from 1 on.
+            asked_s: What the server asked for.
+            chance: Random number from 0 to 1: users that a server dropped at one moment must not come back at one.
+        """
+        if asked_s is not None:
+            return max(0.0, min(asked_s, self.longest_wait_s))
+        return min(self.longest_wait_s, self.first_wait_s * 2 ** (failures - 1)) * (0.5 + 0.5 * chance())
+
+
+DEFAULT_POLICY = RetryPolicy()
+
 HOPS_LIMIT = 8
+
 _CHUNK = 1 << 16
+
 _QUEUED = 32
+
 _POLL_S = 0.1
+
 _SLACK_S = 5.0
 
 

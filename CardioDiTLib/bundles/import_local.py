@@ -9,10 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from CardioDiTLib.bundles.bundle_folder import BundleFolder
-from CardioDiTLib.bundles.bundle_zip import BundleZip
-from CardioDiTLib.bundles.disk_space import check_room, free_bytes
+from CardioDiTLib.bundles.http_stream import DEFAULT_POLICY, RetryPolicy, check_address
 from CardioDiTLib.bundles.installation import (
+    BundleFolder,
+    BundleZip,
     bundle_size_bytes,
     changing,
     check_not_hidden,
@@ -22,15 +22,12 @@ from CardioDiTLib.bundles.installation import (
     staging_folder,
 )
 from CardioDiTLib.bundles.json_store import cache_folder
-from CardioDiTLib.bundles.manifest import MANIFEST_NAME, BundleManifest
-from CardioDiTLib.bundles.manifest_check import MANIFEST_LIMIT_BYTES, parse_manifest
-from CardioDiTLib.bundles.manifest_parts import FileRecord
+from CardioDiTLib.bundles.manifest import MANIFEST_LIMIT_BYTES, MANIFEST_NAME, BundleManifest, parse_manifest
 from CardioDiTLib.bundles.registry import user_bundles_folder
-from CardioDiTLib.bundles.retry_policy import DEFAULT_POLICY, RetryPolicy
-from CardioDiTLib.bundles.stopping import CancelSource, Stop
 from CardioDiTLib.bundles.transfer_progress import TransferCallback, TransferMeter
-from CardioDiTLib.bundles.web_address import check_address
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import FileRecord, check_room, free_bytes
+from CardioDiTLib.progress import CancelSource, Stop
 
 __all__ = ["bundle_size_bytes", "import_bundle", "remove_bundle"]
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from CardioDiTLib.bundles.file_lock import holding
 from CardioDiTLib.bundles.registry import user_bundles_folder
-from CardioDiTLib.bundles.stopping import Stop
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.json_text import parse_json
+from CardioDiTLib.files import holding
+from CardioDiTLib.progress import Stop
+from CardioDiTLib.schema import parse_json
 
 STORE_VERSION = 1
 
@@ -65,7 +65,7 @@ class JsonStore:
         Raises:
             CardioDiTError: The file is damaged, or cannot be written.
         """
-        from CardioDiTLib.io.atomic import atomic_path
+        from CardioDiTLib.files import atomic_path
 
         try:
             with holding(self.path.with_name(f".{self.path.name}.lock"), Stop()):

@@ -8,34 +8,30 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from CardioDiTLib.bundles.manifest_parts import (
-    BundleGrid,
     DetailSpec,
-    FileRecord,
     LatentSpec,
     Licence,
-    ManifestPart,
     NetworkSpec,
     Preset,
+    PrivacySpec,
     SteeredQuantity,
     TrainingData,
-    check_entries,
-    check_file_name,
-    check_texts,
-    is_number,
-    plain,
 )
-from CardioDiTLib.bundles.privacy_spec import PrivacySpec
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.json_text import parse_json
+from CardioDiTLib.files import FileRecord, check_file_name
+from CardioDiTLib.grid import BundleGrid
+from CardioDiTLib.schema import ManifestPart, check_entries, check_texts, is_number, parse_json, plain
 
 SCHEMA_VERSION = 1
+
 MANIFEST_NAME = "bundle.json"
+
 MODEL_CARD_NAME = "MODEL_CARD.md"
 
 DEFAULT_PRESETS = {
@@ -46,9 +42,13 @@ DEFAULT_PRESETS = {
 """Presets of a bundle that has none of its own."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
 _VERSION = re.compile(r"\d+\.\d+\.\d+([.+-][A-Za-z0-9.+-]+)?")
+
 _AGAIN = "Correct bundle.json, or get the bundle again."
+
 _TEXTS = ("title", "description", "task", "authors", "copyright", "intended_use")
+
 _OBJECTS = ("schedule", "eval_metrics", "audit", "provenance")
 
 
@@ -317,3 +317,78 @@ def read_manifest(folder: str | Path) -> BundleManifest:
         return BundleManifest.from_dict(values)
     except CardioDiTError as error:
         raise CardioDiTError(f"'{Path(folder).name}': {error.message}", error.hint) from error
+
+
+MANIFEST_LIMIT_BYTES = 1 << 20
+"""No manifest is anywhere near as large."""
+
+FILES_LIMIT = 256
+
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+_AGAIN_manifest_check = "Tell the publisher of the bundle."
+
+
+def parse_manifest(content: bytes, place: str) -> BundleManifest:
+    """Read the bytes of a ``bundle.json``, strictly.
+
+    Args:
+        content: At most :data:`MANIFEST_LIMIT_BYTES`.
+        place: Where it comes from, for messages.
+
+    Raises:
+        CardioDiTError: It is too large, not JSON, not possible, or lists files that cannot be those of a bundle.
+    """
+    if len(content) > MANIFEST_LIMIT_BYTES:
+        raise CardioDiTError(f"The {MANIFEST_NAME} of '{place}' is larger than 1 MB.", _AGAIN_manifest_check)
+    try:
+        values: Any = parse_json(content.decode("utf-8-sig"), parse_constant=_refuse_constant)
+    except ValueError as error:
+        raise CardioDiTError(
+            f"The {MANIFEST_NAME} of '{place}' is not JSON.", "Check that this is the place of a bundle."
+        ) from error
+    try:
+        manifest = BundleManifest.from_dict(values)
+        check_files(manifest)
+    except CardioDiTError as error:
+        raise CardioDiTError(f"'{place}': {error.message}", error.hint) from error
+    return manifest
+
+
+def check_files(manifest: BundleManifest) -> None:
+    """See that the files of a manifest make a bundle, on any system.
+
+    Raises:
+        CardioDiTError: A needed file is not listed, the manifest lists itself, or a name is not possible everywhere.
+    """
+    absent = sorted(set(manifest.needed_files) - set(manifest.files))
+    if absent:
+        raise CardioDiTError(
+            f"The bundle '{manifest.name}' does not list its files: {', '.join(absent)} is missing.",
+            _AGAIN_manifest_check,
+        )
+    check_portable([MANIFEST_NAME, *manifest.files])
+    check_portable([manifest.name])
+
+
+def check_portable(names: Iterable[str]) -> None:
+    """Refuse names that mean something else on another system, or the same as one of the others.
+
+    Raises:
+        CardioDiTError: Naming the first of them.
+    """
+    seen: set[str] = set()
+    for name in names:
+        if _RESERVED.fullmatch(name) or name.endswith((".", " ")):
+            raise CardioDiTError(f"'{name}' cannot be the name of a file on every system.", _AGAIN_manifest_check)
+        if name.lower() in seen:
+            raise CardioDiTError(f"The bundle lists the file '{name}' twice.", _AGAIN_manifest_check)
+        seen.add(name.lower())
+    if len(seen) > FILES_LIMIT:
+        raise CardioDiTError(
+            f"The bundle lists {len(seen)} files; at most {FILES_LIMIT} are possible.", _AGAIN_manifest_check
+        )
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")

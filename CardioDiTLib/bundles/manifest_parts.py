@@ -2,115 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, ClassVar, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import check_file_name
+from CardioDiTLib.schema import _REPAIR, ManifestPart, check_texts, is_count, is_number
 
-PartT = TypeVar("PartT", bound="ManifestPart")
-
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_REPAIR = "Correct bundle.json, or get the bundle again."
 _LARGEST_KERNEL = 31
-
-
-class ManifestPart:
-    """What all parts share: strict reading and plain writing.
-
-    Field names are the JSON names, but for those in ``json_names`` (a Python keyword cannot be a field).
-    """
-
-    title: ClassVar[str] = "manifest"
-    json_names: ClassVar[dict[str, str]] = {}
-
-    @classmethod
-    def from_dict(cls: type[PartT], values: Mapping[str, Any]) -> PartT:
-        """Read what :meth:`to_dict` wrote.
-
-        Raises:
-            CardioDiTError: An entry is missing, unknown or out of range.
-        """
-        check_entries(values, cls, cls.title, cls.json_names)
-        names = {json_name: name for name, json_name in cls.json_names.items()}
-        return cls(**{names.get(key, key): value for key, value in values.items()})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        items = fields(self)  # type: ignore[arg-type]  # every part is a dataclass
-        return {self.json_names.get(item.name, item.name): plain(getattr(self, item.name)) for item in items}
-
-
-def check_entries(
-    values: Any, cls: type, title: str, json_names: Mapping[str, str] | None = None, extra: frozenset[str] = frozenset()
-) -> None:
-    """Refuse anything but an object with exactly the entries of a dataclass (those with defaults may be absent).
-
-    Raises:
-        CardioDiTError: Naming what is missing or unknown.
-    """
-    if not isinstance(values, Mapping):
-        raise CardioDiTError(f"The {title} of a bundle is {values!r}, not an object with entries.", _REPAIR)
-    json_names = json_names or {}
-    items = {json_names.get(item.name, item.name): item for item in fields(cls)}
-    missing = [
-        name
-        for name, item in items.items()
-        if name not in values and item.default is MISSING and item.default_factory is MISSING
-    ]
-    unknown = sorted(str(key) for key in values if key not in items and key not in extra)
-    problems = [f"{what} {', '.join(names)}" for what, names in (("lacks", missing), ("has unknown", unknown)) if names]
-    if problems:
-        raise CardioDiTError(
-            f"The {title} of a bundle {' and '.join(problems)}.", f"Its entries are {', '.join(items)}."
-        )
-
-
-def plain(value: Any) -> Any:
-    """Parts, tuples and mappings as JSON has them."""
-    if isinstance(value, ManifestPart):
-        return value.to_dict()
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value
-
-
-def check_texts(part: object, title: str, *names: str) -> None:
-    """Refuse entries that are not text.
-
-    Raises:
-        CardioDiTError: Naming the entry.
-    """
-    for name in names:
-        if not isinstance(getattr(part, name), str):
-            raise CardioDiTError(
-                f"'{name}' in the {title} of a bundle is {getattr(part, name)!r}, not a text.", _REPAIR
-            )
-
-
-def check_file_name(name: Any, title: str) -> None:
-    """Refuse anything but a plain file name, so that a manifest cannot reach outside its folder.
-
-    Raises:
-        CardioDiTError: Naming the value.
-    """
-    if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):
-        raise CardioDiTError(f"{name!r} in the {title} of a bundle is not a plain file name.", _REPAIR)
-
-
-def is_number(value: Any) -> bool:
-    """A finite number, not a truth value."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def is_count(value: Any) -> bool:
-    """A whole number from 1 on."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 @dataclass(frozen=True)
@@ -157,55 +58,6 @@ class TrainingData(ManifestPart):
 
     def __post_init__(self) -> None:
         check_texts(self, self.title, "data_source", "motion", "machine", "duration")
-
-
-@dataclass(frozen=True)
-class BundleGrid(ManifestPart):
-    """The grid of generated cines.
-
-    Args:
-        slices: Z.
-        height: Rows Y.
-        width: Columns X.
-        frames: Frames T of the cycle.
-        spacing_mm: mm between voxel centres along (x, y, z).
-        cycle_s: Seconds that all frames together last.
-    """
-
-    title: ClassVar[str] = "grid"
-
-    slices: int
-    height: int
-    width: int
-    frames: int
-    spacing_mm: tuple[float, float, float]
-    cycle_s: float
-
-    def __post_init__(self) -> None:
-        for name in ("slices", "height", "width", "frames"):
-            if not is_count(getattr(self, name)):
-                raise CardioDiTError(
-                    f"'{name}' in the grid of a bundle is {getattr(self, name)!r}, not a whole number from 1 on.",
-                    _REPAIR,
-                )
-        spacing = self.spacing_mm
-        numbers = isinstance(spacing, list | tuple) and len(spacing) == 3 and all(is_number(v) for v in spacing)
-        if not numbers or min(spacing) <= 0:
-            raise CardioDiTError(
-                f"'spacing_mm' in the grid of a bundle is {spacing!r}, not three positive numbers (x, y, z).", _REPAIR
-            )
-        if not is_number(self.cycle_s) or self.cycle_s <= 0:
-            raise CardioDiTError(
-                f"'cycle_s' in the grid of a bundle is {self.cycle_s!r}, not a positive number of seconds.", _REPAIR
-            )
-        x, y, z = spacing
-        object.__setattr__(self, "spacing_mm", (float(x), float(y), float(z)))
-        object.__setattr__(self, "cycle_s", float(self.cycle_s))
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """Shape (T, Z, Y, X) of a generated cine."""
-        return self.frames, self.slices, self.height, self.width
 
 
 @dataclass(frozen=True)
@@ -366,21 +218,61 @@ class Preset(ManifestPart):
         check_texts(self, self.title, "sampler")
 
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+_REPAIR = "Correct bundle.json, or get the bundle again."
+
+
 @dataclass(frozen=True)
-class FileRecord(ManifestPart):
-    """Fingerprint of a file.
+class PrivacySpec(ManifestPart):
+    """Files and facts for an audit without the training cines.
 
     Args:
-        sha256: 64 hexadecimal digits.
-        bytes: Its size.
+        reference_file: Quantised embeddings of the training set and their calibration.
+        encoder_files: Files of the encoder that made them, as they lie in a folder of an encoder; none where it is the
+            one that comes with the software, known by its fingerprint.
+        encoder_sha256: Fingerprint that the encoder says of itself.
+        n_train: Training embeddings.
+        n_validation: Embeddings of other real patients that calibrated them; 0 where the training patients did.
+        dimension: Numbers of an embedding.
+        calibration: "validation" or "leave-one-out".
+        thresholds: Similarity from which a cine is called a copy, by false-alarm rate; None where too few patients
+            calibrated it. For people: software takes them from the file.
     """
 
-    title: ClassVar[str] = "file list"
+    title: ClassVar[str] = "privacy section"
 
-    sha256: str = field()
-    bytes: int = field()
+    reference_file: str
+    encoder_files: tuple[str, ...]
+    encoder_sha256: str
+    n_train: int
+    n_validation: int
+    dimension: int
+    calibration: str
+    thresholds: dict[str, float | None]
 
     def __post_init__(self) -> None:
-        size_fits = isinstance(self.bytes, int) and not isinstance(self.bytes, bool) and self.bytes >= 0
-        if not isinstance(self.sha256, str) or not _SHA256.fullmatch(self.sha256) or not size_fits:
-            raise CardioDiTError("A fingerprint in the file list of a bundle is not a SHA-256 and a size.", _REPAIR)
+        if not isinstance(self.encoder_files, list | tuple):
+            raise CardioDiTError("The privacy section of a bundle has no list of an encoder's files.", _REPAIR)
+        object.__setattr__(self, "encoder_files", tuple(self.encoder_files))
+        for name in self.files:
+            check_file_name(name, self.title)
+        if not isinstance(self.encoder_sha256, str) or not _SHA256.fullmatch(self.encoder_sha256):
+            raise CardioDiTError("The encoder of a bundle's privacy section has no SHA-256.", _REPAIR)
+        counts_fit = is_count(self.n_train) and is_count(self.dimension)
+        if not counts_fit or not (self.n_validation == 0 or is_count(self.n_validation)):
+            raise CardioDiTError("The privacy section of a bundle has counts that are no whole numbers.", _REPAIR)
+        if self.calibration not in ("validation", "leave-one-out"):
+            raise CardioDiTError(f"A bundle's privacy section is calibrated by {self.calibration!r}.", _REPAIR)
+        if not isinstance(self.thresholds, Mapping) or not all(_fits(value) for value in self.thresholds.values()):
+            raise CardioDiTError("The thresholds in the privacy section of a bundle are no numbers.", _REPAIR)
+        object.__setattr__(self, "thresholds", dict(self.thresholds))
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files that the section needs."""
+        return (self.reference_file, *self.encoder_files)
+
+
+def _fits(value: Any) -> bool:
+    return value is None or is_number(value)

@@ -12,11 +12,10 @@ from typing import Any
 
 from torch import nn
 
-from CardioDiTLib.bundles.fingerprint import problem_of, record_of
-from CardioDiTLib.bundles.manifest_parts import FileRecord
-from CardioDiTLib.bundles.storage import read_weights
+from CardioDiTLib.bundles.weights import read_weights
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.json_text import parse_json
+from CardioDiTLib.files import FileRecord, problem_of, record_of
+from CardioDiTLib.schema import parse_json
 
 _GET_AGAIN = "Get the model's folder again."
 

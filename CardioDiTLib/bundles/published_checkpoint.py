@@ -14,7 +14,7 @@ from torch import nn
 
 from CardioDiTLib.bundles.safe_numpy import numpy_globals
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.json_text import parse_json
+from CardioDiTLib.schema import parse_json
 
 # Where a checkpoint keeps its weights, in order of preference.
 _WEIGHT_KEYS = ("model", "state_dict", "model_state_dict")

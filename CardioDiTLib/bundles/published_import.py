@@ -8,21 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from CardioDiTLib.bundles.bundle import write_bundle
 from CardioDiTLib.bundles.manifest import BundleManifest
-from CardioDiTLib.bundles.manifest_parts import (
-    BundleGrid,
-    LatentSpec,
-    Licence,
-    NetworkSpec,
-    Preset,
-    TrainingData,
-    plain,
-)
+from CardioDiTLib.bundles.manifest_parts import LatentSpec, Licence, NetworkSpec, Preset, TrainingData
 from CardioDiTLib.bundles.published_checkpoint import PublishedCheckpointInfo
 from CardioDiTLib.bundles.published_config import read_config
 from CardioDiTLib.bundles.read_published import PublishedModels, read_published
-from CardioDiTLib.bundles.writer import write_bundle
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.grid import BundleGrid
+from CardioDiTLib.schema import plain
 from CardioDiTLib.version import __version__
 
 SOURCE = "CardioDiT, arXiv 2603.25194"

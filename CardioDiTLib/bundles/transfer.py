@@ -14,14 +14,12 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from CardioDiTLib.bundles.http_stream import Answer, HttpStream
-from CardioDiTLib.bundles.manifest_parts import FileRecord
-from CardioDiTLib.bundles.retry_policy import DEFAULT_POLICY, RetryPolicy
-from CardioDiTLib.bundles.stopping import Stop
+from CardioDiTLib.bundles.http_stream import DEFAULT_POLICY, Answer, HttpStream, RetryPolicy, host_of
 from CardioDiTLib.bundles.transfer_progress import TransferMeter, TransferProgress
-from CardioDiTLib.bundles.web_address import host_of
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.json_text import parse_json
+from CardioDiTLib.files import FileRecord
+from CardioDiTLib.progress import Stop
+from CardioDiTLib.schema import parse_json
 
 __all__ = ["PART_SUFFIX", "SIDECAR_SUFFIX", "Transfer", "TransferProgress", "matches"]
 

@@ -13,8 +13,8 @@ from CardioDiTLib.io.output_set import check_folder, refuse_existing
 
 if TYPE_CHECKING:
     from CardioDiTLib.privacy.audit_report import AuditReport
+    from CardioDiTLib.privacy.embedding_io import EncoderHolder
     from CardioDiTLib.privacy.embedding_set import EmbeddingSet
-    from CardioDiTLib.privacy.inputs import EncoderHolder
     from CardioDiTLib.privacy.reference_set import ReferenceSet
 
 _SUFFIXES = (".json", ".csv", ".html", ".md")
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     for option in ("bundle", "attach"):
         if getattr(arguments, option) is not None:
             setattr(arguments, option, chosen_model(getattr(arguments, option)))
-    from CardioDiTLib.privacy.inputs import EncoderHolder, needs_encoder, read_embeddings
+    from CardioDiTLib.privacy.embedding_io import EncoderHolder, needs_encoder, read_embeddings
 
     encoder = EncoderHolder(arguments.encoder)
     reference: ReferenceSet | None = None
@@ -147,8 +147,8 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _of_bundle(name: str, with_encoder: bool) -> tuple[ReferenceSet, EncoderHolder]:
     from CardioDiTLib.bundles.bundle import load_bundle
+    from CardioDiTLib.privacy.embedding_io import EncoderHolder
     from CardioDiTLib.privacy.gate import load_encoder_of, load_reference
-    from CardioDiTLib.privacy.inputs import EncoderHolder
 
     bundle = load_bundle(name)
     reference = load_reference(bundle)
@@ -156,7 +156,7 @@ def _of_bundle(name: str, with_encoder: bool) -> tuple[ReferenceSet, EncoderHold
 
 
 def _has_validation(path: Path | None) -> bool:
-    from CardioDiTLib.privacy.inputs import has_validation_part
+    from CardioDiTLib.privacy.embedding_io import has_validation_part
 
     return path is not None and has_validation_part(path)
 
@@ -199,7 +199,7 @@ def _attach(arguments: argparse.Namespace, sets: dict[str, EmbeddingSet], report
 
 
 def _write(arguments: argparse.Namespace, report: AuditReport, sets: dict[str, EmbeddingSet]) -> None:
-    from CardioDiTLib.io.atomic import atomic_path
+    from CardioDiTLib.files import atomic_path
     from CardioDiTLib.privacy.report_html import PictureOf, to_html
     from CardioDiTLib.privacy.report_text import save_csv, to_markdown
 

@@ -11,14 +11,11 @@ from typing import Any
 from CardioDiTLib.cine import LandmarkTrack
 from CardioDiTLib.commands.numbers import positive
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.io.atomic import atomic_path
+from CardioDiTLib.files import atomic_path
 from CardioDiTLib.io.output_set import check_folder, refuse_existing
-from CardioDiTLib.landmarks.estimate import Estimate
 from CardioDiTLib.landmarks.files import SUFFIXES, load_landmarks
-from CardioDiTLib.landmarks.metrics import evaluate_landmarks
-from CardioDiTLib.landmarks.pitfall_report import PitfallReport
-from CardioDiTLib.landmarks.pitfalls import compare_metrics
-from CardioDiTLib.landmarks.scores import LEVELS, LandmarkScores
+from CardioDiTLib.landmarks.metrics import LEVELS, Estimate, LandmarkScores, evaluate_landmarks
+from CardioDiTLib.landmarks.pitfalls import PitfallReport, compare_metrics
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

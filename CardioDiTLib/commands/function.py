@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from CardioDiTLib.cine import Cine, Segmentation
-from CardioDiTLib.commands.file_stem import file_stem
 from CardioDiTLib.commands.in_options import in_options
 from CardioDiTLib.commands.numbers import positive
 from CardioDiTLib.commands.reading import add_label_map, reading_notes
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.function.cardiac_function import cardiac_function
+from CardioDiTLib.function.function_report import summary_lines
 from CardioDiTLib.function.outputs import FORMATS, check_formats, report_files, save_report
-from CardioDiTLib.function.quantities import summary_lines
 from CardioDiTLib.io import load_cine, load_segmentation
+from CardioDiTLib.io.cine_files import file_stem
 from CardioDiTLib.io.output_set import check_folder, refuse_existing
 
 

@@ -189,7 +189,7 @@ def _gated(
     redraws: int,
 ) -> tuple[list[GenerationResult], int]:
     """A batch as the gate lets it pass, and how many cines were drawn for it."""
-    from CardioDiTLib.privacy.gated_generation import generate_gated
+    from CardioDiTLib.privacy.gate import generate_gated
 
     names = request.pathology
     part = replace(

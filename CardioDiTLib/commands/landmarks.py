@@ -14,7 +14,7 @@ from CardioDiTLib.io import load_cine, load_segmentation
 from CardioDiTLib.io.label_convention import are_labels
 from CardioDiTLib.io.output_set import check_folder, refuse_existing
 from CardioDiTLib.landmarks.files import SUFFIXES, save_landmarks
-from CardioDiTLib.landmarks.from_segmentation import landmarks_from_segmentation
+from CardioDiTLib.landmarks.septal_contour import landmarks_from_segmentation
 from CardioDiTLib.landmarks.tracking import FEWEST_FRAMES, track_landmarks
 
 

@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from CardioDiTLib.cine import Cine
-from CardioDiTLib.commands.file_stem import file_stem
 from CardioDiTLib.commands.in_options import in_options
 from CardioDiTLib.commands.numbers import positive
 from CardioDiTLib.commands.reading import CINE_KINDS, add_reading_arguments, dicom_source, read_cine, reading_notes
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.function.function_report import FunctionReport
+from CardioDiTLib.function.function_report import FunctionReport, summary_lines
 from CardioDiTLib.function.outputs import FORMATS, check_formats
-from CardioDiTLib.function.quantities import summary_lines
+from CardioDiTLib.io.cine_files import file_stem
 from CardioDiTLib.io.label_convention import are_labels
 from CardioDiTLib.io.output_set import check_folder, refuse_existing
 

@@ -12,9 +12,8 @@ from pathlib import Path
 
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.errors import Cancelled, CardioDiTError
-from CardioDiTLib.function.function_report import FunctionReport
-from CardioDiTLib.function.quantities import FRAMES, LEFT, RIGHT, TIME, WALL
-from CardioDiTLib.io.atomic import atomic_path
+from CardioDiTLib.files import atomic_path
+from CardioDiTLib.function.function_report import FRAMES, LEFT, RIGHT, TIME, WALL, FunctionReport
 from CardioDiTLib.io.cine_files import CineFiles
 from CardioDiTLib.version import __version__
 

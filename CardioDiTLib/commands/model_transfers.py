@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from CardioDiTLib.bundles.acceptance import accept, is_accepted, require_accepted
-from CardioDiTLib.bundles.bundle_source import is_source
 from CardioDiTLib.bundles.catalogue import (
     CatalogueEntry,
+    accept,
     add_source,
     find_entry,
+    is_accepted,
+    is_source,
     list_added,
     list_catalogue,
     read_source,
     remove_source,
+    require_accepted,
 )
 from CardioDiTLib.bundles.download import discard_partial, download_bundle, partial_bytes
 from CardioDiTLib.bundles.import_local import import_bundle

@@ -44,8 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     from tqdm import tqdm
 
-    from ..errors import CardioDiTError
-    from ..io.output_set import check_folder, refuse_existing
+    from CardioDiTLib.errors import CardioDiTError
+    from CardioDiTLib.io.output_set import check_folder, refuse_existing
 
     if not arguments.folder.is_dir():
         raise CardioDiTError(f"There is no folder '{arguments.folder}'.", "Give the folder with the data.")
@@ -58,12 +58,12 @@ def run(arguments: argparse.Namespace) -> int:
             bar.update(done - bar.n)
 
         if arguments.source == "acdc":
-            from ..data.acdc import make_pack
+            from CardioDiTLib.data.acdc import make_pack
 
             more = _contoured(arguments, show) if arguments.contours is not None else ()
             path = make_pack(arguments.folder, arguments.pack, size=arguments.size, more=more, progress=show)
         else:
-            from ..data.cine_folder import make_pack as make_cine_pack
+            from CardioDiTLib.data.packing import make_pack as make_cine_pack
 
             path = make_cine_pack(
                 arguments.folder,
@@ -80,9 +80,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _contoured(arguments: argparse.Namespace, show: Callable[[int, int], None]) -> list[PosedPair]:
-    from ..data.contoured_slices import read_contoured_pairs
-    from ..errors import CardioDiTError
-    from ..segmentation.segment import segment
+    from CardioDiTLib.data.contoured_slices import read_contoured_pairs
+    from CardioDiTLib.errors import CardioDiTError
+    from CardioDiTLib.segmentation.segment import segment
 
     if not arguments.contours.is_dir():
         raise CardioDiTError(f"There is no folder '{arguments.contours}'.", "Give the folder with the contours.")

@@ -9,9 +9,10 @@ from CardioDiTLib.cine import Segmentation
 from CardioDiTLib.commands.reading import CINE_KINDS, add_reading_arguments, dicom_source, read_cine, reading_notes
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.function.failed_frames import failed_frames, failed_sentence
-from CardioDiTLib.function.volumes import LEFT_VENTRICLE, RIGHT_VENTRICLE, volume_curve_ml
+from CardioDiTLib.function.volumes import volume_curve_ml
 from CardioDiTLib.io import save_segmentation
 from CardioDiTLib.io.output_set import check_folder, refuse_existing
+from CardioDiTLib.labels import LV, RV
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".dcm")
 
@@ -95,7 +96,7 @@ def refuse_without_heart(segmentation: Segmentation, name: str, anyway: bool) ->
     from CardioDiTLib.segmentation.heart_check import why_no_heart
 
     why = why_no_heart(segmentation)
-    if why and not (anyway and (segmentation.array == LEFT_VENTRICLE).any()):
+    if why and not (anyway and (segmentation.array == LV).any()):
         raise CardioDiTError(
             f"No heart can be told in '{name}': {why}; nothing was written.",
             "Check that it is a short-axis cine; --anyway writes the labels all the same.",
@@ -105,7 +106,7 @@ def refuse_without_heart(segmentation: Segmentation, name: str, anyway: bool) ->
 def _failed(segmentation: Segmentation) -> list[str]:
     """A sentence for each ventricle that has frames which do not fit the others."""
     sentences = []
-    for label, what in ((LEFT_VENTRICLE, "left ventricle"), (RIGHT_VENTRICLE, "right ventricle")):
+    for label, what in ((LV, "left ventricle"), (RV, "right ventricle")):
         volume = volume_curve_ml(segmentation, label)
         failed = failed_frames(volume)
         if failed.any():

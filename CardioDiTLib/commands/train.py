@@ -69,9 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    from ..errors import CardioDiTError
-    from ..training.config import read_config
-    from ..training.run import TrainingRun
+    from CardioDiTLib.errors import CardioDiTError
+    from CardioDiTLib.training.config import read_config
+    from CardioDiTLib.training.run import TrainingRun
 
     if arguments.stage == "detail":
         return _fit_detail(arguments)
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _run_landmarks(arguments)
     config = read_config(arguments.config)
     if arguments.stage == "bundle":
-        from ..training.export import export_bundle
+        from CardioDiTLib.training.export import export_bundle
 
         if arguments.bundle is None:
             raise CardioDiTError("There is no folder to write the bundle to.", "Add --bundle FOLDER.")
@@ -115,8 +115,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _fit_detail(arguments: argparse.Namespace) -> int:
-    from ..errors import CardioDiTError
-    from ..training.detail_fit import fit_detail
+    from CardioDiTLib.errors import CardioDiTError
+    from CardioDiTLib.training.detail_fit import fit_detail
 
     _check_pack(arguments)
     if arguments.bundle is None:
@@ -127,7 +127,7 @@ def _fit_detail(arguments: argparse.Namespace) -> int:
 
 
 def _run_segmentation(arguments: argparse.Namespace) -> int:
-    from ..training.segmentation_run import export_segmentation, read_segmentation_config, train_segmentation
+    from CardioDiTLib.training.segmentation_run import export_segmentation, read_segmentation_config, train_segmentation
 
     config = read_segmentation_config(arguments.config)
     if arguments.stage == "segmentation":
@@ -147,7 +147,7 @@ def _run_segmentation(arguments: argparse.Namespace) -> int:
 
 
 def _run_encoder(arguments: argparse.Namespace) -> int:
-    from ..training.encoder_run import export_encoder, read_encoder_config, train_encoder
+    from CardioDiTLib.training.encoder_run import export_encoder, read_encoder_config, train_encoder
 
     config = read_encoder_config(arguments.config)
     if arguments.stage == "encoder":
@@ -157,7 +157,7 @@ def _run_encoder(arguments: argparse.Namespace) -> int:
 
 
 def _run_landmarks(arguments: argparse.Namespace) -> int:
-    from ..training.landmark_run import export_landmarks, read_landmark_config, train_landmarks
+    from CardioDiTLib.training.landmark_run import export_landmarks, read_landmark_config, train_landmarks
 
     config = read_landmark_config(arguments.config)
     if arguments.stage == "landmarks":
@@ -168,7 +168,7 @@ def _run_landmarks(arguments: argparse.Namespace) -> int:
 
 def _write_model(arguments: argparse.Namespace, config: Any, export: Callable[..., Path]) -> int:
     """The stages '...-bundle' of the small networks: one model's folder."""
-    from ..errors import CardioDiTError
+    from CardioDiTLib.errors import CardioDiTError
 
     if arguments.bundle is None:
         raise CardioDiTError("There is no folder to write the model to.", "Add --bundle FOLDER.")
@@ -178,7 +178,7 @@ def _write_model(arguments: argparse.Namespace, config: Any, export: Callable[..
 
 
 def _check_pack(arguments: argparse.Namespace) -> None:
-    from ..errors import CardioDiTError
+    from CardioDiTLib.errors import CardioDiTError
 
     if arguments.data is None or not arguments.data.is_file():
         raise CardioDiTError(

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from CardioDiTLib.bundles.bundle import load_bundle
-from CardioDiTLib.bundles.stopping import CancelSource, Stop
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.completion.common import MEMORY_HINT, known_of, like, plan_of, shared
 from CardioDiTLib.completion.completer import Completer, Progress
@@ -21,6 +20,7 @@ from CardioDiTLib.data.preprocess import on_grid
 from CardioDiTLib.device import told_when_out_of_memory
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE
+from CardioDiTLib.progress import CancelSource, Stop
 from CardioDiTLib.segmentation.segment import Weights
 
 START = 0.6

@@ -13,14 +13,13 @@ from scipy import ndimage
 from CardioDiTLib.bundles.manifest import BundleManifest
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.data.cine_from_pair import choose_slices
-from CardioDiTLib.data.grid import ModelGrid
 from CardioDiTLib.data.intensity import IntensityRange, robust_range
 from CardioDiTLib.data.orientation import APEX_DIRECTION, base_end
 from CardioDiTLib.data.preprocess import GridTransform, estimate_end_diastole_frame, from_grid, to_grid
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.decode import BRIGHTEST
-from CardioDiTLib.segmentation.pose import FRAMES, right_ventricle_direction
-from CardioDiTLib.segmentation.segment import Weights, segment
+from CardioDiTLib.grid import ModelGrid
+from CardioDiTLib.segmentation.segment import FRAMES, Weights, right_ventricle_direction, segment
 
 BLOOD_ENTRY = "blood_grey"
 """Entry of a bundle's provenance: grey value (of 255) that the blood of the left ventricle had at end-diastole in

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from CardioDiTLib.bundles.bundle import Bundle, load_bundle
-from CardioDiTLib.bundles.stopping import CancelSource, Stop
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.completion.common import MEMORY_HINT, like, plan_of, shared
 from CardioDiTLib.completion.completer import Completer, Progress
@@ -20,8 +19,9 @@ from CardioDiTLib.data.preprocess import on_grid
 from CardioDiTLib.device import told_when_out_of_memory
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE
+from CardioDiTLib.privacy.embedding_io import embedded
 from CardioDiTLib.privacy.gate import Gate
-from CardioDiTLib.privacy.inputs import embedded
+from CardioDiTLib.progress import CancelSource, Stop
 from CardioDiTLib.segmentation.segment import Weights
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from .augment import AugmentationDraw, CineAugmentation
-from .grid import ModelGrid
-from .intensity import IntensityRange, SliceLevels, level_slices, robust_range
-from .localize import heart_centre
-from .orientation import base_end, short_axis_affine
-from .phantom import Phantom, PhantomSpec, make_phantom
-from .preprocess import (
+from CardioDiTLib.data.augment import AugmentationDraw, CineAugmentation
+from CardioDiTLib.data.heart_roi import heart_centre
+from CardioDiTLib.data.intensity import IntensityRange, SliceLevels, level_slices, robust_range
+from CardioDiTLib.data.orientation import base_end, short_axis_affine
+from CardioDiTLib.data.phantom import Phantom, PhantomSpec, make_phantom
+from CardioDiTLib.data.preprocess import (
     GridTransform,
     estimate_end_diastole_frame,
     from_grid,
@@ -16,7 +15,8 @@ from .preprocess import (
     on_grid,
     to_grid,
 )
-from .time import repeat_cycle, resample_cycle, roll_to_end_diastole
+from CardioDiTLib.data.time import repeat_cycle, resample_cycle, roll_to_end_diastole
+from CardioDiTLib.grid import ModelGrid
 
 __all__ = [
     "AugmentationDraw",

@@ -11,9 +11,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from ..errors import CardioDiTError
-from .cine_from_pair import PosedPair, pose_pair
-from .packing import write_pairs
+from CardioDiTLib.data.cine_from_pair import PosedPair, pose_pair
+from CardioDiTLib.data.packing import write_pairs
+from CardioDiTLib.errors import CardioDiTError
 
 GROUPS = {
     "NOR": "normal",

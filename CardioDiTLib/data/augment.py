@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CardioDiTError
-from .planes import apply_plane_operator, plane_operator, take_nearest
+from CardioDiTLib.data.in_plane import apply_plane_operator, plane_operator, take_nearest
+from CardioDiTLib.errors import CardioDiTError
 
 #: Terms of the smooth brightness field, as powers of (x, y, z) on [-1, 1].
 _FIELD_POWERS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (2, 0, 0), (0, 2, 0), (1, 1, 0))

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from ..errors import CardioDiTError
-from .motion import contraction_curve, interpolate_phase, minimum_jacobian, register_planes
+from CardioDiTLib.data.motion import contraction_curve, interpolate_phase, minimum_jacobian, register_planes
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.labels import LV, MYOCARDIUM, RV
 
-RIGHT_VENTRICLE, MYOCARDIUM, LEFT_VENTRICLE = 1, 2, 3
-LABELS = (RIGHT_VENTRICLE, MYOCARDIUM, LEFT_VENTRICLE)
+LABELS = (RV, MYOCARDIUM, LV)
 
 # Shares of the registration's energy: appearance, cavity of the left ventricle, its outer border, right ventricle.
 CHANNEL_WEIGHTS = (0.35, 0.25, 0.25, 0.15)
@@ -95,9 +95,7 @@ def find_turn(labels: np.ndarray, spacing: tuple[float, float, float]) -> float:
     Raises:
         CardioDiTError: No slice shows both ventricles.
     """
-    both = [
-        z for z in range(labels.shape[0]) if (labels[z] == RIGHT_VENTRICLE).sum() > 20 and (labels[z] >= 2).sum() > 20
-    ]
+    both = [z for z in range(labels.shape[0]) if (labels[z] == RV).sum() > 20 and (labels[z] >= 2).sum() > 20]
     if not both:
         raise CardioDiTError(
             "No slice shows both ventricles in the labels.", "Check that 1 is RV, 2 myocardium, 3 LV cavity."
@@ -107,7 +105,7 @@ def find_turn(labels: np.ndarray, spacing: tuple[float, float, float]) -> float:
     middle = both[quarter : max(len(both) - quarter, quarter + 1)]
     axis = np.zeros(2)
     for z in middle:
-        step = (_centroid(labels[z] == RIGHT_VENTRICLE) - _centroid(labels[z] >= 2)) * np.array(spacing[:2])
+        step = (_centroid(labels[z] == RV) - _centroid(labels[z] >= 2)) * np.array(spacing[:2])
         axis += step / np.linalg.norm(step)
     return float(np.degrees(np.arctan2(axis[1], axis[0])))
 
@@ -128,7 +126,7 @@ def choose_slices(labels: np.ndarray, spacing_z: float, slices: int, grid_z: flo
     slice first (outflow tract), then the apical tip, in turn. Slices that lie on the source's own are taken as they
     are: no interpolation where none is needed.
     """
-    shown = np.nonzero((labels == LEFT_VENTRICLE).any(axis=(1, 2)))[0]
+    shown = np.nonzero((labels == LV).any(axis=(1, 2)))[0]
     if len(shown) == 0:
         raise CardioDiTError("The labels show no left-ventricular cavity.", "Check that 3 is the LV cavity.")
     length = (shown[-1] - shown[0] + 1) * spacing_z / grid_z
@@ -155,7 +153,7 @@ def level_brightness(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     blood = np.full((phases, slices), np.nan)
     for phase in range(phases):
         for z in range(slices):
-            pool = np.isin(labels[phase, z], (RIGHT_VENTRICLE, LEFT_VENTRICLE))
+            pool = np.isin(labels[phase, z], (RV, LV))
             # The rim of the pool is mixed with muscle.
             inner = ndimage.binary_erosion(pool)
             if inner.sum() >= 40:
@@ -181,9 +179,9 @@ def _motion(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     channels[:, 0] = images / 128.0
     weights[0] = CHANNEL_WEIGHTS[0]
     masks = (
-        labels == LEFT_VENTRICLE,
-        np.isin(labels, (MYOCARDIUM, LEFT_VENTRICLE)),
-        labels == RIGHT_VENTRICLE,
+        labels == LV,
+        np.isin(labels, (MYOCARDIUM, LV)),
+        labels == RV,
     )
     for channel, mask in enumerate(masks, start=1):
         for z in range(images.shape[1]):

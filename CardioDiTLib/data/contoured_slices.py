@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cine import Cine
-from ..errors import CardioDiTError
-from .cine_from_pair import LEFT_VENTRICLE, MYOCARDIUM, PosedPair, pose_pair
+from CardioDiTLib.cine import Cine
+from CardioDiTLib.data.cine_from_pair import PosedPair, pose_pair
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.labels import LV, MYOCARDIUM
 
 PHASES = 20
 """Instances a slice: instance // 20 is the slice, the rest the phase."""
@@ -52,13 +53,11 @@ def read_contoured_pair(path: str | Path, labeller: Labeller, size: int = 152) -
         return None
     cine = Cine(images.astype(np.float32), np.diag([*SPACING_MM, 1.0]), np.array([0.0, 0.4]))
     labels = np.array(labeller(cine), np.uint8)
-    agreed = (
-        2 * (cavities & (labels == LEFT_VENTRICLE)).sum() / max(cavities.sum() + (labels == LEFT_VENTRICLE).sum(), 1)
-    )
+    agreed = 2 * (cavities & (labels == LV)).sum() / max(cavities.sum() + (labels == LV).sum(), 1)
     if agreed < _LEAST_AGREEMENT:
         return None
-    labels[(labels == LEFT_VENTRICLE) & ~cavities] = MYOCARDIUM
-    labels[cavities] = LEFT_VENTRICLE
+    labels[(labels == LV) & ~cavities] = MYOCARDIUM
+    labels[cavities] = LV
     if any((labels[phase] == name).sum() < _FEWEST_PIXELS for phase in (0, 1) for name in (1, 2, 3)):
         return None
     affine = np.diag([*SPACING_MM, 1.0])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..errors import CardioDiTError
+from CardioDiTLib.errors import CardioDiTError
 
 
 @dataclass(frozen=True)

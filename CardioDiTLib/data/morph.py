@@ -14,11 +14,12 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from .cine_from_pair import LABELS, LEFT_VENTRICLE, MYOCARDIUM, RIGHT_VENTRICLE, PosedPair
-from .motion import minimum_jacobian, register_planes
+from CardioDiTLib.data.cine_from_pair import LABELS, PosedPair
+from CardioDiTLib.data.motion import minimum_jacobian, register_planes
+from CardioDiTLib.labels import LV, MYOCARDIUM, RV
 
 # The distance maps that guide the field: cavity of the left ventricle, its outer border, right ventricle.
-_GUIDES = ((LEFT_VENTRICLE,), (MYOCARDIUM, LEFT_VENTRICLE), (RIGHT_VENTRICLE,))
+_GUIDES = ((LV,), (MYOCARDIUM, LV), (RV,))
 _GUIDE_WEIGHTS = (1.0, 1.0, 0.6)
 _DISTANCE_SCALE_PX = 8.0
 _FEWEST_PIXELS = 8
@@ -106,7 +107,7 @@ def _distance(mask: np.ndarray) -> np.ndarray:
 
 def blood_gain(pair: PosedPair) -> float:
     """Factor that brings the blood of the left ventricle at ED to one brightness in all patients."""
-    inner = ndimage.binary_erosion(pair.labels[0] == LEFT_VENTRICLE, np.ones((1, 3, 3)))
+    inner = ndimage.binary_erosion(pair.labels[0] == LV, np.ones((1, 3, 3)))
     if inner.sum() < 50:
         return 1.0
     return float(np.clip(BLOOD_GREY / max(float(np.median(pair.images[0][inner])), 1.0), 0.6, 2.0))

@@ -16,15 +16,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..errors import CardioDiTError
-from ..io.atomic import atomic_path
-from ..json_text import parse_json
-from .cine_from_pair import PosedPair
-from .motion import bilinear_planes
+from CardioDiTLib.data.cine_from_pair import PosedPair
+from CardioDiTLib.data.motion import bilinear_planes
+from CardioDiTLib.data.preprocess import to_grid
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import atomic_path
+from CardioDiTLib.grid import ModelGrid
+from CardioDiTLib.io import load_cine
+from CardioDiTLib.io.cine_files import cines_by_name
+from CardioDiTLib.io.name_table import read_name_table
+from CardioDiTLib.schema import parse_json
 
 FORMAT = "cardiodit-pack"
+
 VERSION = 1
+
 MOTION_STEP_PX = 0.2
 
 
@@ -329,3 +337,86 @@ def _full_motion(motion: np.ndarray, height: int, width: int) -> np.ndarray:
     place_y = np.broadcast_to((rows - 0.5) / 2, (slices, height, width))
     place_x = np.broadcast_to((columns - 0.5) / 2, (slices, height, width))
     return bilinear_planes(coarse, place_y, place_x)
+
+
+def patients_of(images: NDArray[np.uint8], same: float = 0.9) -> NDArray[np.int64]:
+    """A number for each cine, the same for cines that show the same images.
+
+    Data sets hold some patients twice under two names; to push those apart would teach that a copy is no copy.
+
+    Args:
+        images: (N, T, Z, Y, X).
+        same: Correlation of mean images from which on two cines are of one patient.
+
+    Returns:
+        (N,) the index of the first cine of the patient.
+    """
+    flat = images.mean(axis=1, dtype=np.float32).reshape(len(images), -1)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
+    alike = flat @ flat.T >= same
+    first = np.arange(len(images))
+    for index in range(len(images)):
+        first[index] = first[int(np.argmax(alike[index, : index + 1]))] if alike[index, :index].any() else index
+    return first
+
+
+def make_pack(
+    folder: str | Path,
+    destination: str | Path,
+    *,
+    size: int = 152,
+    slices: int = 8,
+    frames: int = 16,
+    spacing: tuple[float, float, float] = (1.5, 1.5, 10.0),
+    keep_aside: float = 0.125,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Makes a pack of every cine in a folder: heart centred, base first, one cycle, frame 0 end-diastole if it shows.
+
+    A table `groups.csv` with the columns `file` and `group` gives pathology groups; without it all cines are of one
+    group. Cines are not turned in plane: only labels tell how far (see `cine_from_pair`).
+
+    Args:
+        folder: Files that `load_cine` reads, and folders of DICOM images. Label maps are left out.
+        destination: The `.npz` pack.
+        size, slices, frames, spacing: The grid to keep.
+        keep_aside: Share of cines for validation, spread evenly over the sorted file names.
+        progress: Called with (done, of).
+
+    Raises:
+        CardioDiTError: No cine is found, or one cannot be used; the sentence names the file.
+    """
+    if frames < 2:
+        raise CardioDiTError(f"A cycle of {frames} frames does not move.", "Ask for two frames or more; 16 is usual.")
+    folder = Path(folder)
+    cines = cines_by_name(folder)
+    paths = list(cines.values())
+    named = read_name_table(folder / "groups.csv", cines, "group")
+    groups = None if named is None else list(named.values())
+    grid = ModelGrid(slices=slices, height=size, width=size, frames=frames, spacing_mm=spacing)
+    images = np.empty((len(paths), frames, slices, size, size), np.uint8)
+    valid = np.ones((len(paths), slices), bool)
+    cycles = []
+    for index, path in enumerate(paths):
+        try:
+            block, transform = to_grid(load_cine(path), grid, base_first=True, level=True)
+        except CardioDiTError as error:
+            raise CardioDiTError(f"'{path.name}': {error.message}", error.hint) from error
+        images[index] = np.rint((block + 1) * 127.5).clip(0, 255)
+        valid[index] = transform.slice_valid
+        cycles.append(transform.cycle_s)
+        if progress:
+            progress(index + 1, len(paths))
+    every = max(2, round(1 / keep_aside)) if keep_aside > 0 else len(paths) + 1
+    aside = [index % every == every - 1 for index in range(len(paths))]
+    return write_cines(
+        destination,
+        images,
+        spacing,
+        groups=groups,
+        validation=aside,
+        slice_valid=valid,
+        cycle_s=cycles,
+        about="Whole cines.",
+    )

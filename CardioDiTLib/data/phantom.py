@@ -17,9 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.interpolate import PchipInterpolator
 
-from ..cine import Cine, LandmarkTrack, Segmentation
-from ..errors import CardioDiTError
-from .orientation import short_axis_affine
+from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
+from CardioDiTLib.data.orientation import short_axis_affine
+from CardioDiTLib.errors import CardioDiTError
 
 # Grey values, as a share of the brightest.
 _AIR, _LUNG, _MUSCLE, _MYOCARDIUM, _LIVER, _FAT, _BLOOD = 0.02, 0.07, 0.26, 0.22, 0.36, 0.80, 0.72

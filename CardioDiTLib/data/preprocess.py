@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from ..cine import Cine, Segmentation
-from ..errors import CardioDiTError
-from .grid import ModelGrid
-from .intensity import IntensityRange, SliceLevels, level_slices, robust_range
-from .localize import heart_centre, motion_centre_index
-from .orientation import base_end
-from .planes import apply_plane_operator, plane_operator
-from .time import cycle_seconds, end_diastole_from_images, end_diastole_from_labels, resample_cycle
+from CardioDiTLib.cine import Cine, Segmentation
+from CardioDiTLib.data.heart_roi import heart_centre, motion_centre_index
+from CardioDiTLib.data.in_plane import apply_plane_operator, plane_operator
+from CardioDiTLib.data.intensity import IntensityRange, SliceLevels, level_slices, robust_range
+from CardioDiTLib.data.orientation import base_end
+from CardioDiTLib.data.time import cycle_seconds, end_diastole_from_images, end_diastole_from_labels, resample_cycle
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.grid import ModelGrid
 
 Labels = Segmentation | NDArray[np.integer]
 

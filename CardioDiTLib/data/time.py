@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 
-from ..errors import CardioDiTError
+from CardioDiTLib.errors import CardioDiTError
 
 METHODS = ("monotone", "linear", "cubic", "fourier", "nearest", "repeat")
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from CardioDiTLib.evaluation.coherence import Coherence, coherence
 from CardioDiTLib.evaluation.cohort import Cohort, CohortItem, cohort_from_folder, cohort_from_pack
-from CardioDiTLib.evaluation.diversity import Diversity, diversity
+from CardioDiTLib.evaluation.evaluation_grid import JudgedCine, judging_grid
 from CardioDiTLib.evaluation.features import FEATURES
-from CardioDiTLib.evaluation.judging_grid import JudgedCine, judging_grid
-from CardioDiTLib.evaluation.kernel_distance import KernelDistance, kernel_distance
-from CardioDiTLib.evaluation.manifold import Overlap, overlap
+from CardioDiTLib.evaluation.manifold import Diversity, KernelDistance, Overlap, diversity, kernel_distance, overlap
 from CardioDiTLib.evaluation.measures import CineMeasures, MeasuredCohort, measure_cine, measure_cohort
 from CardioDiTLib.evaluation.physiology import frechet_distance, wasserstein
 from CardioDiTLib.evaluation.synthesis import evaluate_synthesis

@@ -1,6 +1,6 @@
 """How a cine hangs together through slices and time, without labels.
 
-All numbers are taken in the heart box of :mod:`CardioDiTLib.evaluation.judging_grid`. None has a right value by itself:
+All numbers are taken in the heart box of :mod:`CardioDiTLib.evaluation.evaluation_grid`. None has a right value by itself:
 real cines differ through slices, flicker and close imperfectly too, so each is read beside the real cohort's.
 """
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from CardioDiTLib.evaluation.judging_grid import SPACING_MM, JudgedCine
+from CardioDiTLib.evaluation.evaluation_grid import SPACING_MM, JudgedCine
 
 
 class Coherence(NamedTuple):

@@ -21,17 +21,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from CardioDiTLib.evaluation.judging_grid import FRAMES, SIZE, SPACING_MM, JudgedCine
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.evaluation.evaluation_grid import FRAMES, SIZE, SPACING_MM, JudgedCine
 
 _PHASES = (0, FRAMES // 4, FRAMES // 2, 3 * FRAMES // 4)
+
 _HEIGHTS = (0.25, 0.5, 0.75)  # of the stack, base to apex
+
 _CELLS, _BINS = 4, 8
+
 _BAND_EDGES_MM = (1.5, 3.0, 6.0, 12.0)
+
 _HARMONICS = ((0, 1), (1, 2), (2, 3), (3, 5), (5, FRAMES // 2 + 1))
+
 _THIRDS = 3
+
 _DARK, _LOG_MIDDLE = 1e-7, -4.5
 
 
@@ -104,3 +111,35 @@ FEATURES: dict[str, Callable[[JudgedCine], NDArray[np.float64]]] = {
     "cine-spectrum-1": cine_spectrum_1,
 }
 """Features by name."""
+
+
+def checked_pair(real: ArrayLike, synthetic: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both sets as float64 (N, d) and (M, d).
+
+    Raises:
+        CardioDiTError: Not two dimensions, no columns, different numbers of columns, or values that are not finite.
+    """
+    x, y = checked_set(real, "real"), checked_set(synthetic, "synthetic")
+    if x.shape[1] != y.shape[1]:
+        raise CardioDiTError(
+            f"The real features have {x.shape[1]} columns and the synthetic ones {y.shape[1]}.",
+            "Make both with the same features.",
+        )
+    return x, y
+
+
+def checked_set(features: ArrayLike, what: str) -> NDArray[np.float64]:
+    """One set as float64 (N, d); see :func:`checked_pair`."""
+    x = np.asarray(features, dtype=np.float64)
+    if x.ndim != 2 or x.shape[1] == 0:
+        raise CardioDiTError(f"The {what} features have shape {x.shape}.", "Give one row a cine: (N, d).")
+    if not np.isfinite(x).all():
+        raise CardioDiTError(f"The {what} features hold values that are not finite.", "Leave these cines out.")
+    return x
+
+
+def distances(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Root mean square difference of every pair of (N, d) and (M, d): (N, M); Euclidean over sqrt(d)."""
+    # By differences, not by |x|^2 + |y|^2 - 2 x.y, which makes copies of one cine appear to be apart.
+    rows = [np.sqrt(((second - row) ** 2).mean(axis=1)) for row in first]
+    return np.array(rows).reshape(len(first), len(second))

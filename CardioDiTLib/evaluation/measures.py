@@ -13,8 +13,8 @@ from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.evaluation.coherence import REASONS, coherence
 from CardioDiTLib.evaluation.cohort import Cohort
+from CardioDiTLib.evaluation.evaluation_grid import FRAMES, Centre, judging_grid
 from CardioDiTLib.evaluation.features import FEATURES
-from CardioDiTLib.evaluation.judging_grid import FRAMES, Centre, judging_grid
 from CardioDiTLib.evaluation.physiology import physiology
 
 Progress = Callable[[int, int], object]
@@ -84,7 +84,7 @@ def measure_cine(
         segmentation: Its labels, or None.
         name: Of the cine.
         group: Pathology group.
-        centre: Where the heart box lies, see :func:`CardioDiTLib.evaluation.judging_grid.judging_grid`.
+        centre: Where the heart box lies, see :func:`CardioDiTLib.evaluation.evaluation_grid.judging_grid`.
         stack_covers_heart: See :func:`CardioDiTLib.function.cardiac_function.cardiac_function`.
 
     Returns:

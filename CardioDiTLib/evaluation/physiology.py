@@ -11,9 +11,9 @@ from scipy import stats
 
 from CardioDiTLib.cine import Segmentation
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.evaluation.feature_sets import checked_pair
+from CardioDiTLib.evaluation.features import checked_pair
 from CardioDiTLib.function.cardiac_function import cardiac_function
-from CardioDiTLib.function.quantities import LEFT, RIGHT, WALL, Quantity, reason_for
+from CardioDiTLib.function.function_report import LEFT, RIGHT, WALL, Quantity, reason_for
 
 _WITHOUT_RATE_OF_BEATS = ("cardiac_output_l_min", "rv_cardiac_output_l_min")
 

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from CardioDiTLib.evaluation.quantity_comparison import QuantityComparison, Spread
-from CardioDiTLib.evaluation.set_number import SetNumber
-from CardioDiTLib.evaluation.synthesis_report import SynthesisReport
+from CardioDiTLib.evaluation.synthesis_report import QuantityComparison, SetNumber, Spread, SynthesisReport
 from CardioDiTLib.evaluation.tables import BETTER_WORDS, SET_TITLES, closing_lines
-from CardioDiTLib.function.quantities import printed
-from CardioDiTLib.io.atomic import atomic_path
+from CardioDiTLib.files import atomic_path
+from CardioDiTLib.function.function_report import printed
 from CardioDiTLib.reporting.chart import beside_band, box
 from CardioDiTLib.reporting.colours import REAL_COLOUR, SYNTHETIC_COLOUR
 from CardioDiTLib.reporting.page import NOT_FOR_DIAGNOSIS, bullets, cards, facts, key, page, section, table, tag

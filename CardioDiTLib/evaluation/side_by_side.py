@@ -13,12 +13,11 @@ from CardioDiTLib.cine import Cine
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.evaluation.cohort import Cohort
 from CardioDiTLib.evaluation.measures import MeasuredCohort, measure_cohort
-from CardioDiTLib.evaluation.set_number import SetNumber
 from CardioDiTLib.evaluation.synthesis import evaluate_synthesis
-from CardioDiTLib.evaluation.synthesis_report import SynthesisReport
+from CardioDiTLib.evaluation.synthesis_report import SetNumber, SynthesisReport
 from CardioDiTLib.evaluation.tables import BETTER_WORDS, SET_TITLES
-from CardioDiTLib.function.quantities import printed
-from CardioDiTLib.io.atomic import atomic_path
+from CardioDiTLib.files import atomic_path
+from CardioDiTLib.function.function_report import printed
 from CardioDiTLib.reporting.chart import beside_band
 from CardioDiTLib.reporting.page import NOT_FOR_DIAGNOSIS, cards, facts, page, section, table, tag
 from CardioDiTLib.version import __version__

@@ -11,25 +11,21 @@ from numpy.typing import NDArray
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.evaluation.cohort import Cohort
-from CardioDiTLib.evaluation.diversity import diversity_of_distances, duplicates
-from CardioDiTLib.evaluation.feature_sets import distances
-from CardioDiTLib.evaluation.features import FEATURES
-from CardioDiTLib.evaluation.halves import (
-    Draws,
-    beside_floor,
-    draw_halves,
-    wasserstein_beside_floor,
-    why_too_few,
+from CardioDiTLib.evaluation.evaluation_grid import Centre
+from CardioDiTLib.evaluation.features import FEATURES, distances
+from CardioDiTLib.evaluation.manifold import (
+    diversity_of_distances,
+    duplicates,
+    kernel_distance,
+    overlap_of_distances,
+    polynomial_kernel,
+    weighted_mmd2,
 )
-from CardioDiTLib.evaluation.judging_grid import Centre
-from CardioDiTLib.evaluation.kernel_distance import kernel_distance, polynomial_kernel, weighted_mmd2
-from CardioDiTLib.evaluation.manifold import overlap_of_distances
 from CardioDiTLib.evaluation.measures import CineMeasures, MeasuredCohort, measure_cohort
 from CardioDiTLib.evaluation.physiology import QUANTITIES, VECTOR, frechet_distance, vectors
-from CardioDiTLib.evaluation.quantity_comparison import QuantityComparison, Spread
-from CardioDiTLib.evaluation.set_number import Better, SetNumber
-from CardioDiTLib.evaluation.synthesis_report import SynthesisReport
-from CardioDiTLib.function.quantities import Quantity
+from CardioDiTLib.evaluation.split_halves import Draws, beside_floor, draw_halves, wasserstein_beside_floor, why_too_few
+from CardioDiTLib.evaluation.synthesis_report import Better, QuantityComparison, SetNumber, Spread, SynthesisReport
+from CardioDiTLib.function.function_report import Quantity
 
 DUPLICATE_SHARE = 0.2
 """Two synthetic cines nearer than this share of how far a real cine is from its nearest neighbour are duplicates."""

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.evaluation.quantity_comparison import QuantityComparison, Spread
-from CardioDiTLib.evaluation.set_number import SetNumber
-from CardioDiTLib.evaluation.synthesis_report import SynthesisReport
-from CardioDiTLib.function.quantities import printed
-from CardioDiTLib.io.atomic import atomic_path
+from CardioDiTLib.evaluation.synthesis_report import QuantityComparison, SetNumber, Spread, SynthesisReport
+from CardioDiTLib.files import atomic_path
+from CardioDiTLib.function.function_report import printed
 from CardioDiTLib.io.plain_text import markdown_text, plain_text
-from CardioDiTLib.json_text import parse_json
+from CardioDiTLib.schema import parse_json
 
 SET_TITLES = {
     "frechet_distance": "Frechet distance of the standardised vector",

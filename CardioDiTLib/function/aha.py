@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from CardioDiTLib.cine import LandmarkTrack, Segmentation
 from CardioDiTLib.data.orientation import End
 from CardioDiTLib.function.septum import turn_angles
-from CardioDiTLib.function.volumes import LEFT_VENTRICLE, MYOCARDIUM, MYOCARDIUM_G_PER_ML
 from CardioDiTLib.function.wall_thickness import RingThickness, around
+from CardioDiTLib.labels import LV, MYOCARDIUM, MYOCARDIUM_G_PER_ML
 
 SEGMENT_NAMES: tuple[str, ...] = (
     *("basal anterior", "basal anteroseptal", "basal inferoseptal"),
@@ -128,7 +128,7 @@ def segment_layout(
     cap = tuple(
         z
         for z in range(segmentation.n_slices)
-        if toward_apex * (z - last) > 0 and (plane[z] == MYOCARDIUM).any() and not (plane[z] == LEFT_VENTRICLE).any()
+        if toward_apex * (z - last) > 0 and (plane[z] == MYOCARDIUM).any() and not (plane[z] == LV).any()
     )
     return SegmentLayout(
         frame, axis, levels, cap, {z: own[n][0] for z, n in nearest.items()}, {z: own[n][1] for z, n in nearest.items()}

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from CardioDiTLib.function.function_report import FunctionReport
-from CardioDiTLib.function.quantities import printed
+from CardioDiTLib.function.function_report import FunctionReport, printed
 from CardioDiTLib.function.style import new_figure, png
 from CardioDiTLib.reporting.colours import EMPTY, FAINT, INK
 

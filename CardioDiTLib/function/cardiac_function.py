@@ -13,29 +13,28 @@ from CardioDiTLib.data.orientation import End, base_end
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.function.aha import CAP_REASON, segment_labels, segment_layout, segment_mass_g, segment_thickness_mm
 from CardioDiTLib.function.check_by_eye import sureness_note
-from CardioDiTLib.function.coverage import USUAL_LENGTH_MM, labelled_length_mm, only_base_open, open_end
 from CardioDiTLib.function.failed_frames import failed_frames, failed_sentence
 from CardioDiTLib.function.function_report import FunctionReport
-from CardioDiTLib.function.rates import peak_rates
 from CardioDiTLib.function.septum import septal_curves, turning_axis
-from CardioDiTLib.function.timing import CycleTime, cycle_time
+from CardioDiTLib.function.timing import CycleTime, cycle_time, peak_rates
 from CardioDiTLib.function.volumes import (
-    LEFT_VENTRICLE,
-    MYOCARDIUM,
-    MYOCARDIUM_G_PER_ML,
-    RIGHT_VENTRICLE,
+    USUAL_LENGTH_MM,
+    labelled_length_mm,
+    only_base_open,
+    open_end,
     pixel_counts,
     volume_curve_ml,
 )
 from CardioDiTLib.function.wall_thickness import RingThickness, ring_thickness
 from CardioDiTLib.io.label_convention import named_segmentation
+from CardioDiTLib.labels import LV, MYOCARDIUM, MYOCARDIUM_G_PER_ML, RV
 
 NO_BASE = (
     "Which end of the stack is the base cannot be told from its header or labels, so slices there were not judged by "
     "what is known of the base."
 )
 
-_NAMES = {LEFT_VENTRICLE: "left ventricle", RIGHT_VENTRICLE: "right ventricle"}
+_NAMES = {LV: "left ventricle", RV: "right ventricle"}
 STROKES_APART_ML, STROKES_APART_SHARE = 15.0, 0.25
 """Stroke volumes of the ventricles that differ by more than both are told: readers differ by less (Petersen 2017)."""
 
@@ -60,10 +59,10 @@ def cardiac_function(
     tip cuts count as labelled, at the full distance (see :func:`CardioDiTLib.function.volumes.volume_curve_ml`). Which
     slices belong to the ventricle at the base is decided by the labels alone. ED is the frame of the largest and ES
     that of the smallest volume, for each ventricle on its own; frames without a label of the ventricle count as not
-    labelled. A ventricle that the stack does not cover (see :func:`CardioDiTLib.function.coverage.open_end`) keeps its
+    labelled. A ventricle that the stack does not cover (see :func:`CardioDiTLib.function.volumes.open_end`) keeps its
     curve, but has no EDV, ESV, EF, output or rates. Stacks are planned from the valve plane on, so a ventricle that
     only goes on at the base counts as covered, with a note, where at least
-    :data:`CardioDiTLib.function.coverage.USUAL_LENGTH_MM` of it are labelled.
+    :data:`CardioDiTLib.function.volumes.USUAL_LENGTH_MM` of it are labelled.
 
     Args:
         segmentation: (T, Z, Y, X) labels of one cycle, or of single phases of it.
@@ -118,7 +117,7 @@ def cardiac_function(
     notes = [*([label_note] if label_note else []), *time.notes]
     if base is None and segmentation.n_slices >= 3:
         notes.append(NO_BASE)
-    for label, prefix in ((LEFT_VENTRICLE, ""), (RIGHT_VENTRICLE, "rv_")):
+    for label, prefix in ((LV, ""), (RV, "rv_")):
         _ventricle(segmentation, label, prefix, time, base, stack_covers_heart, values, reasons, notes)
     notes += _strokes_apart(values)
     _mass(segmentation, base, stack_covers_heart, values, reasons)
@@ -274,7 +273,7 @@ def _mass(
         reasons["lv_mass_g"] = "the myocardium is not labelled at end-diastole"
     else:
         # The outer outline, cavity and wall together, tells whether muscle goes on beyond the stack.
-        areas = pixel_counts(segmentation, MYOCARDIUM, LEFT_VENTRICLE).astype(np.float64)
+        areas = pixel_counts(segmentation, MYOCARDIUM, LV).astype(np.float64)
         where = open_end(areas, frame, base)
         if where is None or _taken_as_covered(where, areas, segmentation, base, covers):
             values["lv_mass_g"] = float(mass[frame])

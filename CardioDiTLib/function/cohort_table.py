@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.function.function_report import FunctionReport
-from CardioDiTLib.function.quantities import FRAMES, LEFT, RIGHT, TIME, WALL
+from CardioDiTLib.function.function_report import FRAMES, LEFT, RIGHT, TIME, WALL, FunctionReport
 from CardioDiTLib.function.tables import from_json
 
 if TYPE_CHECKING:

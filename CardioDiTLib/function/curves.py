@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from CardioDiTLib.data.time import cycle_seconds
 from CardioDiTLib.function.function_report import FunctionReport
-from CardioDiTLib.function.rates import PeriodicCurve
-from CardioDiTLib.function.timing import MIN_CYCLE_FRAMES, nominal_times
+from CardioDiTLib.function.timing import MIN_CYCLE_FRAMES, PeriodicCurve, nominal_times
 from CardioDiTLib.reporting.chart import Chart
 from CardioDiTLib.reporting.colours import LV_COLOUR, RV_COLOUR, WALL_COLOUR
 from CardioDiTLib.reporting.cycle_chart import VolumeLine, volume_chart

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.function.volumes import LEFT_VENTRICLE, MYOCARDIUM, RIGHT_VENTRICLE
+from CardioDiTLib.labels import LV, MYOCARDIUM, RV
 from CardioDiTLib.reporting.colours import ANTERIOR_COLOUR, INFERIOR_COLOUR, LV_COLOUR, RV_COLOUR, WALL_COLOUR
 from CardioDiTLib.reporting.drawing import durations_ms, film_bytes, require_pillow, still_bytes, type_of
 from CardioDiTLib.reporting.sheet import Labels, film_images, slice_names
@@ -22,8 +22,8 @@ _GAP = 3
 _COLUMNS = 6
 _FILM_PIXELS, _FILM_BYTES = 960, 400_000
 _BLACK, _WHITE = 0, 245  # grey levels of the palette; the ones above are colours
-_CONTOURS = ((RIGHT_VENTRICLE, 250), (MYOCARDIUM, 251), (LEFT_VENTRICLE, 252))
-_FLAT_GREY = {0: 30, RIGHT_VENTRICLE: 120, MYOCARDIUM: 75, LEFT_VENTRICLE: 150}
+_CONTOURS = ((RV, 250), (MYOCARDIUM, 251), (LV, 252))
+_FLAT_GREY = {0: 30, RV: 120, MYOCARDIUM: 75, LV: 150}
 # Lighter than in charts: thin lines on dark pictures.
 _COLOURS = {250: "#FF8A33", 251: "#19C99A", 252: "#4DB2F0"}
 CONTOUR_NAMES = (

@@ -12,14 +12,23 @@ import numpy as np
 
 from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import atomic_path
 from CardioDiTLib.function.aha import SEGMENT_NAMES
 from CardioDiTLib.function.bullseye import bullseyes_png
 from CardioDiTLib.function.curves import phases_of_report, septal_curves_svg, volume_curves_svg
-from CardioDiTLib.function.function_report import FunctionReport
+from CardioDiTLib.function.function_report import (
+    LEFT,
+    RIGHT,
+    SEGMENTS,
+    TIME,
+    WALL,
+    FunctionReport,
+    Quantity,
+    printed,
+    reason_for,
+)
 from CardioDiTLib.function.montage import CONTOUR_NAMES, SlicePictures, landmarks_still, montage_film
-from CardioDiTLib.function.quantities import LEFT, RIGHT, SEGMENTS, TIME, WALL, Quantity, printed, reason_for
 from CardioDiTLib.function.timing import MIN_CYCLE_FRAMES, nominal_times
-from CardioDiTLib.io.atomic import atomic_path
 from CardioDiTLib.reporting.colours import ANTERIOR_COLOUR, INFERIOR_COLOUR
 from CardioDiTLib.reporting.page import NOT_FOR_DIAGNOSIS, bullets, cards, facts, figure, key, page, picture, section
 from CardioDiTLib.reporting.provenance import readable

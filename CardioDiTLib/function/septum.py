@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from CardioDiTLib.cine import LandmarkTrack, Segmentation
 from CardioDiTLib.data.orientation import APEX_DIRECTION, End
-from CardioDiTLib.function.volumes import LEFT_VENTRICLE, RIGHT_VENTRICLE, pixel_counts
+from CardioDiTLib.function.volumes import pixel_counts
+from CardioDiTLib.labels import LV, RV
 
 _PATIENT_LEFT = np.array([-1.0, 0.0, 0.0])
 
@@ -100,11 +101,11 @@ def turning_axis(
     """
     normal = slice_normal(segmentation)
     usable = landmarks.found.all(axis=2)
-    for label in (LEFT_VENTRICLE, RIGHT_VENTRICLE):
+    for label in (LV, RV):
         usable &= pixel_counts(segmentation, label) > 0
     votes = 0
     for t, z in np.argwhere(usable):
-        left, right = (label_centre(segmentation, t, z, label) for label in (LEFT_VENTRICLE, RIGHT_VENTRICLE))
+        left, right = (label_centre(segmentation, t, z, label) for label in (LV, RV))
         inferior, rv = turn_angles(
             np.stack([landmarks.points[t, z, 1], right]), left, landmarks.points[t, z, 0], normal
         )

@@ -10,8 +10,8 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import atomic_path
 from CardioDiTLib.function.function_report import FunctionReport
-from CardioDiTLib.io.atomic import atomic_path
 from CardioDiTLib.io.dicom_frames import frame_number
 from CardioDiTLib.io.dicom_seg import completed, highdicom_or_hint
 from CardioDiTLib.io.dicom_write import uid_of

@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import atomic_path
 from CardioDiTLib.function.aha import SEGMENT_NAMES
-from CardioDiTLib.function.function_report import FunctionReport
-from CardioDiTLib.function.quantities import CURVES, FRAMES, LEFT, RIGHT, SEGMENTS, TIME, WALL
-from CardioDiTLib.io.atomic import atomic_path
-from CardioDiTLib.json_text import parse_json
+from CardioDiTLib.function.function_report import CURVES, FRAMES, LEFT, RIGHT, SEGMENTS, TIME, WALL, FunctionReport
+from CardioDiTLib.schema import parse_json
 
 
 def to_json(report: FunctionReport, path: str | os.PathLike[str]) -> Path:

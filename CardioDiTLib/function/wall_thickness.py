@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from CardioDiTLib.function.volumes import LEFT_VENTRICLE, MYOCARDIUM
+from CardioDiTLib.labels import LV, MYOCARDIUM
 
 _SMOOTHING_PIXELS = 1.0  # takes the pixels' staircase away; moves a circle of radius r by 0.5 / r pixels inward
 _FINE_MM = 0.4  # grid on which contours are found
@@ -70,7 +70,7 @@ def closed_ring(labels: NDArray[np.integer]) -> tuple[NDArray[np.bool_], NDArray
     Returns:
         Two masks (Y, X) without holes; None where there is no cavity of nine pixels or the ring is open.
     """
-    parts, count = ndimage.label(labels == LEFT_VENTRICLE)
+    parts, count = ndimage.label(labels == LV)
     if count == 0:
         return None
     sizes = np.bincount(parts.ravel())

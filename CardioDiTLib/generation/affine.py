@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CardioDiTLib.bundles.manifest import BundleManifest
-from CardioDiTLib.bundles.manifest_parts import BundleGrid
 from CardioDiTLib.data.orientation import short_axis_affine
+from CardioDiTLib.grid import BundleGrid
 
 
 def cine_affine(manifest: BundleManifest, grid: BundleGrid | None = None) -> NDArray[np.float64]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from CardioDiTLib.bundles.bundle import Bundle
-from CardioDiTLib.bundles.manifest_parts import BundleGrid
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.request import GenerationRequest
+from CardioDiTLib.grid import BundleGrid
 
 
 @dataclass(frozen=True)

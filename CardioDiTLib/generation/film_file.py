@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import atomic_path
 from CardioDiTLib.generation.pictures import FILM_PIXELS, animated_gif, picture_labels, square_tiles
-from CardioDiTLib.io.atomic import atomic_path
 from CardioDiTLib.reporting.drawing import durations_ms, film_bytes
 from CardioDiTLib.reporting.sheet import film_images
 

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..data.cine_from_pair import LEFT_VENTRICLE, MYOCARDIUM
-from ..data.tissue import MYOCARDIUM_G_PER_ML
+from CardioDiTLib.labels import LV, MYOCARDIUM, MYOCARDIUM_G_PER_ML
 
 QUANTITIES = ("edv_ml", "ef_percent", "lv_mass_g", "lv_slices")
 """End-diastolic volume, ejection fraction, mass of the left ventricle, slices with its cavity at end-diastole."""
@@ -39,9 +38,9 @@ def heart_quantities(labels: np.ndarray | None, spacing_mm: Sequence[float]) -> 
     if labels is None:
         return nothing
     millilitres = float(np.prod(spacing_mm)) / 1000.0
-    volume = (labels == LEFT_VENTRICLE).sum(axis=(1, 2, 3)) * millilitres
+    volume = (labels == LV).sum(axis=(1, 2, 3)) * millilitres
     if volume[0] <= 0:
         return nothing
     mass = float((labels[0] == MYOCARDIUM).sum()) * millilitres * MYOCARDIUM_G_PER_ML
-    slices = int(((labels[0] == LEFT_VENTRICLE).sum(axis=(1, 2)) >= _FEWEST_PIXELS).sum())
+    slices = int(((labels[0] == LV).sum(axis=(1, 2)) >= _FEWEST_PIXELS).sum())
     return float(volume[0]), float(100 * (1 - volume.min() / volume[0])), mass, float(slices)

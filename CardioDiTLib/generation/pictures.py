@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.io.atomic import atomic_path
+from CardioDiTLib.files import atomic_path
 from CardioDiTLib.reporting.drawing import described, durations_ms, gif_bytes, require_pillow, resized, windowed
 from CardioDiTLib.reporting.sheet import (
     Labels,

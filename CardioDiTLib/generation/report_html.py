@@ -10,9 +10,10 @@ import numpy as np
 
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import atomic_path
 from CardioDiTLib.generation.pictures import picture_labels, square_tiles
 from CardioDiTLib.generation.result import GenerationResult
-from CardioDiTLib.io.atomic import atomic_path
+from CardioDiTLib.labels import LV, RV
 from CardioDiTLib.reporting.colours import LV_COLOUR, RV_COLOUR
 from CardioDiTLib.reporting.cycle_chart import VolumeLine, volume_chart
 from CardioDiTLib.reporting.drawing import durations_ms, film_bytes, still_bytes
@@ -22,7 +23,6 @@ from CardioDiTLib.reporting.sheet import film_images, phase_sheet_image
 from CardioDiTLib.version import __version__
 
 _FILM_PIXELS, _FILM_BYTES, _SHEET_PIXELS = 960, 400_000, 1800
-_LV, _RV = 3, 1
 
 
 def to_html(result: GenerationResult, path: str | os.PathLike[str]) -> Path:
@@ -87,7 +87,7 @@ def _first(cine: Cine, segmentation: Segmentation | None, phases: dict[str, int]
     sx, sy, sz = cine.spacing
     entries = []
     if segmentation is not None and len(phases) == 2:
-        volume = _volumes(segmentation, _LV)
+        volume = _volumes(segmentation, LV)
         largest, smallest = (float(volume[phases[name]]) for name in ("ED", "ES"))
         entries += [
             ("LV end-diastolic volume", f"{largest:.0f}", "mL", f"frame {phases['ED']}"),
@@ -106,8 +106,8 @@ def _curve(cine: Cine, segmentation: Segmentation | None, phases: dict[str, int]
     if segmentation is None or cine.n_frames < 2:
         return ""
     lines = [
-        VolumeLine("LV", _volumes(segmentation, _LV), LV_COLOUR),
-        VolumeLine("RV", _volumes(segmentation, _RV), RV_COLOUR, True),
+        VolumeLine("LV", _volumes(segmentation, LV), LV_COLOUR),
+        VolumeLine("RV", _volumes(segmentation, RV), RV_COLOUR, True),
     ]
     chart = volume_chart(cine.frame_times * 1000.0, lines, phases, "time (ms, nominal)")
     return figure(

@@ -10,7 +10,7 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.outputs import output_name
 from CardioDiTLib.generation.result import sample_name
 from CardioDiTLib.io import load_cine
-from CardioDiTLib.json_text import parse_json
+from CardioDiTLib.schema import parse_json
 
 RECORDS = ("json", "nii.gz", "seq.nrrd")
 """Formats that say what a heart was made of."""

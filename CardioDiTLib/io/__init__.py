@@ -17,11 +17,10 @@ from pathlib import Path
 
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.io.frame_times import add_note
-from CardioDiTLib.io.home import at_home
+from CardioDiTLib.files import at_home
+from CardioDiTLib.io.frame_times import RawFrames, add_note
 from CardioDiTLib.io.label_convention import named_labels
 from CardioDiTLib.io.plausible import judge_spacing, judged_times
-from CardioDiTLib.io.raw_frames import RawFrames
 
 __all__ = ["load_cine", "load_segmentation", "save_cine", "save_segmentation"]
 

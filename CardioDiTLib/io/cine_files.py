@@ -25,14 +25,18 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io.label_convention import are_labels
 
 LABEL_SUFFIXES = (".nii.gz", ".seq.nrrd", ".nii", ".nrrd", ".nhdr")
+
 CINE_SUFFIXES = (*LABEL_SUFFIXES, ".zip")
 """Files that are taken for cines; the longest suffix that fits is the one."""
+
 LABEL_ENDINGS = ("_seg", "_labels", "_segmentation", "_label", "_gt", "_mask", "_labelmap")
 """What is added to a cine's name to name its labels: ``heart.nii.gz`` has ``heart_seg.nii.gz`` beside it; a hyphen does
 as well as the underscore."""
 
 _DICOM_SUFFIXES = (".dcm", ".ima")
+
 _MOST_TRIED = 20
+
 _LOOKED_INTO_BYTES = 2**30  # labels of a heart are a hundredth of this; what says it is larger is not opened here
 
 
@@ -292,3 +296,10 @@ def _dimensions(file: Path) -> int | None:
     except (OSError, struct.error, zlib.error):
         return None  # whoever reads it says what is wrong
     return None
+
+
+def file_stem(path: Path) -> str:
+    """Name of a file without the suffixes of images; a folder's name as it is."""
+    if path.is_dir():
+        return path.resolve().name
+    return stem_of(path) or path.stem

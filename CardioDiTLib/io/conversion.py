@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.io.frame_times import assumed_times
+from CardioDiTLib.io.frame_times import assumed_times, decode_meta, encode_meta
 from CardioDiTLib.io.nifti import from_nifti_image, nifti_image
-from CardioDiTLib.io.provenance import decode_meta, encode_meta
 from CardioDiTLib.io.synthetic_mark import description_of, is_synthetic
-from CardioDiTLib.json_text import parse_json
+from CardioDiTLib.schema import parse_json
 
 if TYPE_CHECKING:
     import SimpleITK

@@ -29,10 +29,8 @@ from CardioDiTLib.io.dicom_stacks import (
     wanted_images,
 )
 from CardioDiTLib.io.dicom_write import read_provenance, slices_go_down
-from CardioDiTLib.io.frame_times import add_note, given_times
-from CardioDiTLib.io.geometry import LPS_TO_RAS
+from CardioDiTLib.io.frame_times import LPS_TO_RAS, RawFrames, add_note, given_times
 from CardioDiTLib.io.memory import check_size
-from CardioDiTLib.io.raw_frames import RawFrames
 
 _DRIFT_MM = 0.1
 """Drift within a slice that is told."""

@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 
 from CardioDiTLib.cine import Segmentation
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.io.atomic import atomic_path
+from CardioDiTLib.files import atomic_path
 from CardioDiTLib.io.dicom_frames import frame_headers, frame_number, put
 from CardioDiTLib.io.dicom_image import number_of
 from CardioDiTLib.io.dicom_write import (
@@ -28,11 +28,8 @@ from CardioDiTLib.io.dicom_write import (
     slices_go_down,
     uid_of,
 )
-from CardioDiTLib.io.frame_times import assumed_times
-from CardioDiTLib.io.geometry import LPS_TO_RAS
+from CardioDiTLib.io.frame_times import LPS_TO_RAS, RawFrames, assumed_times, encode_meta
 from CardioDiTLib.io.memory import check_size
-from CardioDiTLib.io.provenance import encode_meta
-from CardioDiTLib.io.raw_frames import RawFrames
 from CardioDiTLib.version import __version__
 
 if TYPE_CHECKING:

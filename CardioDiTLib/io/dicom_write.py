@@ -23,10 +23,9 @@ from pydicom.valuerep import format_number_as_ds
 
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.io.atomic import atomic_path
-from CardioDiTLib.io.geometry import LPS_TO_RAS
-from CardioDiTLib.io.provenance import decode_meta, encode_meta
-from CardioDiTLib.json_text import parse_json
+from CardioDiTLib.files import atomic_path
+from CardioDiTLib.io.frame_times import LPS_TO_RAS, decode_meta, encode_meta
+from CardioDiTLib.schema import parse_json
 from CardioDiTLib.version import __version__
 
 CLASSIC_MR = "1.2.840.10008.5.1.4.1.1.4"

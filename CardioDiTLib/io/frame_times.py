@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote, unquote
 
 import numpy as np
 from numpy.typing import NDArray
 
+from CardioDiTLib.cine import MAX_REPAIRED_SKEW, MAX_SKEW, axis_skew
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.schema import parse_json
 
 ASSUMED_CYCLE_S = 1.0
 """Length of the cycle where a file has no time at all: a heart rate of 60 a minute."""
@@ -16,7 +21,9 @@ _ASSUMED_NOTE = (
     f"The source has no frame times, a cycle of {ASSUMED_CYCLE_S:g} s was assumed; "
     "load it with frame_interval_s to set the real one."
 )
+
 _LONGEST_INTERVAL_S = 5.0  # no cine has frames further apart, so a larger number without a unit is in milliseconds
+
 _SECONDS_PER_UNIT = {
     **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
     **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), 1e-3),
@@ -24,6 +31,7 @@ _SECONDS_PER_UNIT = {
     **dict.fromkeys(("ns", "nsec", "nanosecond", "nanoseconds"), 1e-9),
     **dict.fromkeys(("min", "mins", "minute", "minutes"), 60.0),
 }
+
 _NO_UNIT = ("", "unknown", "none", "?")
 
 
@@ -99,3 +107,76 @@ def times_in_seconds(
         add_note(meta, f"The unit of time is unknown; frame steps of {step:g} were read as milliseconds.")
         scale = 1e-3
     return values * (1.0 if scale is None else scale)
+
+
+@dataclass(frozen=True, eq=False)
+class RawFrames:
+    """Values as the file has them, with geometry and time in the library's conventions.
+
+    Args:
+        array: (T, Z, Y, X), any type.
+        affine: 4x4, voxel index (x, y, z) to mm in RAS, not checked yet.
+        frame_times: (T,) seconds, starting at 0.
+        meta: Provenance found in the file.
+    """
+
+    array: NDArray[Any]
+    affine: NDArray[np.float64]
+    frame_times: NDArray[np.float64]
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""DICOM and NRRD files count towards left and posterior, the library towards right and anterior."""
+
+
+def squared_axes(affine: NDArray[np.float64], size: tuple[int, int, int]) -> NDArray[np.float64]:
+    """The nearest affine with right angles, the centre of the image staying where it is.
+
+    The direction matrix is replaced by the orthogonal factor of its polar decomposition, the nearest one in the
+    least-squares sense; spacings stay. Axes that are right already, or crooked by more than 3 degrees (a true shear,
+    which must be resampled), are returned unchanged.
+
+    Args:
+        affine: 4x4, voxel index (x, y, z) to mm.
+        size: (X, Y, Z), number of voxels.
+
+    Returns:
+        4x4.
+    """
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or (spacing < 1e-6).any():
+        return affine
+    if not MAX_SKEW < axis_skew(affine) <= MAX_REPAIRED_SKEW:
+        return affine
+    left, _, right = np.linalg.svd(affine[:3, :3] / spacing)
+    squared = affine.copy()
+    squared[:3, :3] = (left @ right) * spacing
+    centre = (np.asarray(size) - 1) / 2.0
+    squared[:3, 3] += affine[:3, :3] @ centre - squared[:3, :3] @ centre
+    return squared
+
+
+# Headers of NRRD files are ASCII and give the backslash a meaning, so all but plain characters is percent-encoded.
+_PLAIN = "".join(chr(code) for code in range(32, 127) if chr(code) not in "%\\")
+
+
+def _plain_value(value: Any) -> Any:
+    """What JSON holds in place of a numpy value; a path and everything else becomes its text."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return str(value)
+
+
+def encode_meta(meta: dict[str, Any]) -> str:
+    """A dictionary as one line of printable ASCII (JSON, then percent-encoding of ``%``, backslash and non-ASCII)."""
+    return quote(json.dumps(meta, default=_plain_value, ensure_ascii=False), safe=_PLAIN)
+
+
+def decode_meta(text: str) -> dict[str, Any]:
+    """The inverse of :func:`encode_meta`; an empty dictionary where the text is something else."""
+    try:
+        meta = parse_json(unquote(text))
+    except ValueError:
+        return {}
+    return meta if isinstance(meta, dict) else {}

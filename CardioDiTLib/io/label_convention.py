@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..cine import Segmentation, whole_labels
-from ..errors import CardioDiTError
+from CardioDiTLib.cine import Segmentation, whole_labels
+from CardioDiTLib.errors import CardioDiTError
 
 RIGHT, MUSCLE, LEFT = 1, 2, 3
 NAMES = {0: "background", RIGHT: "right ventricle", MUSCLE: "myocardium", LEFT: "left ventricle"}

@@ -18,15 +18,21 @@ from numpy.typing import NDArray
 
 from CardioDiTLib.cine import MAX_SKEW, Cine, Segmentation, axis_skew
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.io.atomic import atomic_path
-from CardioDiTLib.io.frame_times import add_note, assumed_times, given_times, times_in_seconds
-from CardioDiTLib.io.geometry import squared_axes
+from CardioDiTLib.files import atomic_path
+from CardioDiTLib.io.frame_times import (
+    RawFrames,
+    add_note,
+    assumed_times,
+    decode_meta,
+    encode_meta,
+    given_times,
+    squared_axes,
+    times_in_seconds,
+)
 from CardioDiTLib.io.memory import Gunzip, check_size
 from CardioDiTLib.io.nifti_header import header_affine
-from CardioDiTLib.io.provenance import decode_meta, encode_meta
-from CardioDiTLib.io.raw_frames import RawFrames
 from CardioDiTLib.io.synthetic_mark import MARK, description_of, is_synthetic, read_mark
-from CardioDiTLib.json_text import parse_json
+from CardioDiTLib.schema import parse_json
 
 _COMMENT = 6  # NIfTI extension code of free text
 _GZIP_MAGIC = b"\x1f\x8b"

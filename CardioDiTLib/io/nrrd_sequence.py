@@ -18,12 +18,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.io.atomic import atomic_path
-from CardioDiTLib.io.frame_times import add_note, assumed_times, given_times, times_in_seconds
-from CardioDiTLib.io.geometry import LPS_TO_RAS, squared_axes
+from CardioDiTLib.files import atomic_path
+from CardioDiTLib.io.frame_times import (
+    LPS_TO_RAS,
+    RawFrames,
+    add_note,
+    assumed_times,
+    decode_meta,
+    encode_meta,
+    given_times,
+    squared_axes,
+    times_in_seconds,
+)
 from CardioDiTLib.io.nrrd_file import NrrdHeader, read_nrrd_file
-from CardioDiTLib.io.provenance import decode_meta, encode_meta
-from CardioDiTLib.io.raw_frames import RawFrames
 from CardioDiTLib.io.synthetic_mark import MARK, description_of, is_synthetic, read_mark
 
 META_KEY = "CardioDiT.meta"

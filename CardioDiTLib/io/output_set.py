@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.io.run_mark import PREFIX, is_left_behind, is_marked, own_name, sweep_files
+from CardioDiTLib.files import PREFIX, is_left_behind, is_marked, own_name, sweep_files
 
 Writer = Callable[[Path], object]
 """Writes one file at the path that it is given."""
@@ -162,7 +162,7 @@ def _take_back(source: Path, target: Path, before: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what runs left hidden that were ended by force (:func:`~CardioDiTLib.io.run_mark.is_left_behind`).
+    """Remove what runs left hidden that were ended by force (:func:`~CardioDiTLib.files.is_left_behind`).
 
     Files that such a run had moved aside to replace them are given back first.
     """

@@ -19,12 +19,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from CardioDiTLib.landmarks.files import load_landmarks, save_landmarks
-from CardioDiTLib.landmarks.from_segmentation import landmarks_from_segmentation
-from CardioDiTLib.landmarks.metrics import evaluate_landmarks
+from CardioDiTLib.landmarks.metrics import LandmarkScores, evaluate_landmarks
 from CardioDiTLib.landmarks.pitfalls import compare_metrics
-from CardioDiTLib.landmarks.scores import LandmarkScores
-from CardioDiTLib.landmarks.tracking import track_landmarks
-from CardioDiTLib.landmarks.tracking_settings import TrackingSettings
+from CardioDiTLib.landmarks.septal_contour import landmarks_from_segmentation
+from CardioDiTLib.landmarks.tracking import TrackingSettings, track_landmarks
 
 if TYPE_CHECKING:
     from CardioDiTLib.landmarks.detect import detect_landmarks

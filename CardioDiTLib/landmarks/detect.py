@@ -5,21 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from CardioDiTLib.bundles.stopping import CancelSource, Stop
 from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
 from CardioDiTLib.device import choose_device, told_when_out_of_memory
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.landmarks import model as landmark_model
 from CardioDiTLib.landmarks.angle_check import doubted_angles
-from CardioDiTLib.landmarks.from_network import landmarks_from_network
-from CardioDiTLib.landmarks.from_segmentation import landmarks_from_segmentation
 from CardioDiTLib.landmarks.fusion import fused_tracks
-from CardioDiTLib.landmarks.manifest import MANIFEST_NAME as LANDMARKS_JSON
+from CardioDiTLib.landmarks.heatmap import VIEWS, landmarks_from_network
+from CardioDiTLib.landmarks.model import MANIFEST_NAME as LANDMARKS_JSON
 from CardioDiTLib.landmarks.model import LandmarkModel
-from CardioDiTLib.landmarks.predict import VIEWS
+from CardioDiTLib.landmarks.septal_contour import landmarks_from_segmentation
 from CardioDiTLib.landmarks.tracking import FEWEST_FRAMES, track_landmarks
+from CardioDiTLib.progress import CancelSource, Stop
 from CardioDiTLib.segmentation import model as segmentation_model
-from CardioDiTLib.segmentation.manifest import MANIFEST_NAME as SEGMENTATION_JSON
+from CardioDiTLib.segmentation.model import MANIFEST_NAME as SEGMENTATION_JSON
 from CardioDiTLib.segmentation.model import SegmentationModel
 from CardioDiTLib.segmentation.segment import segment
 

@@ -20,10 +20,9 @@ import numpy as np
 
 from CardioDiTLib.cine import LandmarkTrack
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.io.atomic import atomic_path
-from CardioDiTLib.io.frame_times import assumed_times
-from CardioDiTLib.io.provenance import decode_meta, encode_meta
-from CardioDiTLib.json_text import parse_json
+from CardioDiTLib.files import atomic_path
+from CardioDiTLib.io.frame_times import assumed_times, decode_meta, encode_meta
+from CardioDiTLib.schema import parse_json
 
 POINT_NAMES = ("anterior", "inferior")
 COLUMNS = ("frame", "slice", "point", "x_mm", "y_mm", "z_mm", "confidence")

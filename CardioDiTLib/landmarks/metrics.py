@@ -2,20 +2,228 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from CardioDiTLib.cine import LandmarkTrack
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.landmarks.bootstrap import percentile_intervals
-from CardioDiTLib.landmarks.estimate import Estimate
-from CardioDiTLib.landmarks.level_scores import METRICS, LevelScores
-from CardioDiTLib.landmarks.pairing import Tracks, paired_tracks
-from CardioDiTLib.landmarks.scores import LEVELS, LandmarkScores
+
+_AT_A_TIME = 256  # resamples computed together: enough to be quick, little memory
+
+Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+def percentile_intervals(
+    statistic: Statistic, n_groups: int, n_resamples: int, confidence_level: float, seed: int
+) -> NDArray[np.float64]:
+    """Percentile bootstrap over groups that stay together.
+
+    Args:
+        statistic: Takes how often each group was drawn, (B, G), and gives (B, M) numbers.
+        n_groups: G; with fewer than two there is nothing to resample.
+        n_resamples: B in all.
+        confidence_level: For instance 0.95.
+        seed: The same seed gives the same intervals.
+
+    Returns:
+        (2, M) lower and upper ends; NaN where a number is undefined in more than half of the resamples, or where there
+        are no resamples. Where it is undefined in fewer, the others count.
+    """
+    size = statistic(np.ones((1, n_groups))).shape[1]
+    if n_groups < 2 or n_resamples < 1:
+        return np.full((2, size), np.nan)
+    rng = np.random.default_rng(seed)
+    shares = np.full(n_groups, 1.0 / n_groups)
+    parts = []
+    for start in range(0, n_resamples, _AT_A_TIME):
+        drawn = rng.multinomial(n_groups, shares, size=min(_AT_A_TIME, n_resamples - start))
+        parts.append(statistic(drawn.astype(np.float64)))
+    values = np.concatenate(parts)
+    tail = (1.0 - confidence_level) / 2.0
+    ends = np.full((2, size), np.nan)
+    for column in range(size):
+        defined = values[~np.isnan(values[:, column]), column]
+        if 2 * len(defined) > n_resamples:
+            ends[:, column] = np.quantile(defined, (tail, 1.0 - tail))
+    return ends
+
+
+Tracks = LandmarkTrack | Sequence[LandmarkTrack]
+
+
+def paired_tracks(predicted: Tracks, truth: Tracks) -> list[tuple[LandmarkTrack, LandmarkTrack]]:
+    """Check that two tracks, or two lists of them, belong together.
+
+    Returns:
+        Pairs (predicted, truth).
+
+    Raises:
+        CardioDiTError: Different numbers of tracks, none at all, or a different number of frames or slices.
+    """
+    ours = [predicted] if isinstance(predicted, LandmarkTrack) else list(predicted)
+    theirs = [truth] if isinstance(truth, LandmarkTrack) else list(truth)
+    if len(ours) != len(theirs):
+        raise CardioDiTError(
+            f"There are {len(ours)} predicted tracks and {len(theirs)} true ones.", "Give one for each, in one order."
+        )
+    if not ours:
+        raise CardioDiTError("There are no landmark tracks to compare.", "Give at least one.")
+    for index, (one, other) in enumerate(zip(ours, theirs)):
+        if one.points.shape != other.points.shape:
+            shapes = [f"{track.n_frames} frames and {track.n_slices} slices" for track in (one, other)]
+            raise CardioDiTError(
+                f"Track {index} has {shapes[0]}, its truth has {shapes[1]}.",
+                "Both must be on the frames and slices of one cine.",
+            )
+    return list(zip(ours, theirs))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean or a rate.
+
+    Attributes:
+        value: The number; NaN where there was nothing to average.
+        low: Lower end of the confidence interval; NaN where there is none.
+        high: Upper end.
+        n: How many things were averaged: points, lines or volumes.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; None for NaN, which JSON does not have."""
+        numbers = {"value": self.value, "low": self.low, "high": self.high}
+        return {**{name: float(v) if np.isfinite(v) else None for name, v in numbers.items()}, "n": self.n}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Estimate:
+        """The inverse of :meth:`to_dict`."""
+        numbers = {k: float("nan") if values[k] is None else float(values[k]) for k in ("value", "low", "high")}
+        return cls(**numbers, n=int(values["n"]))
+
+
+METRICS = ("recall", "precision", "distance_mm", "hit_distance_mm", "capped_distance_mm", "angle_deg")
+"""Names of the metrics, in the order of tables; ``angle_deg`` exists for lines only."""
+
+
+@dataclass(frozen=True)
+class LevelScores:
+    """What was found of one kind, and how well.
+
+    Attributes:
+        n_labelled: Things in the truth.
+        n_predicted: Things in the prediction.
+        n_found: Labelled things for which there is a prediction, however far.
+        n_hits: Those within the threshold.
+        pooled: Metrics over all things of all volumes together.
+        per_volume: Means of each volume's metric; ``n`` says in how many volumes it is defined.
+    """
+
+    n_labelled: int
+    n_predicted: int
+    n_found: int
+    n_hits: int
+    pooled: dict[str, Estimate]
+    per_volume: dict[str, Estimate]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "n_labelled": self.n_labelled,
+            "n_predicted": self.n_predicted,
+            "n_found": self.n_found,
+            "n_hits": self.n_hits,
+            "pooled": {name: estimate.to_dict() for name, estimate in self.pooled.items()},
+            "per_volume": {name: estimate.to_dict() for name, estimate in self.per_volume.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> LevelScores:
+        """The inverse of :meth:`to_dict`."""
+
+        def estimates(table: str) -> dict[str, Estimate]:
+            return {name: Estimate.from_dict(entry) for name, entry in values[table].items()}
+
+        return cls(
+            n_labelled=int(values["n_labelled"]),
+            n_predicted=int(values["n_predicted"]),
+            n_found=int(values["n_found"]),
+            n_hits=int(values["n_hits"]),
+            pooled=estimates("pooled"),
+            per_volume=estimates("per_volume"),
+        )
+
+
+LEVELS = ("anterior", "inferior", "points", "line")
+
+
+@dataclass(frozen=True)
+class LandmarkScores:
+    """Result of :func:`~CardioDiTLib.landmarks.metrics.evaluate_landmarks`.
+
+    Attributes:
+        threshold_mm: Within it a prediction is a hit.
+        cap_mm: What a miss, and at most what a far-off point, costs in ``capped_distance_mm``.
+        confidence_level: Of the intervals.
+        n_resamples: Bootstrap resamples; 0: no intervals.
+        seed: Of the resampling.
+        labelled_frames_only: Whether frames without any label were left out.
+        n_groups: Groups (patients) that were resampled as one.
+        n_volumes: Volumes (one frame of one track each) that count.
+        n_volumes_without_truth: Those of them without any label; their predictions are false ones.
+        n_frames_left_out: Frames without any label that do not count.
+        levels: Scores by level: "anterior", "inferior", "points" (both together), "line" (slices with both).
+    """
+
+    threshold_mm: float
+    cap_mm: float
+    confidence_level: float
+    n_resamples: int
+    seed: int
+    labelled_frames_only: bool
+    n_groups: int
+    n_volumes: int
+    n_volumes_without_truth: int
+    n_frames_left_out: int
+    levels: dict[str, LevelScores]
+
+    def __getitem__(self, level: str) -> LevelScores:
+        """Scores of a level."""
+        return self.levels[level]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can hold."""
+        values = {name: value for name, value in self.__dict__.items() if name != "levels"}
+        return {**values, "levels": {name: level.to_dict() for name, level in self.levels.items()}}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> LandmarkScores:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            CardioDiTError: A field is missing or unknown, or of the wrong kind.
+        """
+        try:
+            levels = {name: LevelScores.from_dict(level) for name, level in values["levels"].items()}
+            return cls(**{**values, "levels": levels})
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CardioDiTError(
+                f"This is no result of a landmark evaluation ({type(error).__name__}: {error}).",
+                "Give what 'cardiodit evaluate landmarks --json' wrote.",
+            ) from error
+
 
 # What is added up for each volume; every metric is a quotient of two of these sums.
 _SUMS = ("labelled", "predicted", "found", "hits", "distance", "hit_distance", "capped", "angle", "angles")
+
 _QUOTIENTS = {
     "recall": ("hits", "labelled"),
     "precision": ("hits", "predicted"),

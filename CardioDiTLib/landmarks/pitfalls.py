@@ -3,20 +3,155 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from CardioDiTLib.cine import LandmarkTrack
+from CardioDiTLib.cine import LandmarkTrack, check_affine
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.landmarks import published_metrics as published
-from CardioDiTLib.landmarks.metrics import evaluate_landmarks, septum_angle_differences
-from CardioDiTLib.landmarks.pairing import Tracks, paired_tracks
-from CardioDiTLib.landmarks.pitfall_report import Disagreement, Finding, PitfallReport
-from CardioDiTLib.landmarks.pixel_grid import PixelGrid
-from CardioDiTLib.landmarks.scores import LandmarkScores
+from CardioDiTLib.landmarks import rvip_metrics as published
+from CardioDiTLib.landmarks.metrics import (
+    LandmarkScores,
+    Tracks,
+    evaluate_landmarks,
+    paired_tracks,
+    septum_angle_differences,
+)
+from CardioDiTLib.landmarks.rvip_metrics import FRAME_PX
+
+
+@dataclass(frozen=True, eq=False)
+class PixelGrid:
+    """Two axes in the plane of the slices.
+
+    Attributes:
+        rows: (3,) RAS direction of growing y, unit length.
+        columns: (3,) RAS direction of growing x, unit length.
+        origin: (3,) mm RAS of pixel (0, 0).
+        spacing_mm: Pixel size (y, x).
+        assumed: Whether the grid was made up because none was given.
+    """
+
+    rows: NDArray[np.float64]
+    columns: NDArray[np.float64]
+    origin: NDArray[np.float64]
+    spacing_mm: tuple[float, float]
+    assumed: bool
+
+    @classmethod
+    def of_affine(cls, affine: ArrayLike) -> PixelGrid:
+        """The grid of an image, affine (4, 4) index (x, y, z) to mm in RAS."""
+        matrix = check_affine(affine)
+        x, y = (float(np.linalg.norm(matrix[:3, k])) for k in (0, 1))
+        return cls(matrix[:3, 1] / y, matrix[:3, 0] / x, matrix[:3, 3], (y, x), False)
+
+    @classmethod
+    def fitted_to(cls, tracks: Sequence[LandmarkTrack]) -> PixelGrid:
+        """A grid of 1 mm pixels through all points of one cine, the middle of the published frame at their mean.
+
+        Rows run from the anterior to the inferior points. Distances and angles do not depend on it; the published
+        upper bound does, as it depends on where the picture's corners are.
+        """
+        points = np.stack([track.points for track in tracks])
+        with_both = ~np.isnan(points).any(axis=(-2, -1))
+        chords = (points[..., 1, :] - points[..., 0, :])[with_both]
+        # every slice about its own middle, so that only directions within the slices are left
+        by_slice = np.moveaxis(points, 2, 0).reshape(points.shape[2], -1, 3)
+        around = np.concatenate([part - _mean_pixel_grid(part) for part in by_slice])
+        around = around[~np.isnan(around).any(axis=1)]
+        rows = chords.sum(axis=0) if len(chords) else np.zeros(3)
+        rows = rows / np.linalg.norm(rows) if np.linalg.norm(rows) > 1e-6 else np.array([0.0, 1.0, 0.0])
+        across = around - (around @ rows)[:, None] * rows
+        directions = np.linalg.svd(np.concatenate([across, 1e-9 * np.eye(3)]))[2]
+        columns = directions[0] - (directions[0] @ rows) * rows
+        columns = columns / np.linalg.norm(columns)
+        return cls(
+            rows, columns, _mean_pixel_grid(points.reshape(-1, 3)) - FRAME_PX / 2.0 * (rows + columns), (1.0, 1.0), True
+        )
+
+    def pixels(self, points_ras_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(..., 3) mm RAS to (..., 2) pixels (y, x)."""
+        offsets = points_ras_mm - self.origin
+        return np.stack([offsets @ self.rows / self.spacing_mm[0], offsets @ self.columns / self.spacing_mm[1]], -1)
+
+
+def _mean_pixel_grid(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of the points that are there; zero where there are none."""
+    there = points[~np.isnan(points).any(axis=1)]
+    return np.asarray(there.mean(axis=0) if len(there) else np.zeros(3))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something in the data that makes a metric say what it should not.
+
+    Attributes:
+        name: Short name of the effect.
+        methods: Which methods it concerns.
+        metrics: Which metrics it bends.
+        sentence: What was found, in numbers.
+    """
+
+    name: str
+    methods: tuple[str, ...]
+    metrics: tuple[str, ...]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """Two metrics with different winners.
+
+    Attributes:
+        metrics: The two metrics.
+        winners: Their winners; several where they tie.
+        reasons: Sentences of the findings that concern these metrics and methods; empty where the difference is one of
+            what the metrics ask, not of a fault.
+    """
+
+    metrics: tuple[str, str]
+    winners: tuple[tuple[str, ...], tuple[str, ...]]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PitfallReport:
+    """Result of :func:`~CardioDiTLib.landmarks.pitfalls.compare_metrics`.
+
+    Attributes:
+        methods: Names of what was compared.
+        n_volumes: Volumes.
+        values: Metric -> method -> value, NaN where undefined. Names that begin with "published " are the published
+            definitions.
+        ranks: Metric -> method -> rank, 1 is best, equal values share the better rank; undefined values come last.
+        disagreements: Pairs of metrics whose winners differ.
+        findings: Effects that were found in this data.
+        assumed_grid: Whether the published upper bound rests on a made-up pixel grid.
+    """
+
+    methods: tuple[str, ...]
+    n_volumes: int
+    values: dict[str, dict[str, float]]
+    ranks: dict[str, dict[str, int]]
+    disagreements: tuple[Disagreement, ...]
+    findings: tuple[Finding, ...]
+    assumed_grid: bool
+
+    def winners(self, metric: str) -> tuple[str, ...]:
+        """The methods of rank 1; none where the metric is undefined for all."""
+        return tuple(m for m in self.methods if self.ranks[metric][m] == 1 and np.isfinite(self.values[metric][m]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can hold; None for NaN."""
+        values = {
+            metric: {method: float(v) if np.isfinite(v) else None for method, v in row.items()}
+            for metric, row in self.values.items()
+        }
+        return {**asdict(self), "values": values}
+
 
 CAPS_MM = (25.0, 50.0, 100.0)
 """Costs of a miss that are tried, to see whether the winner depends on it."""
@@ -128,6 +263,7 @@ _PUBLISHED = {
     "PPV 15 mm": "ppv_15mm",
     "angle deg": "volume_angle_deg",
 }
+
 _OURS = {
     "recall": "recall",
     "precision": "precision",

@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from CardioDiTLib.models.contrastive_3d import VolumeEmbedding
     from CardioDiTLib.models.contrastive_cine import CineEmbedding
+    from CardioDiTLib.models.dar_encoder import VolumeEmbedding
     from CardioDiTLib.models.dit import DiT4D
     from CardioDiTLib.models.vqgan import VQGAN
 
@@ -19,7 +19,7 @@ _HOMES = {
     "CineEmbedding": "CardioDiTLib.models.contrastive_cine",
     "DiT4D": "CardioDiTLib.models.dit",
     "VQGAN": "CardioDiTLib.models.vqgan",
-    "VolumeEmbedding": "CardioDiTLib.models.contrastive_3d",
+    "VolumeEmbedding": "dar_encoder",
 }
 
 

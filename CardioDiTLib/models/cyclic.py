@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..errors import CardioDiTError
+from CardioDiTLib.errors import CardioDiTError
 
 
 def _pad_cycle(x: torch.Tensor, amount: int) -> torch.Tensor:

@@ -10,12 +10,10 @@ if TYPE_CHECKING:
     from CardioDiTLib.privacy.audit import audit_memorization
     from CardioDiTLib.privacy.audit_report import AuditReport
     from CardioDiTLib.privacy.calibration import Calibration
+    from CardioDiTLib.privacy.dar_rule import NullRate, PublishedResult, apply_published_rule, null_rate
     from CardioDiTLib.privacy.embedding_set import EmbeddingSet
-    from CardioDiTLib.privacy.gate import Gate, Verdict
-    from CardioDiTLib.privacy.gated_generation import generate_gated
+    from CardioDiTLib.privacy.gate import Gate, Verdict, generate_gated
     from CardioDiTLib.privacy.nearest import nearest_neighbours
-    from CardioDiTLib.privacy.null_rates import NullRate, null_rate
-    from CardioDiTLib.privacy.published_rule import PublishedResult, apply_published_rule
     from CardioDiTLib.privacy.reference_set import ReferenceSet
 
 _HOMES = {
@@ -23,16 +21,16 @@ _HOMES = {
     "Calibration": "calibration",
     "EmbeddingSet": "embedding_set",
     "Gate": "gate",
-    "NullRate": "null_rates",
-    "PublishedResult": "published_rule",
+    "NullRate": "dar_rule",
+    "PublishedResult": "dar_rule",
     "ReferenceSet": "reference_set",
     "Verdict": "gate",
     "attach_privacy": "attach",
     "audit_memorization": "audit",
-    "generate_gated": "gated_generation",
+    "generate_gated": "gate",
     "nearest_neighbours": "nearest",
-    "null_rate": "null_rates",
-    "apply_published_rule": "published_rule",
+    "null_rate": "dar_rule",
+    "apply_published_rule": "dar_rule",
 }
 
 __all__ = [

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from CardioDiTLib.bundles.bundle import Bundle
-from CardioDiTLib.bundles.fingerprint import record_of
 from CardioDiTLib.bundles.installation import changing, install, staging_folder
 from CardioDiTLib.bundles.manifest import MANIFEST_NAME, MODEL_CARD_NAME
-from CardioDiTLib.bundles.privacy_spec import PrivacySpec
-from CardioDiTLib.bundles.stopping import Stop
+from CardioDiTLib.bundles.manifest_parts import PrivacySpec
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import record_of
 from CardioDiTLib.privacy.gate import load_encoder_of, load_reference
 from CardioDiTLib.privacy.reference_set import ReferenceSet
+from CardioDiTLib.progress import Stop
 
 REFERENCE_NAME = "privacy.safetensors"
 
@@ -54,8 +54,7 @@ def attach_privacy(
         CardioDiTError: The encoder is not the one that made the embeddings, a file of it has the name of one of the
             bundle's, or the disk refuses.
     """
-    from CardioDiTLib.privacy.encoder import load_encoder
-    from CardioDiTLib.privacy.encoder_manifest import KIND
+    from CardioDiTLib.privacy.encoder import KIND, load_encoder
 
     folder = Path(bundle_folder)
     before = Bundle(folder)

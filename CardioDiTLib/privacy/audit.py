@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.privacy.audit_report import AuditReport
-from CardioDiTLib.privacy.calibrating import CALIBRATIONS, LEAKS, AuditSettings, calibrate
+from CardioDiTLib.privacy.audit_calibration import CALIBRATIONS, LEAKS, AuditSettings, calibrate
+from CardioDiTLib.privacy.audit_report import AuditReport, CountTest, SampleVerdict, Share
 from CardioDiTLib.privacy.calibration import LEAK_CORRELATION, Calibration, patients_needed
-from CardioDiTLib.privacy.counting import (
+from CardioDiTLib.privacy.count_tests import (
     binomial_p_value,
     bootstrap_interval,
     bootstrap_thresholds,
@@ -29,14 +29,19 @@ from CardioDiTLib.privacy.counting import (
     p_value_of_count,
     upper_bound,
 )
+from CardioDiTLib.privacy.dar_rule import (
+    EqualSizes,
+    PublishedResult,
+    check_rate,
+    counted,
+    equal_sizes,
+    nearest_correlation,
+    null_rate,
+)
+from CardioDiTLib.privacy.embedding_io import Encoder, EncoderHolder, Source, has_validation_part, read_embeddings
 from CardioDiTLib.privacy.embedding_set import EmbeddingSet, check_dimensions, embedding_hash, patient_numbers
-from CardioDiTLib.privacy.equal_sizes import EqualSizes, equal_sizes
-from CardioDiTLib.privacy.inputs import Encoder, EncoderHolder, Source, has_validation_part, read_embeddings
 from CardioDiTLib.privacy.nearest import DEFAULT_MEMORY_MB, Cancel, exact_similarity, nearest_neighbours
-from CardioDiTLib.privacy.null_rates import check_rate, null_rate
-from CardioDiTLib.privacy.published_rule import PublishedResult, counted, nearest_correlation
 from CardioDiTLib.privacy.reference_set import ReferenceSet
-from CardioDiTLib.privacy.report_parts import CountTest, SampleVerdict, Share
 
 _LEVEL = 0.05  # of the verdict, the count and single samples together
 _RESAMPLES = 1000

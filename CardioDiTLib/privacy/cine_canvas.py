@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from CardioDiTLib.cine import Cine
-from CardioDiTLib.data.localize import heart_places
+from CardioDiTLib.data.heart_roi import heart_places
 from CardioDiTLib.data.time import cycle_seconds
 from CardioDiTLib.errors import CardioDiTError
 

@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.io.atomic import atomic_path
-from CardioDiTLib.privacy.calibration import KINDS, Calibration
+from CardioDiTLib.files import atomic_path
+from CardioDiTLib.privacy.calibration import KINDS, Calibration, leave_one_out, validation_scores
 from CardioDiTLib.privacy.embedding_set import (
     EmbeddingSet,
     check_dimensions,
@@ -27,7 +27,6 @@ from CardioDiTLib.privacy.embedding_set import (
     embedding_hash,
     patient_numbers,
 )
-from CardioDiTLib.privacy.leakage import leave_one_out, validation_scores
 from CardioDiTLib.privacy.nearest import DEFAULT_MEMORY_MB, Neighbours, directions, nearest_neighbours
 
 FALSE_ALARMS = (0.01, 0.05, 0.1)

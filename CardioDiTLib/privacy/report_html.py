@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from CardioDiTLib.io.atomic import atomic_path
-from CardioDiTLib.privacy.audit_report import AuditReport
-from CardioDiTLib.privacy.grey_png import data_address
-from CardioDiTLib.privacy.report_parts import SampleVerdict
+from CardioDiTLib.files import atomic_path
+from CardioDiTLib.privacy.audit_report import AuditReport, SampleVerdict
 from CardioDiTLib.privacy.report_text import facts, percent, share
 from CardioDiTLib.reporting.chart import Chart
 from CardioDiTLib.reporting.colours import REAL_COLOUR, SYNTHETIC_COLOUR
+from CardioDiTLib.reporting.drawing import data_address
 from CardioDiTLib.reporting.page import NOT_FOR_DIAGNOSIS, bullets, cards, figure, key, page, section, table, tag
 from CardioDiTLib.reporting.page import facts as facts_table
 

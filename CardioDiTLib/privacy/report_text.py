@@ -6,9 +6,8 @@ import csv
 import os
 from pathlib import Path
 
-from CardioDiTLib.io.atomic import atomic_path
-from CardioDiTLib.privacy.audit_report import AuditReport
-from CardioDiTLib.privacy.report_parts import Share
+from CardioDiTLib.files import atomic_path
+from CardioDiTLib.privacy.audit_report import AuditReport, Share
 
 CSV_HEADER = ("index", "hash", "score", "p_value", "copy", "nearest_index", "nearest_hash", "name", "nearest_name")
 """Columns of the table: a synthetic cine a row."""

@@ -5,8 +5,11 @@ Pillow is imported only here and only when a picture is made.
 
 from __future__ import annotations
 
+import base64
 import io
 import math
+import struct
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,8 +21,10 @@ from CardioDiTLib.errors import CardioDiTError
 
 SMALL, NORMAL, LARGE = 12, 14, 18
 """Sizes of type, pixels."""
+
 DARKEST_PERCENT, BRIGHTEST_PERCENT = 0.5, 99.5
 """Grey levels of a cine between these percentiles are told apart."""
+
 _BARS_MM = (10.0, 20.0, 50.0, 100.0, 200.0)
 
 
@@ -200,3 +205,22 @@ def still_bytes(image: Any) -> tuple[bytes, str]:
         return stream.getvalue(), "webp"
     image.save(stream, format="PNG", optimize=True)
     return stream.getvalue(), "png"
+
+
+def grey_png(picture: NDArray[np.uint8]) -> bytes:
+    """A picture (Y, X) uint8 as the bytes of a PNG file."""
+    rows = np.ascontiguousarray(picture, np.uint8)
+    height, width = rows.shape
+    lines = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1)  # each line begins with its filter: none
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in chunks)
+
+
+def data_address(picture: NDArray[np.uint8]) -> str:
+    """A picture as the address of an image inside an HTML page."""
+    return "data:image/png;base64," + base64.b64encode(grey_png(picture)).decode("ascii")
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from CardioDiTLib.cine import Segmentation
 from CardioDiTLib.data.orientation import base_end
+from CardioDiTLib.labels import LV
 from CardioDiTLib.reporting import drawing
 from CardioDiTLib.reporting.colours import ED_COLOUR, ES_COLOUR, FAINT, INK, LINE, PAPER, SOFT, WARNING_COLOUR
 from CardioDiTLib.reporting.drawing import LARGE, NORMAL, SMALL, text_width, type_of
@@ -18,7 +19,6 @@ from CardioDiTLib.reporting.drawing import LARGE, NORMAL, SMALL, text_width, typ
 MARGIN = 16
 """Pixels around a picture."""
 _GAP = 2
-_LV = 3
 _COLOURS = {"ED": ED_COLOUR, "ES": ES_COLOUR}
 _SHADES = 6  # of each colour towards white, for smooth edges
 
@@ -60,7 +60,7 @@ def phases_of(segmentation: Segmentation | None) -> dict[str, int]:
     """Frames of the largest and of the smallest left ventricle; empty where there is none or it does not change."""
     if segmentation is None:
         return {}
-    counts = (segmentation.array == _LV).sum(axis=(1, 2, 3))
+    counts = (segmentation.array == LV).sum(axis=(1, 2, 3))
     if counts.min() == counts.max():
         return {}
     return {"ED": int(counts.argmax()), "ES": int(counts.argmin())}

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from CardioDiTLib.cine import Segmentation
+from CardioDiTLib.labels import LV, MYOCARDIUM
 
 LEAST_WALLED = 0.5
 """Mean share of the rim of a cavity that is myocardium, below which it is no ventricle."""
@@ -22,8 +23,6 @@ LEAST_SURE = 0.6
 """Mean expected Dice of the myocardium, below which there is none."""
 LEAST_CAVITY_MM2 = 60.0
 """Smaller cavities in a slice are not looked at: tips, and specks."""
-
-_MYOCARDIUM, _LEFT = 2, 3
 
 
 def why_no_heart(segmentation: Segmentation) -> str:
@@ -35,7 +34,7 @@ def why_no_heart(segmentation: Segmentation) -> str:
     Returns:
         A part of a sentence; empty where nothing speaks against a heart.
     """
-    if not (segmentation.array == _LEFT).any():
+    if not (segmentation.array == LV).any():
         return "no left ventricle was found"
     walled = walled_share(segmentation)
     if np.isnan(walled):
@@ -54,12 +53,12 @@ def walled_share(segmentation: Segmentation) -> float:
     shares = []
     for volume in segmentation.array:
         for plane in volume:
-            cavity = plane == _LEFT
+            cavity = plane == LV
             if cavity.sum() * sx * sy < LEAST_CAVITY_MM2:
                 continue
             rim = ndimage.binary_dilation(cavity) & ~cavity
             if rim.any():
-                shares.append(float((plane[rim] == _MYOCARDIUM).mean()))
+                shares.append(float((plane[rim] == MYOCARDIUM).mean()))
     return float(np.mean(shares)) if shares else float("nan")
 
 

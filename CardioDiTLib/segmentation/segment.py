@@ -11,25 +11,156 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from CardioDiTLib.bundles.stopping import CancelSource, Stop
 from CardioDiTLib.cine import Cine, Segmentation
+from CardioDiTLib.data.canonical_view import CanonicalView
+from CardioDiTLib.data.heart_roi import Window, brightness, heart_window
+from CardioDiTLib.data.in_plane import PlaneSampler
 from CardioDiTLib.data.orientation import base_end
 from CardioDiTLib.device import choose_device, told_when_out_of_memory
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.segmentation.atrium import without_atrium
-from CardioDiTLib.segmentation.canonical_view import CanonicalView
-from CardioDiTLib.segmentation.flip_repair import FlipRepair
-from CardioDiTLib.segmentation.manifest import WEIGHTS_NAME
-from CardioDiTLib.segmentation.model import SegmentationModel, load_model
-from CardioDiTLib.segmentation.plane_sampler import PlaneSampler
-from CardioDiTLib.segmentation.pose import FRAMES, right_ventricle_direction
-from CardioDiTLib.segmentation.postprocess import clean_labels, outside_the_wall
-from CardioDiTLib.segmentation.predict import SPREAD_SCALE, slice_probabilities
+from CardioDiTLib.labels import LABEL_NAMES
+from CardioDiTLib.models.slice_unet import SegmentationNetwork
+from CardioDiTLib.progress import CancelSource, Stop
+from CardioDiTLib.segmentation.model import WEIGHTS_NAME, SegmentationModel, load_model
+from CardioDiTLib.segmentation.postprocess import (
+    FlipRepair,
+    clean_labels,
+    outside_the_wall,
+    tapering_right_ventricle,
+    without_atrium,
+)
 from CardioDiTLib.segmentation.sureness import Sureness
-from CardioDiTLib.segmentation.taper import tapering_right_ventricle
-from CardioDiTLib.segmentation.window import Window, brightness, heart_window
+
+FEWEST_PIXELS = 20
+"""A slice with less of either cavity says nothing."""
+
+AGREEMENT = 0.5
+"""Length of the mean unit vector, slices weighted by the right ventricle's area, below which there is no direction."""
+
+FRAMES = 4
+"""So many frames, evenly over the cycle, are enough to tell."""
+
+
+def right_ventricle_direction(labels: NDArray[np.uint8], spacing_xy_mm: tuple[float, float]) -> float | None:
+    """Angle of the direction from the left to the right cavity's centre, over all slices and frames.
+
+    Args:
+        labels: (T, Z, Y, X) 0 background, 1 RV, 2 myocardium, 3 LV.
+        spacing_xy_mm: (x, y) mm.
+
+    Returns:
+        Radians in the picture, x to the right and y down: 0 to the right, pi to the left; None where slices do not
+        agree, or none shows both cavities.
+    """
+    total, weights = np.zeros(2), 0.0
+    for plane in labels.reshape(-1, *labels.shape[2:]):
+        right, left = np.argwhere(plane == 1), np.argwhere(plane == 3)
+        if min(len(right), len(left)) < FEWEST_PIXELS:
+            continue
+        way = (right.mean(axis=0) - left.mean(axis=0))[::-1] * spacing_xy_mm
+        length = float(np.hypot(*way))
+        if length > 0:
+            total += len(right) * way / length
+            weights += len(right)
+    if weights == 0 or np.hypot(*total) < AGREEMENT * weights:
+        return None
+    return math.atan2(total[1], total[0])
+
+
+SPREAD_SCALE = 2.0
+"""Standard deviations over the beat are multiplied by this, to be of the size of the other channels."""
+
+_MIRRORS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
+
+
+def slices_seen(z: int, valid: NDArray[np.bool_], neighbours: int, step: int = 1) -> list[int]:
+    """Which slices the network sees to label slice z; the slice itself stands in for one that is not there.
+
+    Args:
+        z: The slice.
+        valid: (Z,), False for slices that hold nothing.
+        neighbours: Slices on each side.
+        step: How many slices further each is.
+
+    Returns:
+        2 * neighbours + 1 indices, z in the middle.
+    """
+    wanted = [z + step * k for k in range(-neighbours, neighbours + 1)]
+    return [place if 0 <= place < len(valid) and valid[place] else z for place in wanted]
+
+
+def beat_channels(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean and scaled standard deviation over the beat.
+
+    Args:
+        frames: (T, Z, H, W) within [-1, 1].
+
+    Returns:
+        (Z, 2, H, W) float32.
+    """
+    return np.stack([frames.mean(0), np.minimum(SPREAD_SCALE * frames.std(0), 1.0)], 1).astype(np.float32)
+
+
+@torch.inference_mode()
+def slice_probabilities(
+    network: SegmentationNetwork,
+    stack: NDArray[np.float32],
+    *,
+    beat: NDArray[np.float32] | None = None,
+    step: int = 1,
+    device: torch.device | None = None,
+    batch: int = 8,
+    mirrored: bool = False,
+    posed: bool = False,
+    stop: Stop | None = None,
+) -> NDArray[np.float32]:
+    """Labels one frame, some slices at a time.
+
+    Args:
+        network: In evaluation mode, on `device`.
+        stack: (Z, H, W) within [-1, 1], at the network's spacing.
+        beat: (Z, 2, H, W), what `beat_channels` gives, for a network that sees motion; None for one that does not, or
+            where only one frame is known.
+        step: See `NetworkConfig.neighbour_step`.
+        device: Where the network is; None is the CPU.
+        batch: Slices at once.
+        mirrored: Take the mean over the picture and its three mirror images.
+        posed: The right ventricle lies on the left; only the mirror image that leaves it there is taken.
+        stop: Asked before every batch.
+
+    Returns:
+        (Z, 4, H, W) float32, sum 1 over the second axis.
+
+    Raises:
+        Cancelled: `stop` said so.
+    """
+    where = device or torch.device("cpu")
+    valid = np.ones(len(stack), bool)
+    found = np.empty((len(stack), len(LABEL_NAMES), *stack.shape[1:]), np.float32)
+    for first in range(0, len(stack), batch):
+        if stop is not None:
+            stop.check()
+        seen = [
+            slices_seen(z, valid, network.config.neighbours, step) for z in range(first, min(first + batch, len(stack)))
+        ]
+        shown = stack[np.asarray(seen)]
+        if network.config.motion:
+            here = slice(first, first + batch)
+            own = np.stack([stack[here], np.zeros_like(stack[here])], 1) if beat is None else beat[here]
+            shown = np.concatenate([shown, own], 1)
+        pictures = torch.from_numpy(shown).to(where)
+        total = torch.zeros(())
+        views = ((), (-2,)) if mirrored and posed else _MIRRORS if mirrored else _MIRRORS[:1]
+        for axes in views:
+            share = network(pictures.flip(axes) if axes else pictures).float().softmax(1)
+            share = share.flip(axes) if axes else share
+            total = share if total.ndim == 0 else total + share
+        found[first : first + batch] = (total / len(views)).cpu().numpy()
+    return found
+
 
 Weights = SegmentationModel | str | os.PathLike[str] | None
+
 Progress = Callable[[int, int], None]
 
 

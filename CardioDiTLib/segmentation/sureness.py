@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from CardioDiTLib.cine import LABEL_NAMES
+from CardioDiTLib.labels import LABEL_NAMES
 
 DOUBTFUL_DICE = 0.75
 """A slice in which a label agrees less than this with its own probabilities is one to look at."""

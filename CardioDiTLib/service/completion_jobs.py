@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from CardioDiTLib.bundles.fingerprint import sha256_of
 from CardioDiTLib.bundles.manifest import MANIFEST_NAME
 from CardioDiTLib.bundles.registry import find_bundle
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import sha256_of
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE
-from CardioDiTLib.service.arrays import cine_of, describe_cine
+from CardioDiTLib.service.arrays import cine_of, describe_cine, segmentation_of
 from CardioDiTLib.service.generation_jobs import display_range, nothing_left
-from CardioDiTLib.service.job import Job
-from CardioDiTLib.service.measurement_arrays import segmentation_of
-from CardioDiTLib.service.measurement_progress import MeasurementProgress
+from CardioDiTLib.service.job import Job, MeasurementProgress
 from CardioDiTLib.service.probe import load_torch
 
 if TYPE_CHECKING:

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from CardioDiTLib.bundles.fingerprint import sha256_of
 from CardioDiTLib.bundles.manifest import MANIFEST_NAME, BundleManifest
 from CardioDiTLib.bundles.registry import find_bundle
 from CardioDiTLib.errors import Cancelled, CardioDiTError
+from CardioDiTLib.files import sha256_of
 from CardioDiTLib.generation.progress import ProgressEvent
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE, GenerationRequest
-from CardioDiTLib.service.arrays import cine_of, describe_cine, write_film
+from CardioDiTLib.service.arrays import cine_of, describe_cine, describe_segmentation, write_film
 from CardioDiTLib.service.job import Job
-from CardioDiTLib.service.measurement_arrays import describe_segmentation
 from CardioDiTLib.service.probe import load_torch
 
 if TYPE_CHECKING:
@@ -194,7 +193,7 @@ def _drawn(
     if gate is None:
         results = draw(request)
         return results, len(results), 0
-    from CardioDiTLib.privacy.gated_generation import generate_gated
+    from CardioDiTLib.privacy.gate import generate_gated
 
     def judged(sample: int, _attempt: int, _verdict: Any) -> None:
         if job.cancel.is_set():

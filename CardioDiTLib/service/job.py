@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,8 +12,36 @@ from typing import Any
 
 from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.missing_operator import missing_operator
-from CardioDiTLib.service.event_writer import EventWriter
-from CardioDiTLib.service.protocol import ServiceRequest
+from CardioDiTLib.service.protocol import EventWriter, ServiceRequest
+
+
+class Lane:
+    """Jobs of one kind, in order, on one thread: a network is always called from the same thread, and two never compete
+    for the processors.
+
+    Args:
+        name: Name of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        # a daemon: a job that hangs must not keep the process alive
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, job: Callable[[], None]) -> None:
+        """Do this after all that came before; a job deals with its own exceptions."""
+        self._jobs.put(job)
+
+    def close(self, timeout_s: float | None) -> bool:
+        """No more jobs; True once those at hand are done, False if that takes longer (None: however long)."""
+        self._jobs.put(None)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
 
 
 @dataclass
@@ -110,3 +140,75 @@ def run_job(job: Job, handler: Handler) -> None:
 
 def _detail(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
+
+
+class MeasurementProgress:
+    """Tells a job's progress for functions that call back with (done, of), such as `segment`.
+
+    The share never falls, also where a function begins anew, and the time that is left follows from the pace so far.
+
+    Args:
+        job: Whose progress it is.
+        stage: Name of the stage.
+    """
+
+    def __init__(self, job: Job, stage: str) -> None:
+        self._job, self._stage = job, stage
+        self._began = time.perf_counter()
+        self._share = 0.0
+
+    def __call__(self, done: int, of: int) -> None:
+        """Frames done, frames in all."""
+        share = done / of if of else 1.0
+        elapsed = time.perf_counter() - self._began
+        left = elapsed * (1.0 - share) / share if share > 0 else None
+        self._share = max(self._share, share)
+        self._job.progress(self._stage, step=done, of=of, fraction=self._share, eta_s=left)
+
+
+_EMBEDDING = "embedding"
+
+
+class AuditProgress:
+    """Tells a job's progress from what `audit_memorization` calls back with. Embedding takes the time: the share is
+    that of the cines that are embedded.
+
+    Args:
+        job: Whose progress it is.
+        expected: How many cines are to be embedded.
+    """
+
+    def __init__(self, job: Job, expected: int) -> None:
+        self._job, self._expected = job, expected
+        self._before, self._stage, self._done = 0, "", 0
+        self._began = time.perf_counter()
+        self._share = 0.0
+        job.progress("load", step=0, of=1, fraction=0.0, eta_s=None)
+
+    def expect(self, more: int) -> None:
+        """So many cines more are to be embedded."""
+        self._expected += more
+
+    def tell(self, what: str, done: int, of: int) -> None:
+        """What is at work, and how many of how many are done."""
+        if not what.startswith(_EMBEDDING):
+            self._job.progress("compare", step=0, of=1, fraction=self._share, eta_s=None)
+            return
+        if what != self._stage or done <= self._done:
+            self._before, self._stage = self._before + self._done, what
+        self._done = done
+        total = max(self._expected, self._before + of)
+        share = (self._before + done) / total
+        self._share = max(self._share, share)
+        elapsed = time.perf_counter() - self._began
+        self._job.progress(
+            "embed",
+            step=self._before + done,
+            of=total,
+            fraction=self._share,
+            eta_s=elapsed * (1.0 - share) / share if share > 0 else None,
+        )
+
+    def finish(self) -> None:
+        """All is done."""
+        self._job.progress("compare", step=1, of=1, fraction=1.0, eta_s=0.0)

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from CardioDiTLib.errors import Cancelled
-from CardioDiTLib.service.arrays import cine_of
-from CardioDiTLib.service.function_files import function_table, write_bullseye, write_report
-from CardioDiTLib.service.job import Job
-from CardioDiTLib.service.measurement_arrays import describe_segmentation, describe_track, segmentation_of, track_of
-from CardioDiTLib.service.measurement_progress import MeasurementProgress
+from CardioDiTLib.function.outputs import function_table, write_bullseye, write_report
+from CardioDiTLib.service.arrays import cine_of, describe_segmentation, describe_track, segmentation_of, track_of
+from CardioDiTLib.service.job import Job, MeasurementProgress
 from CardioDiTLib.service.probe import load_torch
 
 if TYPE_CHECKING:
@@ -161,9 +159,8 @@ class MeasurementJobs:
     def _segmentation_model(self, folder: str | None, job: Job) -> SegmentationModel:
         """A loaded model; the last one is kept, and one that has changed on disk is loaded anew."""
         load_torch()
-        from CardioDiTLib.bundles.fingerprint import sha256_of
-        from CardioDiTLib.segmentation.manifest import KIND, MANIFEST_NAME
-        from CardioDiTLib.segmentation.model import embedded_model_folder, load_model
+        from CardioDiTLib.files import sha256_of
+        from CardioDiTLib.segmentation.model import KIND, MANIFEST_NAME, embedded_model_folder, load_model
 
         place = KIND.find(folder, embedded_model_folder())
         described = place / MANIFEST_NAME

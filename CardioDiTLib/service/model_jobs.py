@@ -6,9 +6,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from CardioDiTLib.bundles.acceptance import accept, is_accepted, require_accepted
-from CardioDiTLib.bundles.bundle_source import is_source
-from CardioDiTLib.bundles.catalogue import CatalogueEntry, add_source, find_entry, list_catalogue, read_source
+from CardioDiTLib.bundles.bundle import verify
+from CardioDiTLib.bundles.catalogue import (
+    CatalogueEntry,
+    accept,
+    add_source,
+    find_entry,
+    is_accepted,
+    is_source,
+    list_catalogue,
+    read_source,
+    require_accepted,
+)
 from CardioDiTLib.bundles.download import download_bundle
 from CardioDiTLib.bundles.import_local import import_bundle
 from CardioDiTLib.bundles.installation import remove_bundle
@@ -16,7 +25,6 @@ from CardioDiTLib.bundles.manifest import MODEL_CARD_NAME, BundleManifest
 from CardioDiTLib.bundles.manifest_parts import Licence
 from CardioDiTLib.bundles.registry import BundleEntry, find_bundle, list_bundles, user_bundles_folder
 from CardioDiTLib.bundles.transfer_progress import TransferProgress
-from CardioDiTLib.bundles.verification import verify
 from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.service.job import Job
 

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.service.arrays import cine_of, describe_cine
-from CardioDiTLib.service.audit_progress import AuditProgress
 from CardioDiTLib.service.generation_jobs import DEFAULT_FALSE_ALARM
-from CardioDiTLib.service.job import Job
+from CardioDiTLib.service.job import AuditProgress, Job
 from CardioDiTLib.service.probe import load_torch
 
 if TYPE_CHECKING:
     from CardioDiTLib.privacy.audit_report import AuditReport
-    from CardioDiTLib.privacy.inputs import Encoder
+    from CardioDiTLib.privacy.embedding_io import Encoder
 
 Audit = Callable[[Any, "Encoder"], "AuditReport"]
 """Synthetic embeddings and their encoder to a report."""
@@ -50,7 +49,7 @@ class PrivacyJobs:
         rate = DEFAULT_FALSE_ALARM if rate is None else rate
         _check_order(job, cines, bundles, train)
         load_torch()
-        from CardioDiTLib.privacy.null_rates import check_rate
+        from CardioDiTLib.privacy.dar_rule import check_rate
 
         check_rate(rate)
         verdicts: list[dict[str, Any]] = [{} for _ in cines]
@@ -154,8 +153,8 @@ def _by_folder(
     job: Job, train: str, validation: str | None, encoder: str | None, rate: float, progress: AuditProgress
 ) -> tuple[Encoder, Audit, list[Path]]:
     from CardioDiTLib.privacy.audit import audit_memorization
+    from CardioDiTLib.privacy.embedding_io import CINE_SUFFIXES, cine_files
     from CardioDiTLib.privacy.encoder import load_encoder
-    from CardioDiTLib.privacy.inputs import CINE_SUFFIXES, cine_files
 
     def files_of(path: str | None) -> list[Path]:
         if path is None or not (Path(path).is_dir() or path.lower().endswith(CINE_SUFFIXES)):
@@ -182,7 +181,7 @@ def _by_folder(
 
 def _embedded(job: Job, cines: Sequence[Mapping[str, Any]], encoder: Encoder, progress: AuditProgress) -> Any:
     """Embeddings of described cines, read one after the other."""
-    from CardioDiTLib.privacy.inputs import embedded
+    from CardioDiTLib.privacy.embedding_io import embedded
 
     return embedded(
         encoder,

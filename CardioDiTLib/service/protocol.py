@@ -21,19 +21,27 @@ log         level, text
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Mapping
+import sys
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.json_text import parse_json
+from CardioDiTLib.schema import parse_json
 
 PROTOCOL_VERSION = 1
+
 PREFIX = "CARDIODIT "
+
 _ENTRIES = ("id", "command", "arguments")
+
 _EXAMPLE = 'Send one line such as {"id": "1", "command": "probe"}.'
+
 _LONGEST_LINE = 4_000_000
+
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -117,3 +125,51 @@ def _without_nan(value: Any) -> Any:
 def _shown(line: str) -> str:
     text = line.strip()
     return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+class EventWriter:
+    """Writes events to a stream.
+
+    Args:
+        stream: Where to.
+        when_lost: Called once, when nobody reads any more.
+    """
+
+    def __init__(self, stream: BinaryIO, when_lost: Callable[[], None] | None = None) -> None:
+        self._stream = stream
+        self._when_lost = when_lost
+        self._lock = threading.Lock()
+        self._lost = False
+
+    def send(self, event: str, request_id: str | None = None, **values: Any) -> None:
+        """Write one event.
+
+        Args:
+            event: Its name, see `protocol`.
+            request_id: The request that it belongs to.
+            **values: Its entries, plain values.
+        """
+        entries: dict[str, Any] = {"event": event}
+        if request_id is not None:
+            entries["id"] = request_id
+        line = format_event({**entries, **values}).encode("ascii")
+        with self._lock:
+            if self._lost:
+                return
+            try:
+                self._stream.write(line)
+                self._stream.flush()
+                return
+            except (OSError, ValueError):
+                self._lost = True
+        if self._when_lost is not None:
+            self._when_lost()
+
+
+def claim_stdout() -> BinaryIO:
+    """Take stdout for events alone: whatever else prints there, from Python or from C, goes to stderr from now on."""
+    sys.stdout.flush()
+    own = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return own

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from ..errors import CardioDiTError
-from ..io.tensor_file import save_tensors
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import save_tensors
 
 PART_BYTES = 14_000_000
 _TENSOR = "__tensor__"

@@ -11,12 +11,12 @@ from typing import Any, TypeVar, get_type_hints
 
 import yaml
 
-from ..errors import CardioDiTError
-from .dit_stage import DitStageConfig
-from .latents import LatentAugmentation
-from .loop import LoopConfig
-from .refiner_stage import RefinerStageConfig
-from .vqgan_stage import VqganStageConfig
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.training.dit_stage import DitStageConfig
+from CardioDiTLib.training.latents import LatentAugmentation
+from CardioDiTLib.training.loop import LoopConfig
+from CardioDiTLib.training.refiner_stage import RefinerStageConfig
+from CardioDiTLib.training.vqgan_stage import VqganStageConfig
 
 Settings = TypeVar("Settings")
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ..bundles.bundle import Bundle
-from ..bundles.manifest import MANIFEST_NAME
-from ..bundles.manifest_parts import DetailSpec
-from ..data.packing import read_pack
-from ..errors import CardioDiTError
-from ..generation.generator import Generator
-from ..generation.request import GenerationRequest
-from ..io.atomic import atomic_path
-from ..models.detail_filter import find_period, fit_kernel
+from CardioDiTLib.bundles.bundle import Bundle
+from CardioDiTLib.bundles.manifest import MANIFEST_NAME
+from CardioDiTLib.bundles.manifest_parts import DetailSpec
+from CardioDiTLib.data.packing import read_pack
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import atomic_path
+from CardioDiTLib.generation.generator import Generator
+from CardioDiTLib.generation.request import GenerationRequest
+from CardioDiTLib.models.detail_filter import find_period, fit_kernel
 
 HEARTS = 20
 CAP = 2.2

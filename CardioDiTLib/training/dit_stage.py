@@ -12,16 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..diffusion.any_schedule import AnySchedule, schedule_from_config
-from ..diffusion.flow import FlowSchedule
-from ..errors import CardioDiTError
-from ..models.baselines import BASELINES, baseline_network
-from ..models.dit import DiT4D
-from ..models.latent_scale import LatentScale
-from .distributed import average_gradients
-from .latents import LatentSet
-from .loop import StepContext, check_choice
-from .muon import Muon
+from CardioDiTLib.diffusion.any_schedule import AnySchedule, schedule_from_config
+from CardioDiTLib.diffusion.flow import FlowSchedule
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.models.baselines import BASELINES, baseline_network
+from CardioDiTLib.models.dit import DiT4D
+from CardioDiTLib.models.latent_scale import LatentScale
+from CardioDiTLib.training.distributed import average_gradients
+from CardioDiTLib.training.latents import LatentSet
+from CardioDiTLib.training.loop import StepContext, check_choice
+from CardioDiTLib.training.muon import Muon
 
 VALIDATION_LOG_SNR = (-4.0, -2.0, 0.0, 2.0, 4.0)
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..data.packing import PackedCines
-from ..errors import CardioDiTError
-from ..io.atomic import atomic_path
-from ..models.vqgan import VQGAN
-from .encoder_stage import working_frames
-from .latents import fingerprint
+from CardioDiTLib.data.packing import PackedCines
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import atomic_path
+from CardioDiTLib.models.vqgan import VQGAN
+from CardioDiTLib.training.encoder_stage import working_frames
+from CardioDiTLib.training.latents import fingerprint
 
 CINES_A_FILE = 10
 NOISE = 0.3

@@ -10,23 +10,21 @@ from typing import Any
 import torch
 import yaml
 
-from ..bundles.bundle import load_bundle
-from ..bundles.manifest_parts import Licence, TrainingData
-from ..data.packing import PackedCines
-from ..errors import CardioDiTError
-from ..models.contrastive_cine import CineEmbedding
-from ..privacy.encoder import write_encoder
-from ..privacy.encoder_manifest import EncoderManifest
-from . import distributed
-from .config import StageSettings, check_keys, stage_settings
-from .encoder_decoded import decoded_pack
-from .encoder_stage import EncoderStage, EncoderStageConfig
-from .encoder_whitening import draws, read_whitening, write_whitening
-from .loop import Stage, StepContext, Trainer
-from .model_texts import last_validation, read_texts
-from .run import averaged_weights, finished_steps
-from .telling import deadline_after, opened_pack
-from .volume_encoder_stage import VolumeEncoderStage, VolumeEncoderStageConfig
+from CardioDiTLib.bundles.bundle import load_bundle
+from CardioDiTLib.bundles.manifest_parts import Licence, TrainingData
+from CardioDiTLib.data.packing import PackedCines
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.models.contrastive_cine import CineEmbedding
+from CardioDiTLib.privacy.encoder import EncoderManifest, write_encoder
+from CardioDiTLib.training import distributed
+from CardioDiTLib.training.config import StageSettings, check_keys, stage_settings
+from CardioDiTLib.training.dar_encoder_stage import VolumeEncoderStage, VolumeEncoderStageConfig
+from CardioDiTLib.training.encoder_decoded import decoded_pack
+from CardioDiTLib.training.encoder_stage import EncoderStage, EncoderStageConfig, draws, read_whitening, write_whitening
+from CardioDiTLib.training.loop import Stage, StepContext, Trainer
+from CardioDiTLib.training.model_texts import last_validation, read_texts
+from CardioDiTLib.training.run import averaged_weights, finished_steps
+from CardioDiTLib.training.telling import deadline_after, opened_pack
 
 _EXAMPLE = "Give a YAML file as Resources/Training/encoder.yaml."
 _PLACE = "encoder"

@@ -7,26 +7,110 @@ copies: how many views of the cines kept aside are recognised at a threshold tha
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
 
-from ..data.packing import PackedCines
-from ..data.same_patients import patients_of
-from ..errors import CardioDiTError
-from ..models.contrastive import TEMPERATURE, nt_xent
-from ..models.contrastive_cine import CineEmbedding, CineEmbeddingConfig, at_working_size
-from ..privacy.encoder import CineEncoder, load_encoder
-from .distributed import average_gradients
-from .encoder_moments import moments
-from .encoder_views import ViewMaker, ViewRanges
-from .encoder_whitening import whitening
-from .loop import StepContext
+from CardioDiTLib.data.packing import PackedCines, patients_of
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import atomic_path
+from CardioDiTLib.models.contrastive_cine import (
+    TEMPERATURE,
+    CineEmbedding,
+    CineEmbeddingConfig,
+    at_working_size,
+    nt_xent,
+)
+from CardioDiTLib.privacy.cine_canvas import frame_brightness
+from CardioDiTLib.privacy.encoder import CineEncoder, load_encoder
+from CardioDiTLib.training.distributed import average_gradients
+from CardioDiTLib.training.encoder_views import ViewMaker, ViewRanges
+from CardioDiTLib.training.loop import StepContext
+
+SINGLE_FRAMES = 4
+
+
+def moments(frames: torch.Tensor, systole: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Moments and single frames of cines, their frames as bright as each other (see `frame_brightness`).
+
+    Args:
+        frames: (N, T, Z, Y, X) uint8, at even intervals over one cycle, end-diastole first.
+        systole: (N,) frame of end-systole.
+
+    Returns:
+        (N, 3, Z, Y, X) mean, cosine and sine part, and (N, 4, Z, Y, X) end-diastole, end-systole and the frames half
+        the way to and from it; float16, 1 for 255.
+    """
+    count = frames.shape[1]
+    angle = 2 * np.pi * np.arange(count) / count
+    basis = torch.from_numpy(
+        np.stack([np.ones(count), 2 * np.cos(angle), 2 * np.sin(angle)]).astype(np.float32) / count
+    )
+    weights = np.full(count, 1 / count)
+    kept, singles = [], []
+    for cine, end in zip(frames, systole.tolist()):
+        gains, offsets = (torch.from_numpy(one)[..., None, None] for one in frame_brightness(cine.numpy(), weights))
+        level = (cine.float() - offsets) / gains / 255
+        kept.append(torch.einsum("kt,tzyx->kzyx", basis, level).half())
+        singles.append(level[[0, end, end // 2, (end + count) // 2]].half())
+    return torch.stack(kept), torch.stack(singles)
+
+
+FILE_NAME = "whitening.safetensors"
+
+
+def whitening(embeddings: torch.Tensor, floor: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and matrix; ``(embedding - mean) @ matrix`` has nearly the same variance in every direction.
+
+    Args:
+        embeddings: (N, D) of views of training cines.
+        floor: Added to the variance of each direction, as a share of their mean; directions that hold next to nothing
+            are not blown up to full size.
+
+    Returns:
+        (D,) and (D, D), symmetric.
+    """
+    values = embeddings.double()
+    mean = values.mean(0)
+    variance, directions = torch.linalg.eigh(torch.cov(values.T))
+    variance = variance.clamp_min(0)
+    scale = (variance + floor * variance.mean()).clamp_min(1e-12).rsqrt()
+    return mean.float(), (directions * scale @ directions.T).float()
+
+
+def write_whitening(place: Path, mean: torch.Tensor, matrix: torch.Tensor, step: int) -> None:
+    """Keeps it in a run's folder, with the step whose weights it belongs to."""
+    with atomic_path(place / FILE_NAME) as partial:
+        save_file({"mean": mean.contiguous(), "matrix": matrix.contiguous()}, partial, metadata={"step": str(step)})
+
+
+def read_whitening(place: Path, step: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Mean and matrix of a step; None where there are none."""
+    path = place / FILE_NAME
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(str(path), framework="pt") as stream:
+            if (stream.metadata() or {}).get("step") != str(step):
+                return None
+            return stream.get_tensor("mean"), stream.get_tensor("matrix")
+    except (OSError, SafetensorError):
+        return None
+
+
+def draws(seed: int) -> tuple[np.random.Generator, torch.Generator]:
+    """Generators of the views that are whitened on; the same for every run with this seed."""
+    return np.random.default_rng([seed, 0xC0FFEE]), torch.Generator().manual_seed(seed + 1)
+
 
 FALSE_ALARMS = 0.05
+
 EMBEDDED = "embedded"
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 import torch.nn.functional as F
 
-from ..errors import CardioDiTError
-from ..privacy.pose_search import DISC_MM, levelled
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.privacy.pose_search import DISC_MM, levelled
 
 
 @dataclass(frozen=True)

@@ -9,27 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from ..bundles.bundle import Bundle
-from ..bundles.manifest import BundleManifest
-from ..bundles.manifest_parts import (
-    BundleGrid,
-    LatentSpec,
-    Licence,
-    NetworkSpec,
-    Preset,
-    SteeredQuantity,
-    TrainingData,
-)
-from ..bundles.writer import refuse_occupied, write_bundle
-from ..data.morph import BLOOD_GREY
-from ..diffusion.any_schedule import schedule_from_config
-from ..errors import CardioDiTError
-from ..generation.heart_quantities import TITLES
-from ..json_text import parse_json
-from .config import TrainingConfig
-from .latents import LatentSet, read_latents
-from .run import TrainingRun, finished_steps
-from .start import started_from
+from CardioDiTLib.bundles.bundle import Bundle, refuse_occupied, write_bundle
+from CardioDiTLib.bundles.manifest import BundleManifest
+from CardioDiTLib.bundles.manifest_parts import LatentSpec, Licence, NetworkSpec, Preset, SteeredQuantity, TrainingData
+from CardioDiTLib.data.morph import BLOOD_GREY
+from CardioDiTLib.diffusion.any_schedule import schedule_from_config
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.generation.heart_quantities import TITLES
+from CardioDiTLib.grid import BundleGrid
+from CardioDiTLib.schema import parse_json
+from CardioDiTLib.training.config import TrainingConfig
+from CardioDiTLib.training.latents import LatentSet, read_latents
+from CardioDiTLib.training.run import TrainingRun, finished_steps
+from CardioDiTLib.training.start import started_from
 
 TEXTS = (
     *("name", "version", "title", "description", "licence", "training_data", "spacing_mm", "cycle_s", "presets"),

@@ -14,18 +14,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.acdc import KEPT_ASIDE_EVERY, KEPT_ASIDE_PLACE
-from ..data.intensity import IntensityRange
-from ..data.orientation import base_end
-from ..errors import CardioDiTError
-from ..io.nifti import read_nifti
-from ..segmentation.manifest import IntensityRule
-from ..segmentation.window import brightness
+from CardioDiTLib.data.acdc import KEPT_ASIDE_EVERY, KEPT_ASIDE_PLACE
+from CardioDiTLib.data.heart_roi import brightness
+from CardioDiTLib.data.intensity import IntensityRange
+from CardioDiTLib.data.orientation import base_end
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.io.nifti import read_nifti
+from CardioDiTLib.labels import LV
+from CardioDiTLib.segmentation.model import IntensityRule
 
 NOT_CAVITY = 4
 """Label of pixels of which only so much is known: they are no left cavity."""
 
-LV = 3
 GRID_MM = 1.2
 """Finer than the network's spacing, so that resampling once more costs little."""
 

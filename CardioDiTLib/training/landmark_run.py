@@ -11,24 +11,28 @@ from typing import Any
 import torch
 import yaml
 
-from ..bundles.manifest_parts import Licence, TrainingData
-from ..errors import CardioDiTError
-from ..io.atomic import atomic_path
-from ..landmarks.manifest import MANIFEST_NAME, LandmarkManifest
-from ..landmarks.model import LandmarkModel, make_network, write_model
-from ..landmarks.model import load_model as load_landmark_model
-from ..landmarks.point_rule import PointRule
-from ..segmentation.manifest import WEIGHTS_NAME, IntensityRule
-from ..segmentation.model import SegmentationModel
-from ..segmentation.model import load_model as load_segmentation_model
-from . import distributed
-from .config import StageSettings, build_settings, check_keys, stage_settings
-from .landmark_stage import LandmarkStage, LandmarkStageConfig
-from .loop import Trainer
-from .model_texts import last_validation, read_texts
-from .published_landmark_stage import PublishedLandmarkStage, PublishedStageConfig
-from .run import averaged_weights, finished_steps
-from .telling import deadline_after, opened_pack
+from CardioDiTLib.bundles.manifest_parts import Licence, TrainingData
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import atomic_path
+from CardioDiTLib.landmarks.model import (
+    MANIFEST_NAME,
+    LandmarkManifest,
+    LandmarkModel,
+    PointRule,
+    make_network,
+    write_model,
+)
+from CardioDiTLib.landmarks.model import load_model as load_landmark_model
+from CardioDiTLib.segmentation.model import WEIGHTS_NAME, IntensityRule, SegmentationModel
+from CardioDiTLib.segmentation.model import load_model as load_segmentation_model
+from CardioDiTLib.training import distributed
+from CardioDiTLib.training.config import StageSettings, build_settings, check_keys, stage_settings
+from CardioDiTLib.training.landmark_stage import LandmarkStage, LandmarkStageConfig
+from CardioDiTLib.training.loop import Trainer
+from CardioDiTLib.training.model_texts import last_validation, read_texts
+from CardioDiTLib.training.run import averaged_weights, finished_steps
+from CardioDiTLib.training.rvip_stage import PublishedLandmarkStage, PublishedStageConfig
+from CardioDiTLib.training.telling import deadline_after, opened_pack
 
 _EXAMPLE = "Give a YAML file as Resources/Training/landmarks.yaml."
 _START = "start.json"

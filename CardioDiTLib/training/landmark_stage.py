@@ -11,6 +11,7 @@ the septum of these labels (`PackReferences`). Loss of a picture:
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,22 +20,172 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from ..data.packing import PackedCines
-from ..errors import CardioDiTError
-from ..landmarks.network import POINTS, LandmarkNetwork, LandmarkNetworkConfig, heat, label_logits, presence_logits
-from ..landmarks.predict import predict_points
-from ..landmarks.slice_points import SlicePoints
-from ..segmentation.manifest import IntensityRule
-from ..segmentation.plane_sampler import PlaneSampler
-from ..segmentation.predict import slices_seen
-from ..segmentation.window import brightness
-from .distributed import average_gradients
-from .landmark_references import PackReferences
-from .landmark_validation import validation_scores
-from .loop import StepContext
-from .moved_points import moved_points
-from .segmentation_augment import PictureAugmenter, SegmentationAugmentation
-from .segmentation_stage import segmentation_loss
+from CardioDiTLib.data.heart_roi import brightness
+from CardioDiTLib.data.in_plane import PlaneSampler
+from CardioDiTLib.data.packing import PackedCines
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.landmarks.heatmap import predict_points
+from CardioDiTLib.landmarks.metrics import septum_angle_differences
+from CardioDiTLib.landmarks.septal_contour import walk_septum
+from CardioDiTLib.landmarks.slice_points import SlicePoints
+from CardioDiTLib.models.slice_unet import (
+    POINTS,
+    LandmarkNetwork,
+    LandmarkNetworkConfig,
+    heat,
+    label_logits,
+    presence_logits,
+)
+from CardioDiTLib.segmentation.model import IntensityRule
+from CardioDiTLib.segmentation.segment import slices_seen
+from CardioDiTLib.training.distributed import average_gradients
+from CardioDiTLib.training.loop import StepContext
+from CardioDiTLib.training.segmentation_stage import segmentation_loss
+from CardioDiTLib.training.slice_augment import PictureAugmenter, SegmentationAugmentation
+
+
+def moved_points(points_mm: torch.Tensor, places: torch.Tensor, spacing_mm: float) -> torch.Tensor:
+    """Where points of the picture that went in lie in the one that came out.
+
+    Args:
+        points_mm: (N, 2, 2): first and second point, (x, y) in mm from the middle of the picture that went in; NaN
+            where there is none.
+        places: (N, 2, S, S): where each pixel was taken from, (x, y) mm, as `PictureAugmenter.with_places` gives them.
+        spacing_mm: Pixel spacing of the picture that came out.
+
+    Returns:
+        (N, 2, 2) pixels (x, y) of the picture that came out; NaN for points outside it. Where the picture was mirrored,
+        first and second change places: a walk around the left ventricle meets them in the other order.
+    """
+    size = places.shape[-1]
+    moved = torch.full_like(points_mm, float("nan"))
+    for number, (points, place) in enumerate(zip(points_mm, places)):
+        mirrored = False
+        for kind, point in enumerate(points):
+            if torch.isnan(point).any():
+                continue
+            nearest = int(((place - point[:, None, None]) ** 2).sum(0).argmin())
+            y, x = divmod(nearest, size)
+            # One Newton step with the slopes of the mapping there.
+            inner_y, inner_x = min(max(y, 1), size - 2), min(max(x, 1), size - 2)
+            slopes = torch.stack(
+                [
+                    (place[:, inner_y, inner_x + 1] - place[:, inner_y, inner_x - 1]) / 2,
+                    (place[:, inner_y + 1, inner_x] - place[:, inner_y - 1, inner_x]) / 2,
+                ],
+                dim=1,
+            )
+            mirrored = bool(torch.linalg.det(slopes) < 0)
+            step = torch.linalg.solve(slopes, point - place[:, y, x])
+            if bool((step.abs() <= 1).all()):  # farther than a pixel from every pixel: outside
+                moved[number, kind] = torch.tensor([x, y], dtype=moved.dtype) + step
+        if mirrored:
+            moved[number] = moved[number].flip(0)
+    return moved
+
+
+HIT_MM = 15.0
+
+PRESENCE = 0.5
+
+Predict = Callable[[int, NDArray[np.uint8]], SlicePoints]
+"""(index of the cine, planes (Z, Y, X)) -> points in pixels of these planes."""
+
+
+def validation_scores(
+    data: PackedCines, references: PackReferences, systole: NDArray[np.int64], indices: Iterable[int], predict: Predict
+) -> dict[str, float]:
+    """Distances, recall and precision at end-diastole and end-systole, pooled over some cines.
+
+    A point is given where its presence is at least one half. The first point of the walk is the anterior one in a
+    picture seen from the apex.
+
+    Args:
+        data: The pack.
+        references: Its points.
+        systole: (N,) frame of end-systole.
+        indices: Which cines.
+        predict: The network.
+
+    Returns:
+        What `point_scores` gives; empty where there is no cine.
+    """
+    found, truth = [], []
+    scale = np.asarray(data.spacing[:2])
+    for index in indices:
+        valid = np.nonzero(data.slice_valid[index])[0]
+        for frame in (0, int(systole[index])):
+            seen = predict(int(index), data.images[index, frame, valid])
+            found.append(np.where(seen.presence[..., None] >= PRESENCE, seen.places * scale, np.nan))
+            truth.append(np.stack([references.points(int(index), frame, int(z))[0] for z in valid]) * scale)
+    return point_scores(np.concatenate(found), np.concatenate(truth)) if found else {}
+
+
+def point_scores(found: NDArray[np.float64], truth: NDArray[np.float64]) -> dict[str, float]:
+    """How well points agree.
+
+    Args:
+        found: (S, 2, 2) mm, first and second point of each slice, NaN where there is none.
+        truth: The same.
+
+    Returns:
+        "first_mm" and "second_mm" (medians where point and reference are), "recall" and "precision" at 15 mm, and
+        "angle_deg" (median); NaN where nothing is to be counted.
+    """
+    distance = np.linalg.norm(found - truth, axis=-1)
+    both = np.isfinite(distance)
+    hits = float((distance <= HIT_MM).sum())
+    labelled, given = float(np.isfinite(truth[..., 0]).sum()), float(np.isfinite(found[..., 0]).sum())
+    predicted, true = (np.concatenate([points, np.zeros_like(points[..., :1])], axis=-1) for points in (found, truth))
+    angles = septum_angle_differences(predicted, true)
+    return {
+        "first_mm": _median(distance[both[:, 0], 0]),
+        "second_mm": _median(distance[both[:, 1], 1]),
+        "recall": hits / labelled if labelled else float("nan"),
+        "precision": hits / given if given else float("nan"),
+        "angle_deg": _median(angles[np.isfinite(angles)]),
+    }
+
+
+def _median(values: NDArray[np.float64]) -> float:
+    return float(np.median(values)) if len(values) else float("nan")
+
+
+class PackReferences:
+    """Points by cine, frame and slice, from `walk_septum` on the labels; each is made once, when it is asked for.
+
+    In a pack of ED/ES pairs the labels of other frames were carried there by the motion, and so are their points.
+
+    Args:
+        labels: (N, T, Z, Y, X).
+        spacing_mm: (x, y, z) mm.
+    """
+
+    def __init__(self, labels: NDArray[np.uint8], spacing_mm: tuple[float, float, float]) -> None:
+        self._labels, self._spacing = labels, (spacing_mm[1], spacing_mm[0])
+        self._known: dict[tuple[int, int, int], tuple[NDArray[np.float64], float]] = {}
+
+    @classmethod
+    def of_pack(cls, data: PackedCines) -> PackReferences:
+        """Those of a pack with labels."""
+        assert data.labels is not None
+        return cls(data.labels, data.spacing)
+
+    def points(self, index: int, frame: int, level: int) -> tuple[NDArray[np.float64], float]:
+        """The points of one slice.
+
+        Returns:
+            (2, 2) pixels (x, y), first and second of the walk, NaN where the slice has no septum; and the walk's
+            confidence, 0 there.
+        """
+        place = (index, frame, level)
+        if place not in self._known:
+            walk = walk_septum(self._labels[place], self._spacing)
+            if walk is None:
+                self._known[place] = np.full((2, 2), np.nan), 0.0
+            else:
+                self._known[place] = np.array([walk.first[::-1], walk.second[::-1]]), walk.confidence
+        return self._known[place]
 
 
 @dataclass(frozen=True)

@@ -20,17 +20,16 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from scipy.ndimage import zoom
 
-from ..data.cine_from_pair import PosedPair
-from ..data.morph import MorphPainter, View, blood_gain, find_morph
-from ..data.motion import bilinear_planes, drawn_curve
-from ..data.packing import PackedCines
-from ..data.same_patients import patients_of
-from ..errors import CardioDiTError
-from ..generation.heart_quantities import QUANTITIES, heart_quantities
-from ..io.atomic import atomic_path
-from ..json_text import parse_json
-from ..models.axes import cine_to_model
-from ..models.vqgan import VQGAN
+from CardioDiTLib.data.cine_from_pair import PosedPair
+from CardioDiTLib.data.morph import MorphPainter, View, blood_gain, find_morph
+from CardioDiTLib.data.motion import bilinear_planes, drawn_curve
+from CardioDiTLib.data.packing import PackedCines, patients_of
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import atomic_path
+from CardioDiTLib.generation.heart_quantities import QUANTITIES, heart_quantities
+from CardioDiTLib.models.axes import cine_to_model
+from CardioDiTLib.models.vqgan import VQGAN
+from CardioDiTLib.schema import parse_json
 
 ABOUT = "about.json"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..errors import CardioDiTError
-from ..json_text import parse_json
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.schema import parse_json
 
 KNOWN = ("version", "licence", "training_data", "quality", "provenance")
 

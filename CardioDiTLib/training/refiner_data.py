@@ -19,21 +19,21 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from ..data.morph import blood_gain
-from ..data.packing import PackedCines, read_pairs
-from ..diffusion.any_schedule import AnySchedule
-from ..diffusion.denoiser import Denoiser
-from ..diffusion.levels import NoiseLevels
-from ..diffusion.samplers import dpmpp_2m
-from ..errors import CardioDiTError
-from ..generation.decode import SliceDecoder
-from ..generation.heart_quantities import heart_quantities
-from ..io.atomic import atomic_path
-from ..models.axes import cine_to_model
-from ..models.dit import DiT4D
-from ..models.latent_scale import LatentScale
-from ..models.vqgan import VQGAN
-from .latents import LatentAugmentation, augmented, encode_cine, morphed, partners_of
+from CardioDiTLib.data.morph import blood_gain
+from CardioDiTLib.data.packing import PackedCines, read_pairs
+from CardioDiTLib.diffusion.any_schedule import AnySchedule
+from CardioDiTLib.diffusion.denoiser import Denoiser
+from CardioDiTLib.diffusion.levels import NoiseLevels
+from CardioDiTLib.diffusion.samplers import dpmpp_2m
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import atomic_path
+from CardioDiTLib.generation.decode import SliceDecoder
+from CardioDiTLib.generation.heart_quantities import heart_quantities
+from CardioDiTLib.models.axes import cine_to_model
+from CardioDiTLib.models.dit import DiT4D
+from CardioDiTLib.models.latent_scale import LatentScale
+from CardioDiTLib.models.vqgan import VQGAN
+from CardioDiTLib.training.latents import LatentAugmentation, augmented, encode_cine, morphed, partners_of
 
 ABOUT = "about.json"
 BRIGHT = 255.0 / 1000.0

@@ -17,12 +17,12 @@ import torch.nn.functional as F
 from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
 from torch import nn
 
-from ..models.refiner import CineRefiner
-from .distributed import average_gradients
-from .loop import StepContext
-from .reconstruction import ReconstructionLoss
-from .refiner_data import RedrawSettings, RefinerSet
-from .scores import codec_scores
+from CardioDiTLib.models.refiner import CineRefiner
+from CardioDiTLib.training.distributed import average_gradients
+from CardioDiTLib.training.loop import StepContext
+from CardioDiTLib.training.reconstruction import ReconstructionLoss
+from CardioDiTLib.training.refiner_data import RedrawSettings, RefinerSet
+from CardioDiTLib.training.vqgan_stage import codec_scores
 
 
 @dataclass(frozen=True)

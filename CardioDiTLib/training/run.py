@@ -16,27 +16,27 @@ from pathlib import Path
 
 import torch
 
-from ..bundles.bundle import Bundle
-from ..bundles.manifest_parts import plain
-from ..data.packing import PackedCines, read_pairs
-from ..diffusion.any_schedule import schedule_from_config
-from ..errors import CardioDiTError
-from ..models.baselines import baseline_network
-from ..models.dit import DiT4D
-from ..models.latent_scale import LatentScale
-from ..models.refiner import CineRefiner
-from ..models.vqgan import VQGAN
-from . import distributed
-from .checkpoint import checkpoints, load_checkpoint
-from .config import StageSettings, TrainingConfig
-from .dit_stage import DitStage
-from .latents import LatentSet, encode_pack, fingerprint, latents_are_whole, read_latents
-from .loop import Trainer
-from .refiner_data import RefinerData
-from .refiner_stage import RefinerStage
-from .start import remember_start, remembered_start
-from .telling import Telling, deadline_after, opened_pack
-from .vqgan_stage import VqganStage
+from CardioDiTLib.bundles.bundle import Bundle
+from CardioDiTLib.data.packing import PackedCines, read_pairs
+from CardioDiTLib.diffusion.any_schedule import schedule_from_config
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.models.baselines import baseline_network
+from CardioDiTLib.models.dit import DiT4D
+from CardioDiTLib.models.latent_scale import LatentScale
+from CardioDiTLib.models.refiner import CineRefiner
+from CardioDiTLib.models.vqgan import VQGAN
+from CardioDiTLib.schema import plain
+from CardioDiTLib.training import distributed
+from CardioDiTLib.training.checkpoint import checkpoints, load_checkpoint
+from CardioDiTLib.training.config import StageSettings, TrainingConfig
+from CardioDiTLib.training.dit_stage import DitStage
+from CardioDiTLib.training.latents import LatentSet, encode_pack, fingerprint, latents_are_whole, read_latents
+from CardioDiTLib.training.loop import Trainer
+from CardioDiTLib.training.refiner_data import RefinerData
+from CardioDiTLib.training.refiner_stage import RefinerStage
+from CardioDiTLib.training.start import remember_start, remembered_start
+from CardioDiTLib.training.telling import Telling, deadline_after, opened_pack
+from CardioDiTLib.training.vqgan_stage import VqganStage
 
 STAGES = ("vqgan", "decoder", "latents", "dit", "refiner")
 

@@ -9,19 +9,18 @@ from pathlib import Path
 import torch
 import yaml
 
-from ..bundles.manifest_parts import Licence, TrainingData
-from ..errors import CardioDiTError
-from ..segmentation.manifest import IntensityRule, SegmentationManifest
-from ..segmentation.model import load_model, write_model
-from ..segmentation.network import SegmentationNetwork
-from . import distributed
-from .config import StageSettings, build_settings, check_keys, stage_settings
-from .labelled_stacks import GRID_MM, read_cavities, read_recorded
-from .loop import Trainer
-from .model_texts import last_validation, read_texts
-from .run import averaged_weights, finished_steps
-from .segmentation_stage import SegmentationStage, SegmentationStageConfig
-from .telling import deadline_after, opened_pack
+from CardioDiTLib.bundles.manifest_parts import Licence, TrainingData
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.models.slice_unet import SegmentationNetwork
+from CardioDiTLib.segmentation.model import IntensityRule, SegmentationManifest, load_model, write_model
+from CardioDiTLib.training import distributed
+from CardioDiTLib.training.config import StageSettings, build_settings, check_keys, stage_settings
+from CardioDiTLib.training.labelled_stacks import GRID_MM, read_cavities, read_recorded
+from CardioDiTLib.training.loop import Trainer
+from CardioDiTLib.training.model_texts import last_validation, read_texts
+from CardioDiTLib.training.run import averaged_weights, finished_steps
+from CardioDiTLib.training.segmentation_stage import SegmentationStage, SegmentationStageConfig
+from CardioDiTLib.training.telling import deadline_after, opened_pack
 
 _EXAMPLE = "Give a YAML file as Resources/Training/segmentation.yaml."
 

@@ -20,20 +20,20 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from ..cine import LABEL_NAMES
-from ..data.intensity import IntensityRange
-from ..data.packing import PackedCines
-from ..errors import CardioDiTError
-from ..segmentation.manifest import IntensityRule
-from ..segmentation.network import NetworkConfig, SegmentationNetwork
-from ..segmentation.plane_sampler import PlaneSampler
-from ..segmentation.predict import SPREAD_SCALE, beat_channels, slice_probabilities, slices_seen
-from ..segmentation.scores import dice_per_label
-from ..segmentation.window import brightness
-from .distributed import average_gradients
-from .labelled_stacks import GRID_MM, LV, NOT_CAVITY, LabelledStack, basal_slices
-from .loop import StepContext
-from .segmentation_augment import PictureAugmenter, SegmentationAugmentation
+from CardioDiTLib.data.heart_roi import brightness
+from CardioDiTLib.data.in_plane import PlaneSampler
+from CardioDiTLib.data.intensity import IntensityRange
+from CardioDiTLib.data.packing import PackedCines
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.labels import LABEL_NAMES, LV
+from CardioDiTLib.models.slice_unet import NetworkConfig, SegmentationNetwork
+from CardioDiTLib.segmentation.model import IntensityRule
+from CardioDiTLib.segmentation.postprocess import dice_per_label
+from CardioDiTLib.segmentation.segment import SPREAD_SCALE, beat_channels, slice_probabilities, slices_seen
+from CardioDiTLib.training.distributed import average_gradients
+from CardioDiTLib.training.labelled_stacks import GRID_MM, NOT_CAVITY, LabelledStack, basal_slices
+from CardioDiTLib.training.loop import StepContext
+from CardioDiTLib.training.slice_augment import PictureAugmenter, SegmentationAugmentation
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..bundles.bundle import Bundle, load_bundle
-from ..errors import CardioDiTError
-from ..io.atomic import atomic_path
-from ..json_text import parse_json
+from CardioDiTLib.bundles.bundle import Bundle, load_bundle
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import atomic_path
+from CardioDiTLib.schema import parse_json
 
 START = "start.json"
 

@@ -10,9 +10,9 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from ..data.packing import FramesNotMade, PackedCines, read_pack
-from ..errors import CardioDiTError
-from . import distributed
+from CardioDiTLib.data.packing import FramesNotMade, PackedCines, read_pack
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.training import distributed
 
 _LINE_EVERY_S = 30.0
 

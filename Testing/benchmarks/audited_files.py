@@ -42,14 +42,12 @@ from disguised_files import Disguise, disguises
 
 from CardioDiTLib.bundles import load_bundle
 from CardioDiTLib.cine import Cine
-from CardioDiTLib.data.packing import PackedCines, read_pack
-from CardioDiTLib.data.same_patients import patients_of
+from CardioDiTLib.data.packing import PackedCines, patients_of, read_pack
 from CardioDiTLib.io import load_cine, save_cine
 from CardioDiTLib.io.nifti import read_nifti
-from CardioDiTLib.privacy.calibration import Calibration
+from CardioDiTLib.privacy.calibration import Calibration, leave_one_out
 from CardioDiTLib.privacy.embedding_set import EmbeddingSet, checked
 from CardioDiTLib.privacy.encoder import CineEncoder, embed_pack, load_encoder
-from CardioDiTLib.privacy.leakage import leave_one_out
 from CardioDiTLib.privacy.nearest import directions
 from CardioDiTLib.privacy.pose_search import TURNS
 from CardioDiTLib.privacy.reference_set import ReferenceSet

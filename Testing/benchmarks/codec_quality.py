@@ -18,8 +18,7 @@ import torch
 
 from CardioDiTLib.bundles import load_bundle
 from CardioDiTLib.data.packing import read_pack
-from CardioDiTLib.training.scores import codec_scores, heart_box
-from CardioDiTLib.training.vqgan_stage import to_model_axes
+from CardioDiTLib.training.vqgan_stage import codec_scores, heart_box, to_model_axes
 
 
 def join_ratio(frames: torch.Tensor) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
-RIGHT_VENTRICLE, MYOCARDIUM, LEFT_VENTRICLE = 1, 2, 3
+RV, MYOCARDIUM, LV = 1, 2, 3
 MYOCARDIUM_G_PER_ML = 1.05
 
 #: The grid on which cines are judged: rows and columns, mm in plane.
@@ -87,31 +87,31 @@ def clean_labels(labels: NDArray[np.integer], box_share: float = 0.8) -> NDArray
     middle = np.zeros(labels.shape, bool)
     rows, columns = middle_box(labels.shape[2], labels.shape[3], box_share)
     middle[:, :, rows, columns] = True
-    cavity = _largest_in_planes(labels == LEFT_VENTRICLE, middle)
+    cavity = _largest_in_planes(labels == LV, middle)
     muscle = labels == MYOCARDIUM
     # Grown from the cavity through muscle only, in the plane.
     rim = ndimage.binary_dilation(cavity, _in_plane(2))
     touching = ndimage.binary_propagation(rim & muscle, _in_plane(1), mask=muscle)
     alone = ~cavity.any(axis=(2, 3), keepdims=True)
     muscle = np.where(alone, _largest_in_planes(muscle, middle), touching)
-    right = _largest_in_planes(labels == RIGHT_VENTRICLE)
+    right = _largest_in_planes(labels == RV)
     out = np.zeros(labels.shape, np.uint8)
-    out[right] = RIGHT_VENTRICLE
+    out[right] = RV
     out[muscle] = MYOCARDIUM
-    out[cavity] = LEFT_VENTRICLE
+    out[cavity] = LV
     return out
 
 
 def rim_share(labels: NDArray[np.integer]) -> NDArray[np.float64]:
     """Share of the LV cavity's outer rim (one pixel) that is myocardium: (T, Z), 0 where there is no cavity."""
-    cavity = labels == LEFT_VENTRICLE
+    cavity = labels == LV
     rim = ndimage.binary_dilation(cavity, _in_plane(2)) & ~cavity
     return (rim & (labels == MYOCARDIUM)).sum(axis=(2, 3)) / np.maximum(rim.sum(axis=(2, 3)), 1)
 
 
 def lv_areas_mm2(labels: NDArray[np.integer], spacing: Spacing) -> NDArray[np.float64]:
     """Area of the LV cavity in every plane: (T, Z) mm^2."""
-    return (labels == LEFT_VENTRICLE).sum(axis=(2, 3)) * (spacing[0] * spacing[1])
+    return (labels == LV).sum(axis=(2, 3)) * (spacing[0] * spacing[1])
 
 
 def lv_present(labels: NDArray[np.integer], spacing: Spacing) -> NDArray[np.bool_]:
@@ -129,7 +129,7 @@ def longest_run(present: NDArray[np.bool_]) -> NDArray[np.int64]:
     return best
 
 
-def volume_ml(labels: NDArray[np.integer], spacing: Spacing, label: int = LEFT_VENTRICLE) -> NDArray[np.float64]:
+def volume_ml(labels: NDArray[np.integer], spacing: Spacing, label: int = LV) -> NDArray[np.float64]:
     """Volume of a label in every frame by summation of discs: (T,) mL."""
     return (labels == label).sum(axis=(1, 2, 3)) * (spacing[0] * spacing[1] * spacing[2] / 1000.0)
 
@@ -153,7 +153,7 @@ def wall_thickness_mm(labels: NDArray[np.integer], spacing: Spacing) -> tuple[fl
     angles = np.arange(72) * (2 * np.pi / 72)
     radii = np.arange(0.0, 75.0, 0.5)
     for plane in labels[closed]:
-        cavity, muscle = plane == LEFT_VENTRICLE, plane == MYOCARDIUM
+        cavity, muscle = plane == LV, plane == MYOCARDIUM
         pixel = spacing[0] * spacing[1]
         inner, outer = cavity.sum() * pixel, (cavity.sum() + muscle.sum()) * pixel
         means.append((np.sqrt(outer) - np.sqrt(inner)) / np.sqrt(np.pi))

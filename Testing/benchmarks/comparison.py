@@ -35,10 +35,9 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.evaluation import cohort_from_pack, evaluate_synthesis
 from CardioDiTLib.evaluation.cohort import Cohort
 from CardioDiTLib.evaluation.measures import MeasuredCohort, measure_cohort
-from CardioDiTLib.evaluation.set_number import SetNumber
-from CardioDiTLib.evaluation.synthesis_report import SynthesisReport
+from CardioDiTLib.evaluation.synthesis_report import SetNumber, SynthesisReport
+from CardioDiTLib.files import atomic_path
 from CardioDiTLib.generation.decode import SliceDecoder
-from CardioDiTLib.io.atomic import atomic_path
 from CardioDiTLib.models.baselines import BASELINES
 from CardioDiTLib.training.dit_stage import DitStage, DitStageConfig
 from CardioDiTLib.training.latents import LatentAugmentation, LatentSet, encode_pack, read_latents

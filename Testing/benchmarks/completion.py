@@ -39,7 +39,7 @@ from CardioDiTLib.data.packing import read_pairs
 from CardioDiTLib.io import load_cine
 from CardioDiTLib.segmentation.segment import segment
 
-LEFT_VENTRICLE = 3
+LV = 3
 MARGIN = 8
 FIGURES = ("psnr", "dice", "volume_error_percent")
 
@@ -53,7 +53,7 @@ def cines_of(pack_path: Path | None, folder: Path | None, count: int) -> Iterato
         for index, pair in zip(aside, read_pairs(pack_path, aside)):
             frames, labels = pair.frames(16)
             images = frames[:, pair.slice_valid].astype(np.float32)
-            es = int((labels == LEFT_VENTRICLE).sum(axis=(1, 2, 3)).argmin())
+            es = int((labels == LV).sum(axis=(1, 2, 3)).argmin())
             times = np.arange(len(images)) * pair.cycle_s / len(images)
             affine = short_axis_affine(images.shape[1:], pair.spacing)
             yield f"{pair.group}-{index}", Cine(images, affine, times), 0, es
@@ -92,7 +92,7 @@ def figures(
         slice(max(columns[0] - MARGIN, 0), columns[-1] + MARGIN),
     )
     error = float(np.square(np.clip(made[box], *span) - np.clip(real[box], *span)).mean())
-    one, other = labels == LEFT_VENTRICLE, true == LEFT_VENTRICLE
+    one, other = labels == LV, true == LV
     return {
         "psnr": 10 * float(np.log10((span[1] - span[0]) ** 2 / error)),
         "dice": 2 * float((one & other).sum()) / max(float(one.sum() + other.sum()), 1.0),
@@ -120,7 +120,7 @@ def measure(
 
     coded = whole.transform.intensity.unscale(completer.decode(completer.encode(whole.array)))
     true = judge(real)
-    shown = (true[0] == LEFT_VENTRICLE).any(axis=(1, 2)) & np.array(whole.transform.slice_valid)
+    shown = (true[0] == LV).any(axis=(1, 2)) & np.array(whole.transform.slice_valid)
     quarter = cine.n_frames // 4
     cases = {
         "slices": {"missing_slices": list(range(1, cine.n_slices, 2))},

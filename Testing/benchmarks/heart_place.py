@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from CardioDiTLib.data.heart_place import WEIGHTS, place_features
-from CardioDiTLib.data.localize import heart_places, label_centre_index, motion_energy
+from CardioDiTLib.data.heart_roi import heart_places, label_centre_index, motion_energy
 from CardioDiTLib.data.packing import read_pack
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.errors import CardioDiTError

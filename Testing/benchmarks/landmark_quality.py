@@ -27,11 +27,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from segmentation_quality import Case, folder_cases, pack_cases
 
 from CardioDiTLib.cine import LandmarkTrack, Segmentation
-from CardioDiTLib.landmarks.from_network import landmarks_from_network
-from CardioDiTLib.landmarks.from_segmentation import landmarks_from_segmentation
 from CardioDiTLib.landmarks.fusion import fused_tracks
+from CardioDiTLib.landmarks.heatmap import landmarks_from_network
 from CardioDiTLib.landmarks.metrics import evaluate_landmarks, septum_angle_differences
 from CardioDiTLib.landmarks.model import LandmarkModel, load_model
+from CardioDiTLib.landmarks.septal_contour import landmarks_from_segmentation
 from CardioDiTLib.landmarks.tracking import FEWEST_FRAMES, track_landmarks
 from CardioDiTLib.segmentation.model import SegmentationModel
 from CardioDiTLib.segmentation.model import load_model as load_segmentation_model

@@ -43,10 +43,9 @@ from copy_transformations import SPACING_MM, Transformation, transformations
 
 from CardioDiTLib.bundles import load_bundle
 from CardioDiTLib.cine import Cine
-from CardioDiTLib.data.grid import ModelGrid
-from CardioDiTLib.data.packing import read_pack
+from CardioDiTLib.data.packing import patients_of, read_pack
 from CardioDiTLib.data.preprocess import to_grid
-from CardioDiTLib.data.same_patients import patients_of
+from CardioDiTLib.grid import ModelGrid
 from CardioDiTLib.io import load_cine
 from CardioDiTLib.io.nifti import read_nifti
 from CardioDiTLib.models.contrastive_cine import at_working_size

@@ -28,7 +28,7 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io import load_cine, load_segmentation
 from CardioDiTLib.io.nifti import read_nifti
 from CardioDiTLib.segmentation.model import SegmentationModel, load_model
-from CardioDiTLib.segmentation.scores import dice_per_label
+from CardioDiTLib.segmentation.postprocess import dice_per_label
 from CardioDiTLib.segmentation.segment import segment
 
 Case = tuple[str, Cine, NDArray[np.uint8]]

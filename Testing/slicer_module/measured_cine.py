@@ -31,7 +31,7 @@ def described(cine: Any, **meta: Any) -> dict[str, Any]:
 
 def segmentation_answer(segmentation: Any, folder: Path, synthetic: bool = True) -> dict[str, Any]:
     """What the worker answers to ``segment``."""
-    from CardioDiTLib.service.measurement_arrays import describe_segmentation
+    from CardioDiTLib.service.arrays import describe_segmentation
 
     values = describe_segmentation(segmentation, folder / "labels.npy")
     about = {"name": "tiny", "version": "0.1.0", "sha256": "cd" * 32}
@@ -40,7 +40,7 @@ def segmentation_answer(segmentation: Any, folder: Path, synthetic: bool = True)
 
 def landmarks_answer(track: Any, folder: Path) -> dict[str, Any]:
     """What the worker answers to ``landmarks``."""
-    from CardioDiTLib.service.measurement_arrays import describe_track
+    from CardioDiTLib.service.arrays import describe_track
 
     values = describe_track(track, folder / "points.npy")
     about = {"method": "network", "name": "tiny", "version": "0.2.0", "sha256": "ef" * 32}

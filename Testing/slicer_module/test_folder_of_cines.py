@@ -62,8 +62,8 @@ class AnsweringProcess(FakeProcess):
 
     def _function(self, order, _number):
         from CardioDiTLib.function.cardiac_function import cardiac_function
-        from CardioDiTLib.service.function_files import function_table
-        from CardioDiTLib.service.measurement_arrays import segmentation_of, track_of
+        from CardioDiTLib.function.outputs import function_table
+        from CardioDiTLib.service.arrays import segmentation_of, track_of
 
         track = track_of(order["landmarks"]) if "landmarks" in order else None
         report = cardiac_function(segmentation_of(order["segmentation"]), track)

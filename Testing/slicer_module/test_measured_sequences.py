@@ -91,7 +91,7 @@ def test_labels_come_back_as_they_went_in(browser, segmentation, heart, tmp_path
     np.testing.assert_array_equal(array, heart.segmentation.array)
     assert edited(segmentation) == [] and values["meta"]["segmentation"]["edited_frames"] == []
     assert values["meta"]["segmentation"]["version"] == "0.1.0" and values["meta"]["synthetic"] is True
-    from CardioDiTLib.service.measurement_arrays import segmentation_of
+    from CardioDiTLib.service.arrays import segmentation_of
 
     assert segmentation_of(values).voxel_volume_ml == pytest.approx(heart.segmentation.voxel_volume_ml)
 
@@ -145,7 +145,7 @@ def test_points_come_back_as_they_went_in(landmarks, heart, tmp_path):
     np.testing.assert_allclose(array[..., :3], heart.landmarks.points, atol=1e-4)
     np.testing.assert_allclose(array[..., 3], np.nan_to_num(heart.landmarks.confidence), atol=1e-3)
     assert values["meta"]["landmarks"]["edited_points"] == 0 and edited(landmarks) == []
-    from CardioDiTLib.service.measurement_arrays import track_of
+    from CardioDiTLib.service.arrays import track_of
 
     assert track_of(values).found.sum() == heart.landmarks.found.sum()
 
@@ -270,7 +270,7 @@ def test_a_saved_scene_brings_all_back(scene, heart, tmp_path, right_handed):
     from CardioDiTModule.SequenceBuilder import SequenceBuilder
     from CardioDiTModule.Steps import runAtOnce
 
-    from CardioDiTLib.service.measurement_arrays import track_of
+    from CardioDiTLib.service.arrays import track_of
 
     made = heart if not right_handed else turned(heart)
     assert (np.linalg.det(made.cine.affine[:3, :3]) > 0) == right_handed
@@ -355,7 +355,7 @@ def test_numbers_and_curves_become_tables_and_a_chart(browser, heart):
     from CardioDiTModule.Steps import runAtOnce
 
     from CardioDiTLib.function.cardiac_function import cardiac_function
-    from CardioDiTLib.service.function_files import function_table
+    from CardioDiTLib.function.outputs import function_table
 
     report = cardiac_function(heart.segmentation, heart.landmarks)
     values = {"report": json.loads(json.dumps(report.to_dict())), "table": function_table(report)}
@@ -386,7 +386,7 @@ def test_a_click_on_a_point_of_the_chart_shows_its_frame(browser, heart, app, sp
     from CardioDiTModule.VolumeChart import VolumeChart
 
     from CardioDiTLib.function.cardiac_function import cardiac_function
-    from CardioDiTLib.service.function_files import function_table
+    from CardioDiTLib.function.outputs import function_table
 
     report = cardiac_function(heart.segmentation)
     nodes = FunctionNodes(browser)
@@ -480,7 +480,7 @@ SCT = "SCT^85756007^Tissue~SCT^{}^Part~^^~Anatomic codes~^^~^^"
     ],
 )
 def test_segments_of_others_are_taken_by_what_they_are_called(browser, segmentation, heart, tmp_path, names, tags):
-    from CardioDiTLib.service.measurement_arrays import segmentation_of
+    from CardioDiTLib.service.arrays import segmentation_of
 
     values, array = read(foreign(browser, segmentation, names, tags), tmp_path)
     np.testing.assert_array_equal(array, heart.segmentation.array)
@@ -505,7 +505,7 @@ def test_names_that_contradict_the_anatomy_are_questioned(browser, segmentation,
 
 
 def test_segments_without_names_are_told_by_anatomy(browser, segmentation, heart, tmp_path):
-    from CardioDiTLib.service.measurement_arrays import segmentation_of
+    from CardioDiTLib.service.arrays import segmentation_of
 
     values, _array = read(foreign(browser, segmentation, ("Segment_1", "Segment_2", "Segment_3")), tmp_path)
     assert values["named_by"] == "order"

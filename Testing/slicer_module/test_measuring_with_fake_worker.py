@@ -83,8 +83,8 @@ def detect(panel, heart, tmp_path, waitUntil) -> None:
 def function_answer(order: dict, folder) -> dict:
     """What the worker would answer, by the worker's own functions."""
     from CardioDiTLib.function.cardiac_function import cardiac_function
-    from CardioDiTLib.service.function_files import function_table, write_bullseye
-    from CardioDiTLib.service.measurement_arrays import segmentation_of, track_of
+    from CardioDiTLib.function.outputs import function_table, write_bullseye
+    from CardioDiTLib.service.arrays import segmentation_of, track_of
 
     track = track_of(order["landmarks"]) if "landmarks" in order else None
     report = cardiac_function(segmentation_of(order["segmentation"]), track, order.get("heart_rate_bpm"))
@@ -159,7 +159,7 @@ def test_landmarks_are_written_by_the_library(panel, ui, browser, heart, tmp_pat
     order = asked("save_landmarks", waitUntil)
     assert order["path"] == str(tmp_path / "points.csv")
     from CardioDiTLib.landmarks.files import load_landmarks, save_landmarks
-    from CardioDiTLib.service.measurement_arrays import track_of
+    from CardioDiTLib.service.arrays import track_of
 
     save_landmarks(track_of(order["landmarks"]), order["path"])
     process().answer("save_landmarks", path=order["path"])

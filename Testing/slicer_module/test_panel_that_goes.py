@@ -143,7 +143,7 @@ class UnderWay:
         from CardioDiTModule.Steps import runAtOnce
 
         from CardioDiTLib.function.cardiac_function import cardiac_function
-        from CardioDiTLib.service.function_files import function_table
+        from CardioDiTLib.function.outputs import function_table
 
         answer = segmentation_answer(self.heart.segmentation, self.place)["segmentation"]
         runAtOnce(SegmentationSequence(self.browser).buildSteps(answer))

@@ -590,7 +590,7 @@ def steered(panel, ui, tmp_path, spin):
 def labelled(tmp_path, number: int = 0) -> dict:
     """A cine that comes with labels, as the worker describes both."""
     from CardioDiTLib.cine import Segmentation
-    from CardioDiTLib.service.measurement_arrays import describe_segmentation
+    from CardioDiTLib.service.arrays import describe_segmentation
 
     cine = described_cine(seed=7 + number)
     labels = np.zeros(cine["array"].shape, np.uint8)

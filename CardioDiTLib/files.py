@@ -1,0 +1,394 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import socket
+import stat
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.progress import Stop
+from CardioDiTLib.schema import _REPAIR, ManifestPart
+
+if TYPE_CHECKING:
+    import torch
+
+
+PREFIX = ".cardiodit-"
+"""Begins every hidden name."""
+
+_MARK = re.compile(r"\.cardiodit-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}(\..*)?", re.DOTALL)
+
+_STALE_S = 24 * 3600.0
+
+
+def own_name() -> str:
+    """A hidden name that says which process of which machine made it, and nothing else."""
+    return f"{PREFIX}{machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def machine() -> str:
+    """A mark of this machine that says nothing about it."""
+    return hashlib.sha256(socket.gethostname().encode("utf-8", "replace")).hexdigest()[:8]
+
+
+def is_marked(name: str) -> bool:
+    """Whether a name is one of :func:`own_name`, with a file's name behind it or not."""
+    return _MARK.fullmatch(name) is not None
+
+
+def is_left_behind(path: Path) -> bool:
+    """Whether what has a hidden name belongs to no run any more.
+
+    A run is known to have ended where its process on this machine is gone; what comes from elsewhere, or cannot be
+    told, is left for a day.
+    """
+    match = _MARK.fullmatch(path.name)
+    if match is not None and match[1] == machine() and os.name != "nt":  # asking there would end the process
+        return not _is_running(int(match[2]))
+    return time.time() - path.lstat().st_mtime > _STALE_S
+
+
+def sweep_files(folder: Path) -> None:
+    """Remove hidden files that runs left in a folder which were ended by force; links and folders are not touched."""
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            if not entry.name.startswith(PREFIX) or not is_marked(entry.name):
+                continue
+            with suppress(OSError):
+                path = folder / entry.name
+                if entry.is_file(follow_symlinks=False) and is_left_behind(path):
+                    path.unlink()
+
+
+def _is_running(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+_SWEPT: set[Path] = set()
+
+_KEPT_CHARACTERS = 40  # of a name, so that no hidden name is too long for a file system
+
+
+@contextmanager
+def atomic_path(destination: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path beside ``destination`` and move it there once the block has ended well.
+
+    The temporary name ends like the final one, so that writers that look at a double suffix (``.nii.gz``) are content.
+    Missing folders are made. Permissions are those of any new file, whatever the writer gave it. Whatever goes wrong,
+    interruption included, the temporary file is removed and a file that was at ``destination`` before stays as it was.
+    What a run left that was ended by force goes with the next one that writes into the folder.
+
+    Args:
+        destination: The file to write.
+
+    Yields:
+        Path of the temporary file, in the same folder, not yet existing.
+
+    Raises:
+        CardioDiTError: The folder cannot be made or written to, or the disk is full.
+
+    Examples:
+        >>> with atomic_path("result.json") as path:  # doctest: +SKIP
+        ...     path.write_text("{}")
+    """
+    final = Path(destination)
+    temporary = final.with_name(f"{own_name()}.{final.name[-_KEPT_CHARACTERS:]}")
+    try:
+        if final.is_dir():
+            raise CardioDiTError(f"'{final}' is a folder.", "Give the name of a file.")
+        final.parent.mkdir(parents=True, exist_ok=True)
+        if final.parent not in _SWEPT:  # once a run: folders may be large
+            _SWEPT.add(final.parent)
+            sweep_files(final.parent)
+        yield temporary
+        _open_to_the_usual_readers(temporary)
+        os.replace(temporary, final)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CardioDiTError(
+            f"'{final}' could not be written: {reason}.", "Check the folder, its permissions and the free disk space."
+        ) from error
+    finally:
+        with suppress(OSError):  # nothing there (moved, or never made): nothing to clean up
+            temporary.unlink()
+
+
+def _open_to_the_usual_readers(path: Path) -> None:
+    """Some writers make files that only their owner can read, whatever the umask says; beside others that is a trap."""
+    probe = path.with_name(f"{path.name}.mode")
+    try:
+        probe.touch()  # made as the umask says: asking for the umask itself would disturb other threads
+        mode = stat.S_IMODE(probe.stat().st_mode)
+    finally:
+        probe.unlink(missing_ok=True)
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)
+
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def check_file_name(name: Any, title: str) -> None:
+    """Refuse anything but a plain file name, so that a manifest cannot reach outside its folder.
+
+    Raises:
+        CardioDiTError: Naming the value.
+    """
+    if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):
+        raise CardioDiTError(f"{name!r} in the {title} of a bundle is not a plain file name.", _REPAIR)
+
+
+@dataclass(frozen=True)
+class FileRecord(ManifestPart):
+    """Fingerprint of a file.
+
+    Args:
+        sha256: 64 hexadecimal digits.
+        bytes: Its size.
+    """
+
+    title: ClassVar[str] = "file list"
+
+    sha256: str = field()
+    bytes: int = field()
+
+    def __post_init__(self) -> None:
+        size_fits = isinstance(self.bytes, int) and not isinstance(self.bytes, bool) and self.bytes >= 0
+        if not isinstance(self.sha256, str) or not _SHA256.fullmatch(self.sha256) or not size_fits:
+            raise CardioDiTError("A fingerprint in the file list of a bundle is not a SHA-256 and a size.", _REPAIR)
+
+
+_CHUNK = 1 << 20
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def record_of(path: Path) -> FileRecord:
+    """Fingerprint of a file."""
+    return FileRecord(sha256_of(path), path.stat().st_size)
+
+
+def problem_of(path: Path, record: FileRecord) -> str | None:
+    """What is wrong with a file, in one sentence; None where nothing is."""
+    if not path.is_file():
+        return f"{path.name} is missing."
+    size = path.stat().st_size
+    if size != record.bytes:
+        return f"{path.name} has {size} bytes instead of {record.bytes}."
+    if sha256_of(path) != record.sha256:
+        return f"{path.name} has been changed: its SHA-256 differs from the manifest."
+    return None
+
+
+MARGIN_BYTES = 100_000_000
+"""Left free, for a system whose disk is full does strange things."""
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that can be written below a folder, which may not exist yet, with the margin left free."""
+    place = folder.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return max(0, shutil.disk_usage(place).free - MARGIN_BYTES)
+
+
+def check_room(folder: Path, needed_bytes: int, what: str) -> None:
+    """Refuse to begin what cannot end well.
+
+    Args:
+        folder: Where it is written; it may not exist yet.
+        needed_bytes: Its size.
+        what: What it is, for the message.
+
+    Raises:
+        CardioDiTError: There is not enough room.
+    """
+    free = free_bytes(folder)
+    if needed_bytes > free:
+        raise CardioDiTError(
+            f"There is not enough room in '{folder}' for '{what}': {needed_bytes / 1e9:.2f} GB are needed, "
+            f"{free / 1e9:.2f} GB are free.",
+            "Make room, or set CARDIODIT_CACHE to a folder on another disk.",
+        )
+
+
+_POLL_S = 0.1
+
+_NOT_OFFERED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+class FileLock:
+    """A lock that one process (and in it one thread) holds at a time.
+
+    Args:
+        path: File that stands for the lock. It is removed when the lock is let go; that of a process that died stays,
+            and is locked again by the next.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: int | None = None
+
+    def try_acquire(self) -> bool:
+        """Take the lock if nobody has it.
+
+        Returns:
+            True where it is taken.
+
+        Raises:
+            OSError: Its file cannot be made.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        except PermissionError:
+            # Windows says so for the moment in which another process removes the file
+            if sys.platform == "win32" and os.access(self.path.parent, os.W_OK):
+                return False
+            raise
+        if _lock(file) and self._is_current(file):
+            self._file = file
+            return True
+        os.close(file)
+        return False
+
+    def release(self) -> None:
+        """Let the lock go."""
+        if self._file is None:
+            return
+        file, self._file = self._file, None
+        if sys.platform == "win32":
+            # an open file cannot be removed there, so nobody can lock it between these steps and lose it
+            _unlock(file)
+            os.close(file)
+            with suppress(OSError):
+                self.path.unlink()
+        else:
+            # removed while it is held: whoever opened it before sees that it is gone, and tries again
+            with suppress(OSError):
+                self.path.unlink()
+            os.close(file)
+
+    def _is_current(self, file: int) -> bool:
+        """False where the locked file was removed meanwhile, so that another process may lock its successor."""
+        if sys.platform == "win32":
+            return True
+        try:
+            return os.path.samestat(os.fstat(file), os.stat(self.path))
+        except FileNotFoundError:
+            return False
+
+
+@contextmanager
+def holding(path: Path, stop: Stop, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold a lock during a block; wait for it as long as another process has it.
+
+    Args:
+        path: File of the lock.
+        stop: Asked while waiting.
+        waiting: Called about ten times a second while waiting.
+
+    Raises:
+        Cancelled: The job has to stop.
+        OSError: The file of the lock cannot be made.
+    """
+    lock = FileLock(path)
+    while not lock.try_acquire():
+        if waiting is not None:
+            waiting()
+        stop.wait(_POLL_S)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _lock(file: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # some network drives have no locks; working there without is better than not at all
+        return error.errno in _NOT_OFFERED
+    return True
+
+
+def _unlock(file: int) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        with suppress(OSError):
+            os.lseek(file, 0, os.SEEK_SET)
+            msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
+
+
+def save_tensors(
+    tensors: Mapping[str, torch.Tensor], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a safetensors file that whoever may read the files beside it may read too.
+
+    The library's own writer leaves files that only their owner can read, whatever the umask: a model in a shared
+    folder could be listed by everybody and loaded by nobody.
+
+    Args:
+        tensors: Tensors by name.
+        path: The file; replaced where there is one.
+        metadata: Texts for the header.
+
+    Raises:
+        OSError, SafetensorError: The file cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    final = Path(path)
+    final.touch()  # made as the umask says: there is no other way to ask for it that threads could not disturb
+    mode = stat.S_IMODE(final.stat().st_mode)
+    save_file(dict(tensors), final, metadata=None if metadata is None else dict(metadata))
+    final.chmod(mode)
+
+
+def at_home(path: str | os.PathLike[str]) -> Path:
+    """A path with a leading ``~`` replaced by the home folder; a shell does not do so after ``--out=``.
+
+    Examples:
+        >>> at_home("./~/a").parts[0]
+        '~'
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no such user: then it is a name like any other
+        return Path(path)

@@ -1,0 +1,361 @@
+"""A landmark network on a whole cine: points of every slice and frame, not yet named and not yet followed in time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from CardioDiTLib.cine import Cine, LandmarkTrack
+from CardioDiTLib.data.canonical_view import CanonicalView
+from CardioDiTLib.data.heart_roi import Window, brightness, heart_window
+from CardioDiTLib.data.in_plane import PlaneSampler
+from CardioDiTLib.landmarks.model import WEIGHTS_NAME, LandmarkModel
+from CardioDiTLib.landmarks.naming import name_points
+from CardioDiTLib.landmarks.rvip_detector import predict_published
+from CardioDiTLib.landmarks.slice_points import SlicePoints
+from CardioDiTLib.models.slice_unet import LandmarkNetwork, heat, presence_logits
+from CardioDiTLib.progress import Stop
+from CardioDiTLib.segmentation.segment import slices_seen
+
+_ROUNDS = 3
+
+
+def peak_places(share: torch.Tensor, radius_px: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where most of a distribution lies.
+
+    The disc of the radius that holds most of it is looked for; its weighted mean is the place, about which the disc is
+    laid anew, some times (mean shift). A second, weaker peak elsewhere moves nothing.
+
+    Args:
+        share: (N, K, H, W), not negative, sum 1 over the picture.
+        radius_px: Of the disc, at least 1.
+
+    Returns:
+        (N, K, 2) the place (x, y) in pixels, and (N, K) the share of the disc, 0 to 1.
+    """
+    height, width = share.shape[-2:]
+    reach = int(radius_px)
+    axis = torch.arange(-reach, reach + 1, device=share.device)
+    disc = ((axis[:, None] ** 2 + axis[None] ** 2) <= radius_px**2).to(share.dtype)
+    flat = share.reshape(-1, 1, height, width)
+    held = F.conv2d(flat, disc[None, None], padding=reach).flatten(1)
+    best = held.argmax(1)
+    x, y = (best % width).to(share.dtype), torch.div(best, width, rounding_mode="floor").to(share.dtype)
+    columns = torch.arange(width, device=share.device, dtype=share.dtype)
+    rows = torch.arange(height, device=share.device, dtype=share.dtype)
+    mass = held.gather(1, best[:, None])[:, 0]
+    for _ in range(_ROUNDS):
+        across, down = columns[None] - x[:, None], rows[None] - y[:, None]
+        weight = flat[:, 0] * (down[:, :, None] ** 2 + across[:, None] ** 2 <= radius_px**2)
+        mass = weight.sum((1, 2))
+        x = (weight.sum(1) * columns).sum(1) / mass.clamp_min(1e-12)
+        y = (weight.sum(2) * rows).sum(1) / mass.clamp_min(1e-12)
+    place = torch.stack([x, y], -1).view(*share.shape[:2], 2)
+    return place, mass.view(share.shape[:2]).clamp(0, 1)
+
+
+WINDOW_MM = 7.5
+"""Radius of the disc whose weighted mean is the point."""
+
+VIEWS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
+"""Axes that are reversed, view by view."""
+
+
+@torch.inference_mode()
+def predict_points(
+    network: LandmarkNetwork,
+    stack: NDArray[np.float32],
+    *,
+    step: int = 1,
+    device: torch.device | None = None,
+    batch: int = 8,
+    views: int = 1,
+    window_mm: float = WINDOW_MM,
+    stop: Stop | None = None,
+) -> SlicePoints:
+    """Finds both points in every slice of one frame, some slices at a time.
+
+    Args:
+        network: In evaluation mode, on `device`.
+        stack: (Z, H, W) within [-1, 1], at the network's spacing.
+        step: See `NetworkConfig.neighbour_step`.
+        device: Where the network is; None is the CPU.
+        batch: Slices at once.
+        views: Take the mean over so many of the picture and its three mirror images, 1 to 4; in a picture that is
+            mirrored once the walk meets the points in the other order.
+        window_mm: See `WINDOW_MM`.
+        stop: Asked before every batch.
+
+    Returns:
+        Places, presence and certainty.
+
+    Raises:
+        Cancelled: `stop` said so.
+    """
+    where = device or torch.device("cpu")
+    valid = np.ones(len(stack), bool)
+    chosen = VIEWS[:views]
+    radius = max(1.0, window_mm / network.config.spacing_mm)
+    places, presence, certainty = np.empty((len(stack), 2, 2)), np.empty((len(stack), 2)), np.empty((len(stack), 2))
+    for first in range(0, len(stack), batch):
+        if stop is not None:
+            stop.check()
+        here = slice(first, first + batch)
+        seen = [
+            slices_seen(z, valid, network.config.neighbours, step) for z in range(first, min(first + batch, len(stack)))
+        ]
+        pictures = torch.from_numpy(stack[np.asarray(seen)]).to(where)
+        shares, likely = [], []
+        for axes in chosen:
+            numbers = network(pictures.flip(axes) if axes else pictures)
+            share = heat(numbers).flatten(2).softmax(-1).view(len(pictures), 2, *pictures.shape[2:])
+            there = presence_logits(numbers).sigmoid()
+            if len(axes) == 1:
+                share, there = share.flip(1), there.flip(1)
+            shares.append(share.flip(axes) if axes else share)
+            likely.append(there)
+        found, held = peak_places(torch.stack(shares).mean(0), radius)
+        places[here], certainty[here] = found.cpu().numpy(), held.cpu().numpy()
+        presence[here] = torch.stack(likely).mean(0).cpu().numpy()
+    return SlicePoints(places, presence, certainty)
+
+
+Progress = Callable[[int, int], None]
+
+_Reader = Callable[[NDArray[np.generic]], SlicePoints]
+
+
+@dataclass(frozen=True, eq=False)
+class CinePoints:
+    """What a network saw in a cine.
+
+    Attributes:
+        pixels: (T, Z, 2, 2) pixels (x, y) of the cine's own array: the point that a walk anti-clockwise on the screen
+            (x to the right, y down) meets first, then the other; NaN where nothing was seen.
+        presence: (T, Z, 2) probability, 0 to 1, that there is such a point.
+        certainty: (T, Z, 2), 0 to 1: how much of what was seen lies at one place.
+    """
+
+    pixels: NDArray[np.float64]
+    presence: NDArray[np.float64]
+    certainty: NDArray[np.float64]
+
+
+def find_points(
+    cine: Cine,
+    model: LandmarkModel,
+    *,
+    device: torch.device | None = None,
+    batch: int = 8,
+    views: int = 4,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+) -> CinePoints:
+    """Runs a network over a cine.
+
+    The picture is turned and mirrored into the usual view first, so that a cine gives the very same points however its
+    file stores it, and cut to the square that the network knows. Where no point is likely there, the whole picture is
+    looked at.
+
+    Args:
+        cine: Any spacing, size and orientation.
+        model: Ours or the published one; it is moved to `device`.
+        device: None is the CPU.
+        batch: Slices at once.
+        views: Take the mean over so many of the picture and its three mirror images, 1 to 4 (our network).
+        progress: Called with (frames done, frames in all); begins anew where the whole picture is looked at.
+        stop: Asked before every batch.
+
+    Returns:
+        Points of every slice and frame, likely or not.
+
+    Raises:
+        CardioDiTError: The images are blank.
+        Cancelled: `stop` said so.
+    """
+    view = CanonicalView.of(cine.affine)
+    array, spacing = view.apply(cine.array), view.spacing(cine.spacing)
+    whole: Window = (slice(0, array.shape[2]), slice(0, array.shape[3]))
+    window = heart_window(array, spacing, model.manifest.field_mm)
+    places = np.full((*array.shape[:2], 2, 2), np.nan)
+    presence, certainty = np.zeros(places.shape[:3]), np.zeros(places.shape[:3])
+    for part in [window] if window == whole else [window, whole]:
+        seen = array[:, :, part[0], part[1]]
+        read = _reader(model, seen, spacing, device or torch.device("cpu"), batch, views, stop)
+        for t, frame in enumerate(seen):
+            found = read(frame)
+            places[t] = found.places + [part[1].start, part[0].start]
+            presence[t], certainty[t] = found.presence, found.certainty
+            if progress is not None:
+                progress(t + 1, len(seen))
+        if (presence >= model.manifest.rule.presence).any():
+            break
+    return CinePoints(*_as_stored(view, places, presence, certainty, (array.shape[3], array.shape[2])))
+
+
+def _reader(
+    model: LandmarkModel,
+    array: NDArray[np.generic],
+    spacing: tuple[float, float, float],
+    device: torch.device,
+    batch: int,
+    views: int,
+    stop: Stop | None,
+) -> _Reader:
+    """What takes the planes of a frame and gives points in pixels of these planes."""
+    network, manifest = model.network, model.manifest
+    if not isinstance(network, LandmarkNetwork):
+
+        def read_published(frame: NDArray[np.generic]) -> SlicePoints:
+            return predict_published(
+                network,
+                frame,
+                spacing[:2],
+                threshold=manifest.rule.presence,
+                largest_component=manifest.rule.largest_component,
+                device=device,
+                batch=batch,
+                stop=stop,
+            )
+
+        return read_published
+    scale = brightness(array, manifest.intensity.low_percentile, manifest.intensity.high_percentile)
+    sampler = PlaneSampler((array.shape[2], array.shape[3]), spacing[:2], network.config.spacing_mm)
+
+    def read(frame: NDArray[np.generic]) -> SlicePoints:
+        found = predict_points(
+            network,
+            scale.scale(sampler.to_network(frame)),
+            step=network.config.neighbour_step(spacing[2]),
+            device=device,
+            batch=batch,
+            views=views,
+            window_mm=manifest.rule.window_mm,
+            stop=stop,
+        )
+        return SlicePoints(sampler.places_in_source(found.places), found.presence, found.certainty)
+
+    return read
+
+
+def _as_stored(
+    view: CanonicalView,
+    places: NDArray[np.float64],
+    presence: NDArray[np.float64],
+    certainty: NDArray[np.float64],
+    size_xy: tuple[int, int],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """From the usual view back to the array as the file stores it."""
+    places = places.copy()
+    for axis, flip in enumerate((view.flip_x, view.flip_y)):
+        if flip:
+            places[..., axis] = size_xy[axis] - 1 - places[..., axis]
+    if view.swap:
+        places = places[..., ::-1]
+    values = [places, presence, certainty]
+    if view.flip_z:
+        values = [value[:, ::-1] for value in values]
+    if view.swap ^ view.flip_x ^ view.flip_y:  # in a mirrored picture the walk meets them the other way round
+        values = [value[:, :, ::-1] for value in values]
+    return values[0], values[1], values[2]
+
+
+LARGEST_TURN_COSINE = -0.3
+"""A pair that points this much against the septum of all slices and frames was met the wrong way round."""
+
+
+def landmarks_from_network(
+    cine: Cine,
+    model: LandmarkModel,
+    *,
+    device: torch.device | None = None,
+    batch: int = 8,
+    views: int = 4,
+    swap: bool = False,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+) -> LandmarkTrack:
+    """Points of a network, named as those from labels are (:mod:`~CardioDiTLib.landmarks.naming`).
+
+    Args:
+        cine: Any spacing, size and orientation.
+        model: Ours or the published one.
+        device: None is the CPU.
+        batch: Slices at once.
+        views: See `find_points`.
+        swap: Exchange the names: for pictures that are mirrored but do not say so.
+        progress: Called with (frames done, frames in all).
+        stop: Asked before every batch.
+
+    Returns:
+        Points (T, Z, 2, 3) mm RAS, anterior then inferior, NaN where the presence is below the model's threshold;
+        confidence (T, Z, 2): presence times how much of the heat lies at the point; 0 where there is none.
+
+    Raises:
+        CardioDiTError: The images are blank.
+        Cancelled: `stop` said so.
+    """
+    seen = find_points(cine, model, device=device, batch=batch, views=views, progress=progress, stop=stop)
+    return named_track(cine, seen, model, swap=swap)
+
+
+def named_track(cine: Cine, seen: CinePoints, model: LandmarkModel, *, swap: bool = False) -> LandmarkTrack:
+    """Keeps what is likely, and names it; see `landmarks_from_network`."""
+    frames, slices = cine.n_frames, cine.n_slices
+    levels = np.broadcast_to(np.arange(slices, dtype=np.float64)[None, :, None, None], (frames, slices, 2, 1))
+    ras = cine.index_to_ras(np.concatenate([seen.pixels, levels], axis=-1))
+    likely = seen.presence >= model.manifest.rule.presence
+    found: NDArray[np.bool_] = np.asarray(likely & ~np.isnan(ras).any(axis=-1), np.bool_)
+    confidence = np.clip(seen.presence * seen.certainty, 0.0, 1.0)
+    turned = _met_the_wrong_way_round(ras, found, confidence)
+    ras[turned], found[turned], confidence[turned] = (
+        ras[turned][:, ::-1],
+        found[turned][:, ::-1],
+        confidence[turned][:, ::-1],
+    )
+    both: NDArray[np.bool_] = np.asarray(found.all(axis=-1))
+    length = np.linalg.norm(ras[both][:, 0] - ras[both][:, 1], axis=-1)
+    naming = name_points(cine.affine, cine.meta, ras[both][:, 0], ras[both][:, 1], length)
+    if naming.first_is_anterior == swap:
+        ras, found, confidence = ras[:, :, ::-1], found[:, :, ::-1], confidence[:, :, ::-1]
+    record = model.manifest.files.get(WEIGHTS_NAME)
+    about: dict[str, Any] = {
+        "source": "network",
+        "name": model.manifest.name,
+        "version": model.manifest.version,
+        "sha256": record.sha256 if record else "",
+        "named_by": naming.rule,
+        "swapped": swap,
+        "turned_slices": int(turned.sum()),
+    }
+    if np.isfinite(naming.agreement):
+        about["agreement"] = naming.agreement
+    if naming.note:
+        about["naming_note"] = naming.note
+    return LandmarkTrack(
+        np.where(found[..., None], ras, np.nan),
+        np.where(found, confidence, 0.0),
+        cine.frame_times,
+        {**cine.meta, "landmarks": about},
+    )
+
+
+def _met_the_wrong_way_round(
+    ras: NDArray[np.float64], found: NDArray[np.bool_], confidence: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """(T, Z), True for pairs that point against all others: the septum turns, but not by so much within a heart."""
+    both: NDArray[np.bool_] = np.asarray(found.all(axis=-1))
+    chord = np.where(both[..., None], ras[:, :, 0] - ras[:, :, 1], 0.0)
+    length = np.linalg.norm(chord, axis=-1)
+    unit = chord / np.maximum(length, 1e-9)[..., None]
+    mean = (unit * (length * confidence.min(axis=-1))[..., None]).sum(axis=(0, 1))
+    size = float(np.linalg.norm(mean))
+    if size < 1e-9:
+        return np.zeros(both.shape, bool)
+    return np.asarray(both & (unit @ (mean / size) < LARGEST_TURN_COSINE))

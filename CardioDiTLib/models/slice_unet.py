@@ -1,0 +1,195 @@
+"""The network that names the pixels of one slice.
+
+MONAI's residual U-Net in 2D, for three reasons. Slices lie 5 to 13 mm apart and shift with each breath-hold, pixels
+1 to 2 mm, so that 3D kernels would mix what does not fit together. Its first layer already halves the picture, which
+makes it two to four times cheaper than DynUNet at the same number of weights, and a clinician's machine often has no
+GPU. And with instance normalisation it cares neither for the batch nor for a scanner's contrast.
+
+What 2D lacks, whether a basal slice still belongs to the ventricle, comes in through more channels: the neighbouring
+slices of the same frame, and how the slice looks on average over the beat and how much it changes. Neighbouring
+*frames* are left out on purpose: they would teach the network that a heart hardly moves, and what suffers first is
+end-systole, on which the ejection fraction hangs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from monai.networks.nets.unet import UNet
+from torch import nn
+
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.labels import LABEL_NAMES
+
+_HINT = "Correct the settings, or get the model's folder again."
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Settings of a `SliceNetwork`.
+
+    Args:
+        channels: Feature channels, level by level; each level has half the resolution of the one above.
+        res_units: Convolutions of a residual unit.
+        neighbours: Slices on each side that are seen beside the one that is labelled.
+        neighbour_mm: Distance that those slices should have; the nearest whole number of slices is taken.
+        spacing_mm: Pixel spacing in plane at which the network works.
+        motion: Two more channels: mean and spread of the slice over the beat.
+
+    Raises:
+        CardioDiTError: A value is not possible.
+    """
+
+    channels: tuple[int, ...] = (24, 48, 96, 160, 192)
+    res_units: int = 2
+    neighbours: int = 1
+    neighbour_mm: float = 10.0
+    spacing_mm: float = 1.5
+    motion: bool = False
+
+    noun: ClassVar[str] = "segmentation network"
+    """What errors call it."""
+
+    def __post_init__(self) -> None:
+        channels = tuple(self.channels) if isinstance(self.channels, list | tuple) else ()
+        whole = [*channels, self.res_units, self.neighbours]
+        if len(channels) < 2 or any(isinstance(v, bool) or not isinstance(v, int) for v in whole):
+            raise CardioDiTError(f"A {self.noun} cannot have the channels {self.channels!r}.", _HINT)
+        if not isinstance(self.motion, bool):
+            raise CardioDiTError(f"'motion' of a {self.noun} is {self.motion!r}, not true or false.", _HINT)
+        if min(channels) < 1 or self.res_units < 0 or self.neighbours < 0:
+            raise CardioDiTError(f"A {self.noun} needs positive numbers of channels and units.", _HINT)
+        for name in ("neighbour_mm", "spacing_mm"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0.1 <= value <= 100:
+                raise CardioDiTError(f"'{name}' of a {self.noun} is {value!r}, not 0.1 to 100 mm.", _HINT)
+        object.__setattr__(self, "channels", channels)
+
+    @property
+    def in_channels(self) -> int:
+        """Slices that are seen together, and what is seen of the beat."""
+        return 2 * self.neighbours + 1 + 2 * self.motion
+
+    @property
+    def multiple(self) -> int:
+        """Rows and columns are padded to a multiple of this."""
+        return int(2 ** (len(self.channels) - 1))
+
+    def neighbour_step(self, slice_spacing_mm: float) -> int:
+        """How many slices further the neighbour is, at least 1."""
+        return max(1, round(self.neighbour_mm / slice_spacing_mm))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `from_dict` reads them back."""
+        return {**asdict(self), "channels": list(self.channels)}
+
+    @classmethod
+    def from_dict(cls, values: Any) -> NetworkConfig:
+        """Reads what `to_dict` wrote.
+
+        Raises:
+            CardioDiTError: Not an object, an unknown or missing entry, or a value that is not possible.
+        """
+        names = {item.name for item in fields(cls)}
+        # Models that were written before there was such a channel have none.
+        if not isinstance(values, Mapping) or {*values, "motion"} != names:
+            raise CardioDiTError(f"The settings of the {cls.noun} have missing or unknown entries.", _HINT)
+        return cls(**values)
+
+
+class SliceNetwork(nn.Module):
+    """A residual U-Net that takes a slice of any size.
+
+    Args:
+        config: What it is like.
+        out_channels: Numbers for each pixel.
+    """
+
+    def __init__(self, config: NetworkConfig, out_channels: int) -> None:
+        super().__init__()
+        self.config = config
+        self.unet = UNet(
+            spatial_dims=2,
+            in_channels=config.in_channels,
+            out_channels=out_channels,
+            channels=config.channels,
+            strides=(2,) * (len(config.channels) - 1),
+            num_res_units=config.res_units,
+        )
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Any size in, the same size out.
+
+        Args:
+            pictures: (N, in_channels, H, W) within [-1, 1]; the slice itself is in the middle of the first
+                2 * neighbours + 1 channels, mean and spread over the beat follow.
+
+        Returns:
+            (N, out_channels, H, W), as the last convolution gives them.
+        """
+        height, width = pictures.shape[-2:]
+        # Twice the multiple at least: a single pixel at the lowest level has no spread to normalise with.
+        padding: list[int] = []
+        for size in (width, height):
+            missing = max(2 * self.config.multiple, -(-size // self.config.multiple) * self.config.multiple) - size
+            padding += [missing // 2, missing - missing // 2]
+        numbers: torch.Tensor = self.unet(F.pad(pictures, padding, mode="replicate"))
+        return numbers[..., padding[2] : padding[2] + height, padding[0] : padding[0] + width]
+
+
+class SegmentationNetwork(SliceNetwork):
+    """Logits (N, 4, H, W) of the four labels for one slice.
+
+    Args:
+        config: What it is like.
+    """
+
+    def __init__(self, config: NetworkConfig | None = None) -> None:
+        super().__init__(config or NetworkConfig(), len(LABEL_NAMES))
+
+
+POINTS = 2
+
+
+@dataclass(frozen=True)
+class LandmarkNetworkConfig(NetworkConfig):
+    """Settings of a `LandmarkNetwork`: those of any network on slices."""
+
+    noun: ClassVar[str] = "landmark network"
+
+
+class LandmarkNetwork(SliceNetwork):
+    """Heat, presence and labels (N, 8, H, W) for one slice.
+
+    Args:
+        config: What it is like.
+    """
+
+    config: LandmarkNetworkConfig
+
+    def __init__(self, config: LandmarkNetworkConfig | None = None) -> None:
+        super().__init__(config or LandmarkNetworkConfig(), 2 * POINTS + len(LABEL_NAMES))
+
+
+def heat(numbers: torch.Tensor) -> torch.Tensor:
+    """(N, 8, H, W) of the network -> (N, 2, H, W) logits of the place of each point."""
+    return numbers[:, :POINTS].float()
+
+
+def presence_logits(numbers: torch.Tensor) -> torch.Tensor:
+    """(N, 8, H, W) of the network -> (N, 2): logit of each point being in the slice.
+
+    The mean of the presence channel, weighted by where the point would be. The weights take no part in learning: the
+    heat should say where a point is, not where it is easiest to call it absent.
+    """
+    share = heat(numbers).detach().flatten(2).softmax(-1)
+    return (share * numbers[:, POINTS : 2 * POINTS].float().flatten(2)).sum(-1)
+
+
+def label_logits(numbers: torch.Tensor) -> torch.Tensor:
+    """(N, 8, H, W) of the network -> (N, 4, H, W) logits of the labels."""
+    return numbers[:, 2 * POINTS :].float()
