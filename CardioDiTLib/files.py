@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all: atomic writing, fingerprints, locks, room on the disk, leftovers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.progress import Stop
-from CardioDiTLib.schema import _REPAIR, ManifestPart
+from CardioDiTLib.schema import Bounds, Record, Shape
 
 if TYPE_CHECKING:
     import torch
@@ -144,23 +144,25 @@ def _open_to_the_usual_readers(path: Path) -> None:
         path.chmod(mode)
 
 
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+FileName = Annotated[str, Shape(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a plain file name")]
+"""Nothing else: a manifest cannot reach outside its folder."""
+Sha256 = Annotated[str, Shape(r"[0-9a-f]{64}", "a SHA-256 in hexadecimal digits")]
 
 
 def check_file_name(name: Any, title: str) -> None:
-    """Refuse anything but a plain file name, so that a manifest cannot reach outside its folder.
+    """Refuse anything but a plain file name.
 
     Raises:
         CardioDiTError: Naming the value.
     """
-    if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):
-        raise CardioDiTError(f"{name!r} in the {title} of a bundle is not a plain file name.", _REPAIR)
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise CardioDiTError(
+            f"{name!r} in the {title} is not a plain file name.", "Correct it, or get the files again."
+        )
 
 
 @dataclass(frozen=True)
-class FileRecord(ManifestPart):
+class FileRecord(Record):
     """Fingerprint of a file.
 
     Args:
@@ -168,15 +170,11 @@ class FileRecord(ManifestPart):
         bytes: Its size.
     """
 
-    title: ClassVar[str] = "file list"
+    record_name: ClassVar[str] = "fingerprint of a file"
+    record_hint: ClassVar[str] = "Get the folder again."
 
-    sha256: str = field()
-    bytes: int = field()
-
-    def __post_init__(self) -> None:
-        size_fits = isinstance(self.bytes, int) and not isinstance(self.bytes, bool) and self.bytes >= 0
-        if not isinstance(self.sha256, str) or not _SHA256.fullmatch(self.sha256) or not size_fits:
-            raise CardioDiTError("A fingerprint in the file list of a bundle is not a SHA-256 and a size.", _REPAIR)
+    sha256: Sha256
+    bytes: Annotated[int, Bounds(least=0)]
 
 
 _CHUNK = 1 << 20

@@ -33,7 +33,7 @@ from misbehaving_server import (
 )
 from tiny_bundle import write_tiny_bundle
 
-from CardioDiTLib import files as disk_space
+from CardioDiTLib import files
 from CardioDiTLib.bundles import (
     RetryPolicy,
     TransferProgress,
@@ -414,7 +414,7 @@ def test_the_old_bundle_survives_a_rename_that_fails(entry, server, place, web, 
 
 def test_no_room_is_told_before_anything_is_fetched(entry, server, place, monkeypatch):
     server.served.clear()
-    monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))
     error = failure()
     assert "not enough room" in str(error) and "0.00 GB are free" in str(error) and CACHE_VARIABLE in error.hint
     assert server.served == [] and list(place.iterdir()) == []

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from CardioDiTLib.bundles import Licence, load_bundle, verify
-from CardioDiTLib.bundles import published_import as import_published
+from CardioDiTLib.bundles import Licence, import_published, load_bundle, verify
 from CardioDiTLib.errors import CardioDiTError
 
 DATA = Path(__file__).parent / "data"

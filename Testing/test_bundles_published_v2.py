@@ -24,8 +24,7 @@ from published_v2_files import (
     write_stage1,
 )
 
-from CardioDiTLib.bundles import load_bundle
-from CardioDiTLib.bundles import published_import as import_published
+from CardioDiTLib.bundles import import_published, load_bundle
 from CardioDiTLib.bundles.published_checkpoint import read_published_state
 from CardioDiTLib.bundles.published_config import dit_params, published_schedule
 from CardioDiTLib.bundles.read_published import read_published

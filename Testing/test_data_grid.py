@@ -34,5 +34,5 @@ def test_impossible_grids_are_refused(change):
 def test_missing_and_unknown_entries_are_named():
     values = ModelGrid(8, 128, 128, 16, (1.5, 1.5, 9.0)).to_dict()
     values["depth"] = values.pop("slices")
-    with pytest.raises(CardioDiTError, match="depth, slices"):
+    with pytest.raises(CardioDiTError, match="lacks slices and has unknown depth"):
         ModelGrid.from_dict(values)

@@ -7,11 +7,9 @@ import pytest
 
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.evaluation import frechet_distance, overlap, wasserstein
-from CardioDiTLib.evaluation import manifold as diversity
-from CardioDiTLib.evaluation import manifold as kernel_distance
 from CardioDiTLib.evaluation.coherence import REASONS, Coherence
 from CardioDiTLib.evaluation.features import distances
-from CardioDiTLib.evaluation.manifold import duplicates, polynomial_kernel, weighted_mmd2
+from CardioDiTLib.evaluation.manifold import diversity, duplicates, kernel_distance, polynomial_kernel, weighted_mmd2
 from CardioDiTLib.evaluation.physiology import shrunk_covariance
 from CardioDiTLib.evaluation.split_halves import draw_halves, wasserstein_beside_floor
 from CardioDiTLib.evaluation.synthesis import COHERENCE

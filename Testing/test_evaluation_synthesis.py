@@ -25,7 +25,7 @@ from CardioDiTLib.evaluation import (
     to_markdown,
     to_text,
 )
-from CardioDiTLib.evaluation import evaluation_grid as judging_grid
+from CardioDiTLib.evaluation.evaluation_grid import judging_grid
 from CardioDiTLib.evaluation.measures import MeasuredCohort
 from CardioDiTLib.evaluation.tables import CSV_HEADER, save_text
 

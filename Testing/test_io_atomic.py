@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from CardioDiTLib import files as atomic
+from CardioDiTLib import files
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.files import atomic_path, own_name
 
@@ -74,7 +74,7 @@ def test_what_a_run_left_that_was_ended_by_force_is_swept_by_the_next(tmp_path: 
     old.write_text("from another machine, two days ago")
     link.symlink_to(beside)
     os.utime(old, (time.time() - 2 * 86400,) * 2)
-    atomic._SWEPT.discard(tmp_path)
+    files._SWEPT.discard(tmp_path)
     with atomic_path(tmp_path / "next.json") as path:
         path.write_text("whole")
     assert {path.name for path in tmp_path.iterdir()} == {"own.txt", "next.json", still.name, link.name}

@@ -12,8 +12,9 @@ from tiny_bundle import CODEC, DIT, SHAPE, tiny_manifest, write_tiny_bundle
 from tiny_encoder import tiny_encoder_folder
 
 from CardioDiTLib import cli
-from CardioDiTLib.bundles.bundle import load_bundle, verify
+from CardioDiTLib.bundles.bundle import load_bundle
 from CardioDiTLib.bundles.registry import BUNDLES_VARIABLE, CACHE_VARIABLE
+from CardioDiTLib.bundles.verification import verify
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.io import load_cine, save_cine
 from CardioDiTLib.privacy.attach import attach_privacy

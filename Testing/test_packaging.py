@@ -9,43 +9,11 @@ import shutil
 import sys
 from pathlib import Path
 
-import pytest
 import update_cmake_lists
+from update_architecture import imported
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LIBRARY = REPOSITORY / "CardioDiTLib"
-
-FLOORS = {
-    "errors": -1,
-    "cine": 0,
-    "device": 0,
-    "json_text": 0,
-    "missing_operator": 0,
-    "version": -1,
-    "io": 1,
-    "models": 1,
-    "diffusion": 1,
-    "data": 2,
-    "bundles": 2,
-    "reporting": 2.5,
-    "generation": 3,
-    "landmarks": 4,
-    "privacy": 3,
-    "segmentation": 3,
-    "function": 4,
-    "training": 5,
-    "evaluation": 5,
-    "completion": 4,
-    "measurement": 5,
-    "plotting": 5.2,
-    "opening": 5.5,
-    "commands": 6,
-    "service": 6,
-    "cli": 7,
-    "__init__": 6,
-    "__main__": 8,
-    "worker": 8,
-}
 
 
 def sources() -> list[Path]:
@@ -104,31 +72,6 @@ def test_lists_are_refreshed_from_the_tree(tmp_path):
     after = (tmp_path / "CardioDiTLib" / "CMakeLists.txt").read_text()
     assert before.split("slicerMacroBuildScriptedModule")[1] == after.split("slicerMacroBuildScriptedModule")[1]
     assert update_cmake_lists.update(tmp_path) == []
-
-
-def imported(path: Path) -> set[str]:
-    """Absolute names of all modules that a file imports, relative ones resolved."""
-    package = ["CardioDiTLib", *path.relative_to(LIBRARY).parent.parts]
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            module = ".".join([*base, *([node.module] if node.module else [])])
-            names |= {f"{module}.{alias.name}" for alias in node.names} | {module}
-    return names
-
-
-@pytest.mark.parametrize("path", sources(), ids=lambda path: path.relative_to(LIBRARY).as_posix())
-def test_rooms_import_only_from_floors_below(path):
-    room = path.relative_to(LIBRARY).parts[0].removesuffix(".py")
-    own = FLOORS[room]
-    for name in imported(path):
-        parts = name.split(".")
-        assert parts[0] not in ("slicer", "qt", "ctk"), f"{path.name} imports {name}"
-        if parts[0] == "CardioDiTLib" and len(parts) > 1 and parts[1] in FLOORS and parts[1] != room:
-            assert FLOORS[parts[1]] < own, f"{path.name} of floor {own} imports {name}"
 
 
 def test_nothing_is_unpickled_or_evaluated():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from CardioDiTLib.lazy import imported
+
 if TYPE_CHECKING:
-    from CardioDiTLib.bundles.bundle import Bundle, load_bundle, verify, write_bundle
+    from CardioDiTLib.bundles.bundle import Bundle, load_bundle, write_bundle
     from CardioDiTLib.bundles.catalogue import (
         CatalogueEntry,
         RemoteFile,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from CardioDiTLib.bundles.published_import import ImportReport, import_published
     from CardioDiTLib.bundles.registry import BundleEntry, find_bundle, list_bundles
     from CardioDiTLib.bundles.transfer_progress import TransferProgress
+    from CardioDiTLib.bundles.verification import verify
     from CardioDiTLib.files import FileRecord
     from CardioDiTLib.grid import BundleGrid
 
@@ -69,7 +71,7 @@ _HOMES = {
     "remove_bundle": "installation",
     "remove_source": "catalogue",
     "require_accepted": "catalogue",
-    "verify": "bundle",
+    "verify": "verification",
     "write_bundle": "bundle",
 }
 
@@ -117,9 +119,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import torch only where a network is really wanted: listing bundles does without."""
-    if name in _HOMES:
-        return getattr(import_module(f"CardioDiTLib.bundles.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return imported(__name__, _HOMES, name)
 
 
 def __dir__() -> list[str]:

@@ -6,11 +6,10 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 from urllib.parse import urlunsplit
 
 from CardioDiTLib.bundles.http_stream import DEFAULT_POLICY, RetryPolicy, beside, check_address
@@ -25,9 +24,9 @@ from CardioDiTLib.bundles.manifest import (
 from CardioDiTLib.bundles.manifest_parts import Licence
 from CardioDiTLib.bundles.transfer_progress import TransferCallback, TransferMeter
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.files import FileRecord, check_file_name
+from CardioDiTLib.files import FileName, FileRecord, Sha256
 from CardioDiTLib.progress import CancelSource, Stop
-from CardioDiTLib.schema import ManifestPart, check_entries, check_texts, parse_json, plain
+from CardioDiTLib.schema import Bounds, Record, parse_json
 
 HUB_PREFIX = "hf:"
 
@@ -117,7 +116,7 @@ _REPAIR = "Add the source of the bundle again."
 
 
 @dataclass(frozen=True)
-class RemoteFile(ManifestPart):
+class RemoteFile(Record):
     """A file on the web.
 
     Args:
@@ -127,18 +126,17 @@ class RemoteFile(ManifestPart):
         bytes: Its size.
     """
 
-    title: ClassVar[str] = "file entry"
+    record_name: ClassVar[str] = "file entry of a bundle"
+    record_hint: ClassVar[str] = _REPAIR
 
-    name: str
+    name: FileName
     url: str
-    sha256: str
-    bytes: int
+    sha256: Sha256
+    bytes: Annotated[int, Bounds(least=0)]
 
     def __post_init__(self) -> None:
-        check_file_name(self.name, self.title)
-        check_texts(self, self.title, "url")
+        super().__post_init__()
         check_address(self.url)
-        FileRecord(self.sha256, self.bytes)
 
     @property
     def record(self) -> FileRecord:
@@ -147,7 +145,7 @@ class RemoteFile(ManifestPart):
 
 
 @dataclass(frozen=True)
-class CatalogueEntry:
+class CatalogueEntry(Record):
     """A bundle that can be downloaded.
 
     Args:
@@ -166,7 +164,10 @@ class CatalogueEntry:
         CardioDiTError: A value is not possible, or values contradict each other.
     """
 
-    name: str
+    record_name: ClassVar[str] = _WHAT
+    record_hint: ClassVar[str] = _REPAIR
+
+    name: FileName
     version: str
     title: str
     description: str
@@ -178,40 +179,17 @@ class CatalogueEntry:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        what = _WHAT
-        check_file_name(self.name, what)
-        check_portable([self.name])
-        check_texts(self, what, "version", "title", "description", "source")
-        for name in ("class_names", "notes"):
-            texts = getattr(self, name)
-            if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-                raise CardioDiTError(f"'{name}' in the {what} of a bundle is not a list of texts.", _REPAIR)
-            object.__setattr__(self, name, tuple(texts))
-        object.__setattr__(self, "files", tuple(self.files))
+        super().__post_init__()
         names = [file.name for file in self.files]
+        check_portable([self.name])
         check_portable(names)
         if MANIFEST_NAME not in names:
-            raise CardioDiTError(f"The {what} of '{self.name}' does not list {MANIFEST_NAME}.", _REPAIR)
+            raise CardioDiTError(f"The {_WHAT} of '{self.name}' does not list {MANIFEST_NAME}.", _REPAIR)
         total = sum(file.bytes for file in self.files)
         if self.size_bytes != total:
             raise CardioDiTError(
-                f"The {what} of '{self.name}' says {self.size_bytes!r} bytes, its files have {total}.", _REPAIR
+                f"The {_WHAT} of '{self.name}' says {self.size_bytes!r} bytes, its files have {total}.", _REPAIR
             )
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> CatalogueEntry:
-        """Read what :meth:`to_dict` wrote.
-
-        Raises:
-            CardioDiTError: An entry is missing, unknown or not possible.
-        """
-        check_entries(values, cls, _WHAT)
-        entries = dict(values)
-        entries["licence"] = Licence.from_dict(entries["licence"])
-        if not isinstance(entries["files"], list | tuple):
-            raise CardioDiTError(f"'files' in the {_WHAT} of a bundle is not a list.", _REPAIR)
-        entries["files"] = tuple(RemoteFile.from_dict(file) for file in entries["files"])
-        return cls(**entries)
 
     @classmethod
     def of_manifest(
@@ -251,10 +229,6 @@ class CatalogueEntry:
             files=files,
             notes=notes,
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {item.name: plain(getattr(self, item.name)) for item in fields(self)}
 
     @property
     def sha256(self) -> str:

@@ -6,12 +6,11 @@ intended_use, data_source, references, eval_metrics).
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, ClassVar, NoReturn
 
 from CardioDiTLib.bundles.manifest_parts import (
     DetailSpec,
@@ -24,9 +23,9 @@ from CardioDiTLib.bundles.manifest_parts import (
     TrainingData,
 )
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.files import FileRecord, check_file_name
+from CardioDiTLib.files import FileName, FileRecord
 from CardioDiTLib.grid import BundleGrid
-from CardioDiTLib.schema import ManifestPart, check_entries, check_texts, is_number, parse_json, plain
+from CardioDiTLib.schema import Record, Shape, parse_json
 
 SCHEMA_VERSION = 1
 
@@ -41,19 +40,20 @@ DEFAULT_PRESETS = {
 }
 """Presets of a bundle that has none of its own."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+BundleName = Annotated[
+    str, Shape(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a name of letters, digits, dots, dashes and underscores")
+]
 
-_VERSION = re.compile(r"\d+\.\d+\.\d+([.+-][A-Za-z0-9.+-]+)?")
+BundleVersion = Annotated[str, Shape(r"\d+\.\d+\.\d+([.+-][A-Za-z0-9.+-]+)?", "three numbers, as in 1.0.0")]
 
 _AGAIN = "Correct bundle.json, or get the bundle again."
 
-_TEXTS = ("title", "description", "task", "authors", "copyright", "intended_use")
 
-_OBJECTS = ("schedule", "eval_metrics", "audit", "provenance")
+_Row = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class BundleManifest:
+class BundleManifest(Record):
     """What a bundle is, where it comes from, and how it is run.
 
     Args:
@@ -87,8 +87,13 @@ class BundleManifest:
         CardioDiTError: A value is not possible, or values contradict each other.
     """
 
-    name: str
-    version: str
+    record_name: ClassVar[str] = "manifest of a bundle"
+    record_hint: ClassVar[str] = _AGAIN
+    record_mark: ClassVar[tuple[str, int]] = ("schema_version", SCHEMA_VERSION)
+    omitted_when_empty: ClassVar[tuple[str, ...]] = ("privacy", "refiner", "quantities", "detail")
+
+    name: BundleName
+    version: BundleVersion
     title: str
     description: str
     licence: Licence
@@ -102,7 +107,7 @@ class BundleManifest:
     class_titles: tuple[str, ...] = ()
     presets: dict[str, Preset] = field(default_factory=lambda: dict(DEFAULT_PRESETS))
     intensity_range: tuple[float, float] = (-1.0, 1.0)
-    affine: tuple[tuple[float, ...], ...] | None = None
+    affine: tuple[_Row, _Row, _Row, _Row] | None = None
     task: str = "Generation of synthetic short-axis cine cardiac MRI"
     authors: str = ""
     copyright: str = ""
@@ -115,32 +120,16 @@ class BundleManifest:
     refiner: NetworkSpec | None = None
     quantities: tuple[SteeredQuantity, ...] = ()
     detail: DetailSpec | None = None
-    files: dict[str, FileRecord] = field(default_factory=dict)
+    files: dict[FileName, FileRecord] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            raise CardioDiTError(
-                f"{self.name!r} cannot be the name of a bundle.", "Use letters, digits, dots, dashes and underscores."
-            )
-        if not isinstance(self.version, str) or not _VERSION.fullmatch(self.version):
-            raise CardioDiTError(f"{self.version!r} is not a version of a bundle.", "Use three numbers, as in 1.0.0.")
-        check_texts(self, "manifest", *_TEXTS)
-        for name in _OBJECTS:
-            if not isinstance(getattr(self, name), Mapping):
-                raise CardioDiTError(f"'{name}' of the bundle '{self.name}' is not an object.", _AGAIN)
-        for name in ("class_names", "class_titles", "references"):
-            texts = getattr(self, name)
-            if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-                raise CardioDiTError(f"'{name}' of the bundle '{self.name}' is not a list of texts.", _AGAIN)
-            object.__setattr__(self, name, tuple(texts))
+        super().__post_init__()
         self._check_classes()
-        self._check_presets()
-        low, high = self._numbers("intensity_range", 2)
+        if "standard" not in self.presets:
+            raise CardioDiTError(f"The bundle '{self.name}' has no preset called standard.", _AGAIN)
+        low, high = self.intensity_range
         if low >= high:
             raise CardioDiTError(f"The intensity range of the bundle '{self.name}' is empty.", _AGAIN)
-        object.__setattr__(self, "intensity_range", (low, high))
-        if self.affine is not None:
-            object.__setattr__(self, "affine", self._checked_affine())
         if self.codec.class_name != "VQGAN" or self.dit.class_name != "DiT4D":
             raise CardioDiTError(
                 f"The codec of the bundle '{self.name}' is a {self.codec.class_name}, its transformer a "
@@ -152,85 +141,12 @@ class BundleManifest:
                 f"The refiner of the bundle '{self.name}' is a {self.refiner.class_name}.",
                 "It has to be a CineRefiner.",
             )
-        object.__setattr__(self, "quantities", tuple(self.quantities))
         steered = self.dit.params.get("num_conditions", 0)
         if steered != len(self.quantities):
             raise CardioDiTError(
                 f"The bundle '{self.name}' names {len(self.quantities)} quantities, its transformer has {steered}.",
                 _AGAIN,
             )
-        for file_name in self.files:
-            check_file_name(file_name, "file list")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> BundleManifest:
-        """Read the content of a ``bundle.json``.
-
-        Raises:
-            CardioDiTError: Another schema version, an entry that is missing, unknown or not possible.
-        """
-        if not isinstance(values, Mapping) or "schema_version" not in values:
-            raise CardioDiTError("This is not the manifest of a bundle: it has no 'schema_version'.", _AGAIN)
-        found = values["schema_version"]
-        if isinstance(found, bool) or found != SCHEMA_VERSION:
-            raise CardioDiTError(
-                f"The bundle has schema version {found!r}, this library reads version {SCHEMA_VERSION}.",
-                "Update CardioDiT, or get a bundle for this version.",
-            )
-        check_entries(values, cls, "manifest", extra=frozenset({"schema_version"}))
-        entries = {key: value for key, value in values.items() if key != "schema_version"}
-        parts: dict[str, type[ManifestPart]] = {
-            "licence": Licence,
-            "training_data": TrainingData,
-            "grid": BundleGrid,
-            "codec": NetworkSpec,
-            "dit": NetworkSpec,
-            "latents": LatentSpec,
-        }
-        for key, part in parts.items():
-            entries[key] = part.from_dict(entries[key])
-        if entries.get("privacy") is not None:
-            entries["privacy"] = PrivacySpec.from_dict(entries["privacy"])
-        if entries.get("refiner") is not None:
-            entries["refiner"] = NetworkSpec.from_dict(entries["refiner"])
-        if entries.get("detail") is not None:
-            entries["detail"] = DetailSpec.from_dict(entries["detail"])
-        if "quantities" in entries:
-            if not isinstance(entries["quantities"], list | tuple):
-                raise CardioDiTError("'quantities' of a bundle is not a list.", _AGAIN)
-            entries["quantities"] = tuple(SteeredQuantity.from_dict(value) for value in entries["quantities"])
-        for key, member in (("presets", Preset), ("files", FileRecord)):
-            if key not in entries:
-                continue
-            group = entries[key]
-            if not isinstance(group, Mapping):
-                raise CardioDiTError(f"'{key}' of a bundle is not an object.", _AGAIN)
-            entries[key] = {str(name): member.from_dict(value) for name, value in group.items()}
-        return cls(**entries)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; :meth:`from_dict` reads them back."""
-        values = {
-            "schema_version": SCHEMA_VERSION,
-            **{item.name: plain(getattr(self, item.name)) for item in fields(self)},
-        }
-        for name in ("privacy", "refiner", "quantities", "detail"):
-            if not getattr(self, name):  # software that does not know the section reads bundles without it
-                del values[name]
-        return values
-
-    def to_json(self) -> str:
-        """The text of ``bundle.json``.
-
-        Raises:
-            CardioDiTError: A value that JSON does not have.
-        """
-        try:
-            return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        except (TypeError, ValueError) as error:
-            raise CardioDiTError(
-                f"The manifest of '{self.name}' holds a value that JSON does not have: {error}.", "Use plain values."
-            ) from error
 
     def with_files(self, files: Mapping[str, FileRecord]) -> BundleManifest:
         """The same manifest with other fingerprints."""
@@ -276,26 +192,6 @@ class BundleManifest:
             raise CardioDiTError(
                 f"The bundle '{self.name}' names {len(self.class_names)} classes, its transformer has {number}.", _AGAIN
             )
-
-    def _check_presets(self) -> None:
-        if not isinstance(self.presets, Mapping) or "standard" not in self.presets:
-            raise CardioDiTError(f"The bundle '{self.name}' has no preset called standard.", _AGAIN)
-
-    def _numbers(self, name: str, count: int) -> tuple[float, ...]:
-        values = getattr(self, name)
-        if not isinstance(values, list | tuple) or len(values) != count or not all(is_number(v) for v in values):
-            raise CardioDiTError(
-                f"'{name}' of the bundle '{self.name}' is {values!r}, not {count} numbers.", "Correct bundle.json."
-            )
-        return tuple(float(value) for value in values)
-
-    def _checked_affine(self) -> tuple[tuple[float, ...], ...]:
-        rows = self.affine
-        fits = isinstance(rows, list | tuple) and len(rows) == 4
-        fits = fits and all(isinstance(row, list | tuple) and len(row) == 4 for row in rows or ())
-        if not fits or not all(is_number(value) for row in rows or () for value in row):
-            raise CardioDiTError(f"The affine of the bundle '{self.name}' is not a 4x4 matrix.", _AGAIN)
-        return tuple(tuple(float(value) for value in row) for row in rows or ())
 
 
 def read_manifest(folder: str | Path) -> BundleManifest:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.files import check_file_name
-from CardioDiTLib.schema import _REPAIR, ManifestPart, check_texts, is_count, is_number
+from CardioDiTLib.files import FileName, Sha256
+from CardioDiTLib.schema import Bounds, Count, Positive, Record
 
 _LARGEST_KERNEL = 31
+
+
+class ManifestPart(Record):
+    """What all parts share."""
+
+    record_hint: ClassVar[str] = "Correct the description of the model, or get it again."
 
 
 @dataclass(frozen=True)
@@ -24,18 +28,11 @@ class Licence(ManifestPart):
         needs_acceptance: True where a user has to agree before the first use.
     """
 
-    title: ClassVar[str] = "licence"
+    record_name: ClassVar[str] = "licence of a bundle"
 
     name: str
     conditions: str
     needs_acceptance: bool = False
-
-    def __post_init__(self) -> None:
-        check_texts(self, self.title, "name", "conditions")
-        if not isinstance(self.needs_acceptance, bool):
-            raise CardioDiTError(
-                f"'needs_acceptance' in a licence is {self.needs_acceptance!r}, not true or false.", _REPAIR
-            )
 
 
 @dataclass(frozen=True)
@@ -49,15 +46,12 @@ class TrainingData(ManifestPart):
         duration: For how long.
     """
 
-    title: ClassVar[str] = "training data"
+    record_name: ClassVar[str] = "training data of a bundle"
 
     data_source: str
     motion: str = ""
     machine: str = ""
     duration: str = ""
-
-    def __post_init__(self) -> None:
-        check_texts(self, self.title, "data_source", "motion", "machine", "duration")
 
 
 @dataclass(frozen=True)
@@ -70,22 +64,12 @@ class NetworkSpec(ManifestPart):
         file: File with its weights, in the bundle's folder.
     """
 
-    title: ClassVar[str] = "network"
+    record_name: ClassVar[str] = "network of a bundle"
     json_names: ClassVar[dict[str, str]] = {"class_name": "class"}
 
-    class_name: str
+    class_name: Literal["VQGAN", "DiT4D", "CineRefiner"]
     params: dict[str, Any]
-    file: str
-
-    def __post_init__(self) -> None:
-        if self.class_name not in ("VQGAN", "DiT4D", "CineRefiner"):
-            raise CardioDiTError(
-                f"A bundle names the network {self.class_name!r}.", "This library knows VQGAN, DiT4D and CineRefiner."
-            )
-        if not isinstance(self.params, Mapping):
-            raise CardioDiTError(f"The parameters of {self.class_name} in a bundle are not an object.", _REPAIR)
-        check_file_name(self.file, self.title)
-        object.__setattr__(self, "params", dict(self.params))
+    file: FileName
 
 
 @dataclass(frozen=True)
@@ -100,6 +84,8 @@ class SteeredQuantity(ManifestPart):
         usual_low, usual_high: Range in which most of the training cines lie; beyond it hearts are less sure.
     """
 
+    record_name: ClassVar[str] = "steered quantity of a bundle"
+
     name: str
     meaning: str
     unit: str
@@ -109,10 +95,11 @@ class SteeredQuantity(ManifestPart):
     usual_high: float
 
     def __post_init__(self) -> None:
-        check_texts(self, "quantity", "name", "meaning", "unit")
-        ends = (self.low, self.usual_low, self.usual_high, self.high)
-        if not all(map(is_number, ends)) or list(ends) != sorted(ends):
-            raise CardioDiTError(f"The range of the quantity {self.name!r} in a bundle is not possible.", _REPAIR)
+        super().__post_init__()
+        if not self.low <= self.usual_low <= self.usual_high <= self.high:
+            raise CardioDiTError(
+                f"The range of the quantity {self.name!r} in a bundle is not possible.", self.record_hint
+            )
 
 
 @dataclass(frozen=True)
@@ -125,28 +112,25 @@ class DetailSpec(ManifestPart):
         period: Pixels after which the pattern that is taken away first repeats itself; 0 for none.
     """
 
-    title: ClassVar[str] = "detail filter"
+    record_name: ClassVar[str] = "detail filter of a bundle"
 
     kernel: tuple[tuple[float, ...], ...]
     cap: float
-    period: int = 0
+    period: Annotated[int, Bounds(least=0, most=_LARGEST_KERNEL - 1)] = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         rows = self.kernel
-        square = isinstance(rows, list | tuple) and all(
-            isinstance(row, list | tuple) and len(row) == len(rows) and all(map(is_number, row)) for row in rows
-        )
-        if not square or len(rows) % 2 == 0 or len(rows) > _LARGEST_KERNEL or not is_number(self.cap):
+        if len(rows) % 2 == 0 or len(rows) > _LARGEST_KERNEL or any(len(row) != len(rows) for row in rows):
             raise CardioDiTError(
-                f"The detail filter of a bundle is not an odd square kernel of up to {_LARGEST_KERNEL} rows.", _REPAIR
+                f"The detail filter of a bundle is not an odd square kernel of up to {_LARGEST_KERNEL} rows.",
+                self.record_hint,
             )
-        if isinstance(self.period, bool) or self.period not in range(_LARGEST_KERNEL):
-            raise CardioDiTError(f"The period of a bundle's detail filter is {self.period!r}.", _REPAIR)
-        kernel = tuple(tuple(float(value) for value in row) for row in rows)
-        symmetric = all(abs(kernel[i][j] - kernel[j][i]) < 1e-6 for i in range(len(rows)) for j in range(i))
-        if not symmetric or abs(sum(map(sum, kernel)) - 1) > 1e-3:
-            raise CardioDiTError("The detail filter of a bundle is not symmetric, or its sum is not 1.", _REPAIR)
-        object.__setattr__(self, "kernel", kernel)
+        symmetric = all(abs(rows[i][j] - rows[j][i]) < 1e-6 for i in range(len(rows)) for j in range(i))
+        if not symmetric or abs(sum(map(sum, rows)) - 1) > 1e-3:
+            raise CardioDiTError(
+                "The detail filter of a bundle is not symmetric, or its sum is not 1.", self.record_hint
+            )
 
 
 @dataclass(frozen=True)
@@ -162,36 +146,24 @@ class LatentSpec(ManifestPart):
         scale_factor: The published convention: latents times this number.
     """
 
-    title: ClassVar[str] = "latents"
+    record_name: ClassVar[str] = "latents of a bundle"
 
-    channels: int
+    channels: Count
     quantised: bool = True
     modes: bool = False
-    file: str | None = None
-    scale_factor: float | None = None
-    patch: tuple[int, ...] | None = None
+    file: FileName | None = None
+    scale_factor: Positive | None = None
+    patch: tuple[Count, Count, Count, Count] | None = None
 
     def __post_init__(self) -> None:
-        if self.patch is not None:
-            if not isinstance(self.patch, list | tuple) or len(self.patch) != 4 or not all(map(is_count, self.patch)):
-                raise CardioDiTError(f"The latent patch of a bundle is {self.patch!r}, not four numbers.", _REPAIR)
-            object.__setattr__(self, "patch", tuple(self.patch))
-        if not is_count(self.channels):
-            raise CardioDiTError(f"The latents of a bundle have {self.channels!r} channels.", _REPAIR)
-        for name in ("quantised", "modes"):
-            if not isinstance(getattr(self, name), bool):
-                raise CardioDiTError(f"'{name}' in the latents of a bundle is not true or false.", _REPAIR)
+        super().__post_init__()
         if (self.file is None) == (self.scale_factor is None):
             raise CardioDiTError(
-                "The latents of a bundle need either a file with their statistics or one scale factor.", _REPAIR
+                "The latents of a bundle need either a file with their statistics or one scale factor.",
+                self.record_hint,
             )
-        if self.file is not None:
-            check_file_name(self.file, self.title)
-        elif not is_number(self.scale_factor) or self.scale_factor <= 0 or self.modes:  # type: ignore[operator]
-            raise CardioDiTError(
-                f"The scale factor {self.scale_factor!r} of a bundle's latents has to be positive, and without modes.",
-                _REPAIR,
-            )
+        if self.scale_factor is not None and self.modes:
+            raise CardioDiTError("One scale factor of a bundle's latents goes without modes.", self.record_hint)
 
 
 @dataclass(frozen=True)
@@ -204,23 +176,11 @@ class Preset(ManifestPart):
         guidance: Strength of guidance where a pathology is asked for; 1 is none.
     """
 
-    title: ClassVar[str] = "preset"
+    record_name: ClassVar[str] = "preset of a bundle"
 
-    steps: int
+    steps: Count
     sampler: str = "dpmpp_2m"
     guidance: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not is_count(self.steps) or not is_number(self.guidance):
-            raise CardioDiTError(
-                f"A preset of a bundle has {self.steps!r} steps and guidance {self.guidance!r}.", _REPAIR
-            )
-        check_texts(self, self.title, "sampler")
-
-
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-
-_REPAIR = "Correct bundle.json, or get the bundle again."
 
 
 @dataclass(frozen=True)
@@ -240,39 +200,18 @@ class PrivacySpec(ManifestPart):
             calibrated it. For people: software takes them from the file.
     """
 
-    title: ClassVar[str] = "privacy section"
+    record_name: ClassVar[str] = "privacy section of a bundle"
 
-    reference_file: str
-    encoder_files: tuple[str, ...]
-    encoder_sha256: str
-    n_train: int
-    n_validation: int
-    dimension: int
-    calibration: str
+    reference_file: FileName
+    encoder_files: tuple[FileName, ...]
+    encoder_sha256: Sha256
+    n_train: Count
+    n_validation: Annotated[int, Bounds(least=0)]
+    dimension: Count
+    calibration: Literal["validation", "leave-one-out"]
     thresholds: dict[str, float | None]
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.encoder_files, list | tuple):
-            raise CardioDiTError("The privacy section of a bundle has no list of an encoder's files.", _REPAIR)
-        object.__setattr__(self, "encoder_files", tuple(self.encoder_files))
-        for name in self.files:
-            check_file_name(name, self.title)
-        if not isinstance(self.encoder_sha256, str) or not _SHA256.fullmatch(self.encoder_sha256):
-            raise CardioDiTError("The encoder of a bundle's privacy section has no SHA-256.", _REPAIR)
-        counts_fit = is_count(self.n_train) and is_count(self.dimension)
-        if not counts_fit or not (self.n_validation == 0 or is_count(self.n_validation)):
-            raise CardioDiTError("The privacy section of a bundle has counts that are no whole numbers.", _REPAIR)
-        if self.calibration not in ("validation", "leave-one-out"):
-            raise CardioDiTError(f"A bundle's privacy section is calibrated by {self.calibration!r}.", _REPAIR)
-        if not isinstance(self.thresholds, Mapping) or not all(_fits(value) for value in self.thresholds.values()):
-            raise CardioDiTError("The thresholds in the privacy section of a bundle are no numbers.", _REPAIR)
-        object.__setattr__(self, "thresholds", dict(self.thresholds))
 
     @property
     def files(self) -> tuple[str, ...]:
         """All files that the section needs."""
         return (self.reference_file, *self.encoder_files)
-
-
-def _fits(value: Any) -> bool:
-    return value is None or is_number(value)

@@ -1,7 +1,7 @@
 """How a cine hangs together through slices and time, without labels.
 
-All numbers are taken in the heart box of :mod:`CardioDiTLib.evaluation.evaluation_grid`. None has a right value by itself:
-real cines differ through slices, flicker and close imperfectly too, so each is read beside the real cohort's.
+All numbers are taken in the heart box of :mod:`CardioDiTLib.evaluation.evaluation_grid`. None has a right value by
+itself: real cines differ through slices, flicker and close imperfectly too, so each is read beside the real cohort's.
 """
 
 from __future__ import annotations

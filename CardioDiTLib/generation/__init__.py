@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from CardioDiTLib.lazy import imported
 
 if TYPE_CHECKING:
     from CardioDiTLib.generation.generator import Generator
@@ -36,9 +37,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import torch only where something is really generated: requests and pictures do without."""
-    if name in _HOMES:
-        return getattr(import_module(f"CardioDiTLib.generation.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return imported(__name__, _HOMES, name)
 
 
 def __dir__() -> list[str]:

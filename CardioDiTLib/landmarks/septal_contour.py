@@ -341,10 +341,9 @@ def landmarks_from_segmentation(
 ) -> LandmarkTrack:
     """Right-ventricular insertion points from labels of the ventricles.
 
-    In every slice the ends of the septum are found (:func:`~CardioDiTLib.landmarks.septal_contour.walk_septum`); which is
-    the anterior one is decided once for all slices and frames, in the patient's coordinates
-    (:func:`~CardioDiTLib.landmarks.naming.name_points`). The same heart gives the same points, whichever way its array
-    is turned, mirrored or sorted, as long as the affine says so.
+    In every slice the ends of the septum are found (:func:`walk_septum`); which is the anterior one is decided once for
+    all slices and frames, in the patient's coordinates (:func:`~CardioDiTLib.landmarks.naming.name_points`). The same
+    heart gives the same points, whichever way its array is turned, mirrored or sorted, as long as the affine says so.
 
     Args:
         segmentation: (T, Z, Y, X), 1 right ventricle, 2 myocardium, 3 left cavity.

@@ -4,8 +4,9 @@ encoders, ours of whole cines (`CineEmbedding`) and the published one of volumes
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from CardioDiTLib.lazy import imported
 
 if TYPE_CHECKING:
     from CardioDiTLib.models.contrastive_cine import CineEmbedding
@@ -25,9 +26,7 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import torch and MONAI only when a network is asked for."""
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return imported(__name__, _HOMES, name)
 
 
 def __dir__() -> list[str]:

@@ -86,7 +86,7 @@ def attach_privacy(
         n_train=reference.n_train,
         n_validation=reference.n_validation,
         dimension=reference.dimension,
-        calibration=reference.calibration.kind,
+        calibration=reference.calibration.kind,  # type: ignore[arg-type]  # checked there
         thresholds=reference.thresholds(),
     )
     with changing(folder, Stop()):

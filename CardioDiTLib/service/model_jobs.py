@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from CardioDiTLib.bundles.bundle import verify
 from CardioDiTLib.bundles.catalogue import (
     CatalogueEntry,
     accept,
@@ -25,6 +24,7 @@ from CardioDiTLib.bundles.manifest import MODEL_CARD_NAME, BundleManifest
 from CardioDiTLib.bundles.manifest_parts import Licence
 from CardioDiTLib.bundles.registry import BundleEntry, find_bundle, list_bundles, user_bundles_folder
 from CardioDiTLib.bundles.transfer_progress import TransferProgress
+from CardioDiTLib.bundles.verification import verify
 from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.service.job import Job
 
