@@ -9,6 +9,7 @@ import pytest
 from tiny_segmentation import tiny_model_folder
 
 from CardioDiTLib.cli import main
+from CardioDiTLib.data.canonical_view import CanonicalView
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.io import load_segmentation, save_cine
 from CardioDiTLib.io.cine_files import file_stem
@@ -16,22 +17,12 @@ from CardioDiTLib.landmarks import load_landmarks
 from CardioDiTLib.segmentation import segment as segment_module
 
 
-class Straight:
+class Straight(CanonicalView):
     """A view of a cine as it is stored."""
-
-    flip_z = False
 
     @classmethod
     def of(cls, affine):
-        return cls()
-
-    def apply(self, array):
-        return array
-
-    undo = apply
-
-    def spacing(self, spacing):
-        return spacing
+        return cls(False, False, False, False)
 
 
 @pytest.fixture
@@ -39,11 +30,10 @@ def place(tmp_path, monkeypatch):
     phantom = make_phantom(PhantomSpec(frames=6, slices=5, height=64, width=64, spacing_mm=(2.5, 2.5, 12.0)))
     save_cine(phantom.cine, tmp_path / "heart.nii.gz")
     # the labels of the phantom in place of a network's: what is tested is the chain
-    monkeypatch.setattr(segment_module, "_labels", lambda model, array, *rest: phantom.segmentation.array)
-    monkeypatch.setattr(segment_module, "heart_window", lambda array, *rest: (slice(0, 64), slice(0, 64)))
+    monkeypatch.setattr(segment_module, "_labels", lambda *_, **__: phantom.segmentation.array)
 
     # nothing is turned: the phantom's labels are those of its own grid
-    monkeypatch.setattr(segment_module, "CanonicalView", Straight)
+    monkeypatch.setattr("CardioDiTLib.data.slice_inference.CanonicalView", Straight)
     weights = tiny_model_folder(tmp_path / "weights")
     return tmp_path, phantom, weights
 

@@ -40,13 +40,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, 
     nibabel.save(frame, cines / "ward" / "frame01.nii.gz")
     calls: list[str] = []
 
-    def labels(*_: object) -> np.ndarray:
+    def labels(*_: object, **__: object) -> np.ndarray:
         calls.append("one")
         return PHANTOM.segmentation.array
 
     monkeypatch.setattr(segment_module, "_labels", labels)
-    monkeypatch.setattr(segment_module, "heart_window", lambda array, *rest: (slice(0, 64), slice(0, 64)))
-    monkeypatch.setattr(segment_module, "CanonicalView", Straight)
+    monkeypatch.setattr("CardioDiTLib.data.slice_inference.CanonicalView", Straight)
     monkeypatch.setattr(measurement, "detect_landmarks", lambda cine, **rest: PHANTOM.landmarks)
     return cines, tiny_model_folder(tmp_path / "weights"), calls
 

@@ -19,7 +19,7 @@ from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.landmarks import model as landmark_model
 from CardioDiTLib.landmarks.detect import detect_landmarks
 from CardioDiTLib.landmarks.fusion import FusionRule, fused_tracks
-from CardioDiTLib.landmarks.heatmap import landmarks_from_network, peak_places, predict_points
+from CardioDiTLib.landmarks.heatmap import landmarks_from_network, predict_points, soft_argmax
 from CardioDiTLib.landmarks.model import (
     MANIFEST_NAME,
     WEIGHTS_NAME,
@@ -77,7 +77,7 @@ def test_a_peak_is_found_finer_than_a_pixel_and_a_second_one_moves_nothing():
     other = torch.exp(-((x - 40) ** 2 + (y - 8) ** 2) / 8)
     share[0, 0] += 0.8 * other
     share = share / share.sum((-2, -1), keepdim=True)
-    found, held = peak_places(share, 5.0)
+    found, held = soft_argmax(share, 5.0)
     torch.testing.assert_close(found[0, 0], place[0, 0], atol=0.05, rtol=0)
     assert float((found[0, 1] - place[0, 1]).norm()) < 2.0  # at the rim half of the peak is cut off
     assert float(held[0, 0]) == pytest.approx(1 / 1.8, abs=0.04) and float(held[0, 1]) > 0.9

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from CardioDiTLib.segmentation.postprocess import without_atrium
+from CardioDiTLib.segmentation.postprocess import remove_atrial_slices
 
 
 def stack(*areas: tuple[int, int]) -> np.ndarray:
@@ -29,7 +29,7 @@ def test_basal_slices_that_fill_in_systole_are_no_ventricle(turned):
     base = "first"
     if turned:
         labels, base = labels[:, ::-1], "last"
-    found = without_atrium(labels, base)
+    found = remove_atrial_slices(labels, base)
     if turned:
         labels, found = labels[:, ::-1], found[:, ::-1]
     assert not np.isin(found[:, :2], (2, 3)).any()
@@ -50,10 +50,13 @@ def test_basal_slices_that_fill_in_systole_are_no_ventricle(turned):
     ],
 )
 def test_everything_else_stays(labels):
-    np.testing.assert_array_equal(without_atrium(labels, "first"), labels)
+    np.testing.assert_array_equal(remove_atrial_slices(labels, "first"), labels)
 
 
 def test_nothing_is_done_where_it_cannot_be_told():
     labels = stack((90, 150), (100, 130), *HEART)
-    assert without_atrium(labels, None) is labels
-    assert without_atrium(labels[:1], "first") is not None and (without_atrium(labels[:1], "first") == labels[:1]).all()
+    assert remove_atrial_slices(labels, None) is labels
+    assert (
+        remove_atrial_slices(labels[:1], "first") is not None
+        and (remove_atrial_slices(labels[:1], "first") == labels[:1]).all()
+    )

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from CardioDiTLib.cine import Cine
+from CardioDiTLib.data.canonical_view import CanonicalView
 from CardioDiTLib.data.in_plane import PlaneSampler
 from CardioDiTLib.segmentation.segment import right_ventricle_direction, slice_probabilities
 
@@ -97,8 +98,8 @@ class _LeftIsRight(torch.nn.Module):
 def test_a_mirror_image_leaves_a_posed_heart_posed():
     stack = np.full((1, 40, 40), -1.0, np.float32)
     stack[0, 10:20, 5:15] = 1.0
-    sure = slice_probabilities(_LeftIsRight(), stack, mirrored=True, posed=True)[0, 1, 15, 10]
-    torn = slice_probabilities(_LeftIsRight(), stack, mirrored=True)[0, 1, 15, 10]
+    sure = slice_probabilities(_LeftIsRight(), stack, tta=True, rv_aligned=True)[0, 1, 15, 10]
+    torn = slice_probabilities(_LeftIsRight(), stack, tta=True)[0, 1, 15, 10]
     assert sure > 0.99 and torn < 0.7
 
 
@@ -115,7 +116,7 @@ def test_segmentation_finds_a_heart_that_lies_the_other_way_round(monkeypatch):
 
     model = tiny_model()
     network = _LeftIsRight()
-    monkeypatch.setattr(module, "CanonicalView", _Unchanged)
+    monkeypatch.setattr("CardioDiTLib.data.slice_inference.CanonicalView", _Unchanged)
     changed = type(model)(network, model.manifest)
     for posed in (False, True):
         found = module.segment(cine, weights=changed, posed=posed, mirrored=False, plausible=False).array
@@ -123,19 +124,9 @@ def test_segmentation_finds_a_heart_that_lies_the_other_way_round(monkeypatch):
         assert (seen > 0.9) if posed else (seen < 0.8), (posed, seen)
 
 
-class _Unchanged:
+class _Unchanged(CanonicalView):
     """A view of a cine as it is stored."""
-
-    flip_z = False
 
     @classmethod
     def of(cls, affine):
-        return cls()
-
-    def apply(self, array):
-        return array
-
-    undo = apply
-
-    def spacing(self, spacing):
-        return spacing
+        return cls(False, False, False, False)

@@ -9,7 +9,7 @@ import pytest
 
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.segmentation.postprocess import (
-    FlipRepair,
+    TemporalLabelFilter,
     clean_labels,
     dice_per_label,
     extreme_frames,
@@ -103,14 +103,14 @@ def test_nothing_and_only_a_right_ventricle_are_possible():
 
 def probabilities(labels, sure=0.9):
     """(Z, 4, Y, X) of a frame."""
-    shares = np.full((4, *labels.shape), (1 - sure) / 3, np.float32)
+    probabilities = np.full((4, *labels.shape), (1 - sure) / 3, np.float32)
     for label in range(4):
-        shares[label][labels == label] = sure
-    return shares.transpose(1, 0, 2, 3)
+        probabilities[label][labels == label] = sure
+    return probabilities.transpose(1, 0, 2, 3)
 
 
 def repaired(labels, sure=None):
-    repair = FlipRepair(len(labels))
+    repair = TemporalLabelFilter(len(labels))
     for t, frame in enumerate(labels):
         repair.add(frame, probabilities(frame, (sure or {}).get(t, 0.9)))
     return repair.apply(labels)
@@ -173,7 +173,7 @@ def test_memory_does_not_grow_with_the_number_of_frames():
     labels = np.zeros((4, 40, 40), np.uint8)
     peaks = []
     for frames in (8, 64):
-        repair = FlipRepair(frames)
+        repair = TemporalLabelFilter(frames)
         tracemalloc.start()
         for _ in range(frames):
             repair.add(labels, rng.random((4, 4, 40, 40), dtype=np.float32))
@@ -191,12 +191,12 @@ def test_dice():
 
 
 def test_an_uncertain_rim_is_no_wall():
-    shares = np.zeros((1, 4, 8, 8), np.float32)
-    shares[0, 2], shares[0, 0, :, :4] = 0.7, 0.3  # 0.43 of the muscle's
-    shares[0, 0, :, 4:], shares[0, 1, :, 4:] = 0.2, 0.1
-    labels = shares.argmax(axis=1).astype(np.uint8)
+    probabilities = np.zeros((1, 4, 8, 8), np.float32)
+    probabilities[0, 2], probabilities[0, 0, :, :4] = 0.7, 0.3  # 0.43 of the muscle's
+    probabilities[0, 0, :, 4:], probabilities[0, 1, :, 4:] = 0.2, 0.1
+    labels = probabilities.argmax(axis=1).astype(np.uint8)
     assert (labels == 2).all()
-    gone = outside_the_wall(labels, shares)
+    gone = outside_the_wall(labels, probabilities)
     assert gone[0, :, :4].all() and not gone[0, :, 4:].any()
     labels[:] = 3
-    assert not outside_the_wall(labels, shares).any()
+    assert not outside_the_wall(labels, probabilities).any()

@@ -11,12 +11,13 @@ from tiny_segmentation import tiny_model, tiny_model_folder
 
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.data.canonical_view import CanonicalView
-from CardioDiTLib.data.heart_roi import heart_window
+from CardioDiTLib.data.heart_roi import heart_roi
 from CardioDiTLib.data.in_plane import PlaneSampler
 from CardioDiTLib.data.orientation import short_axis_affine
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
+from CardioDiTLib.data.slice_inference import slices_seen
 from CardioDiTLib.errors import Cancelled, CardioDiTError
-from CardioDiTLib.segmentation.segment import segment, slice_probabilities, slices_seen
+from CardioDiTLib.segmentation.segment import segment, slice_probabilities
 
 
 def phantom(**values):
@@ -129,9 +130,9 @@ def test_probabilities_are_probabilities_and_mirrors_are_averaged():
     stack = np.random.default_rng(0).uniform(-1, 1, (3, 24, 32)).astype(np.float32)
     plain = slice_probabilities(model.network, stack)
     np.testing.assert_allclose(plain.sum(axis=1), 1, atol=1e-5)
-    mean = slice_probabilities(model.network, stack, mirrored=True)
+    mean = slice_probabilities(model.network, stack, tta=True)
     assert np.abs(mean - plain).max() > 1e-3
-    flipped = slice_probabilities(model.network, np.ascontiguousarray(stack[..., ::-1]), mirrored=True)
+    flipped = slice_probabilities(model.network, np.ascontiguousarray(stack[..., ::-1]), tta=True)
     np.testing.assert_allclose(flipped[..., ::-1], mean, atol=1e-5)
 
 
@@ -165,13 +166,13 @@ def test_progress_is_told_frame_by_frame_and_cancel_is_asked(small):
 def test_a_large_picture_is_looked_at_about_the_heart():
     spec = {"frames": 8, "slices": 4, "height": 120, "width": 120, "spacing_mm": (3.0, 3.0, 12.0)}
     made = phantom(**spec, centre_mm=(45.0, -30.0))
-    rows, columns = heart_window(made.cine.array, made.cine.spacing, 180.0)
+    rows, columns = heart_roi(made.cine.array, made.cine.spacing, 180.0)
     assert (rows.stop - rows.start, columns.stop - columns.start) == (60, 60)
     labels = made.segmentation.array.any(axis=(0, 1))
     assert labels[rows, columns].sum() == labels.sum()
     still = np.repeat(made.cine.array[:1], 2, axis=0)
-    assert heart_window(still, made.cine.spacing, 180.0) == (slice(30, 90), slice(30, 90))
-    assert heart_window(made.cine.array, made.cine.spacing, 350.0) == (slice(0, 120), slice(0, 120))
+    assert heart_roi(still, made.cine.spacing, 180.0) == (slice(30, 90), slice(30, 90))
+    assert heart_roi(made.cine.array, made.cine.spacing, 350.0) == (slice(0, 120), slice(0, 120))
 
 
 def test_the_whole_picture_is_searched_where_the_window_holds_no_cavity():

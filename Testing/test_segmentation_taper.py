@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from CardioDiTLib.segmentation.postprocess import tapering_right_ventricle
+from CardioDiTLib.segmentation.postprocess import trim_rv_apex
 
 SPACING = (1.0, 1.0, 10.0)
 
@@ -22,8 +22,8 @@ def heart(radii: list[int], with_cavity: list[bool] | None = None) -> np.ndarray
 
 
 def both_ways(labels):
-    straight = tapering_right_ventricle(labels, "first", SPACING)
-    turned = tapering_right_ventricle(labels[:, ::-1], "last", SPACING)[:, ::-1]
+    straight = trim_rv_apex(labels, "first", SPACING)
+    turned = trim_rv_apex(labels[:, ::-1], "last", SPACING)[:, ::-1]
     np.testing.assert_array_equal(straight, turned)
     return straight
 
@@ -60,19 +60,19 @@ def test_basal_slices_may_be_smaller_and_elsewhere():
 def test_no_right_ventricle_without_a_left_cavity():
     labels = heart([9, 10, 8], with_cavity=[False, True, True])
     for base in ("first", None):
-        found = tapering_right_ventricle(labels, base, SPACING)
+        found = trim_rv_apex(labels, base, SPACING)
         assert not (found[0, 0] == 1).any()
         np.testing.assert_array_equal(found[0, 1:], labels[0, 1:])
     alone = heart([9, 10, 8], with_cavity=[False] * 3)
-    np.testing.assert_array_equal(tapering_right_ventricle(alone, "first", SPACING), alone)
+    np.testing.assert_array_equal(trim_rv_apex(alone, "first", SPACING), alone)
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 10.0), (0.5, 0.5, 10.0)])
 def test_reach_is_measured_in_millimetres(spacing):
     labels = heart([6, 5, 5])
     labels[0, 1, 30, 20 : 20 + 18] = 1  # leaves the outline above by some 12 pixels
-    found = tapering_right_ventricle(labels, "first", spacing)
+    found = trim_rv_apex(labels, "first", spacing)
     assert (found[0, 1, 30, 20:38] == 1).all()
     labels[0, 1, 30, 20 : 20 + 22] = 1
-    kept = (tapering_right_ventricle(labels, "first", spacing)[0, 1, 30, 20:42] == 1).sum()
+    kept = (trim_rv_apex(labels, "first", spacing)[0, 1, 30, 20:42] == 1).sum()
     assert (kept == 22) if spacing[0] == 0.5 else (kept < 20)

@@ -12,11 +12,12 @@ from tiny_segmentation import tiny_manifest, tiny_model, tiny_model_folder, tiny
 from CardioDiTLib import cli
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
+from CardioDiTLib.data.slice_inference import beat_channels
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.labels import LV
 from CardioDiTLib.models.slice_unet import NetworkConfig
 from CardioDiTLib.segmentation.model import IntensityRule
-from CardioDiTLib.segmentation.segment import beat_channels, segment, slice_probabilities
+from CardioDiTLib.segmentation.segment import segment, slice_probabilities
 from CardioDiTLib.training.labelled_stacks import NOT_CAVITY, basal_slices, read_cavities, read_recorded
 from CardioDiTLib.training.run import finished_steps
 from CardioDiTLib.training.segmentation_run import begin_from

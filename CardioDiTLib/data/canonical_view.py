@@ -66,6 +66,31 @@ class CanonicalView:
         x, y, z = spacing_mm
         return (y, x, z) if self.swap else (x, y, z)
 
+    def undo_slices(self, array: NDArray[Any]) -> NDArray[Any]:
+        """(T, Z, ...) as looked at -> as stored; no copy."""
+        return array[:, ::-1] if self.flip_z else array
+
+    def undo_places(self, places: NDArray[np.float64], size_xy: tuple[int, int]) -> NDArray[np.float64]:
+        """Pixels as looked at -> pixels as stored.
+
+        Args:
+            places: (..., 2), (x, y).
+            size_xy: Columns and rows as looked at.
+
+        Returns:
+            (..., 2), a copy.
+        """
+        places = places.copy()
+        for axis, flip in enumerate((self.flip_x, self.flip_y)):
+            if flip:
+                places[..., axis] = size_xy[axis] - 1 - places[..., axis]
+        return places[..., ::-1] if self.swap else places
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether the image as stored is a mirror image of the one looked at."""
+        return self.swap ^ self.flip_x ^ self.flip_y
+
     def _flipped(self, array: NDArray[Any]) -> NDArray[Any]:
         step = {True: slice(None, None, -1), False: slice(None)}
         return array[..., step[self.flip_z], step[self.flip_y], step[self.flip_x]]

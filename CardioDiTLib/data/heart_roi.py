@@ -1,4 +1,4 @@
-"""The part of a picture that the network looks at, and its brightness."""
+"""The region of a cine that networks look at, and its range of intensities."""
 
 from __future__ import annotations
 
@@ -191,18 +191,18 @@ def heart_centre(cine: Cine, labels: ArrayLike | None = None) -> NDArray[np.floa
     return np.asarray(cine.affine, dtype=np.float64)[:3] @ np.array([*index, 1.0])
 
 
-Window = tuple[slice, slice]
-"""Rows and columns."""
+Roi = tuple[slice, slice]
+"""Rows and columns of a region of interest."""
 
 _SLACK = 1.15
-"""A picture up to so much larger than the field is looked at whole."""
+"""A picture up to so much larger than the region is looked at whole."""
 
 _COARSE_MM = 3.0
 
 _ENOUGH_VOXELS = 4_000_000
 
 
-def heart_window(array: NDArray[Any], spacing_mm: tuple[float, float, float], field_mm: float) -> Window:
+def heart_roi(array: NDArray[Any], spacing_mm: tuple[float, float, float], roi_mm: float) -> Roi:
     """Square about what beats, as the network was trained on; the whole picture where it is hardly larger.
 
     Where nothing can be seen to beat, the middle of the picture is taken.
@@ -210,13 +210,13 @@ def heart_window(array: NDArray[Any], spacing_mm: tuple[float, float, float], fi
     Args:
         array: (T, Z, Y, X).
         spacing_mm: (x, y, z) mm.
-        field_mm: Side of the square.
+        roi_mm: Side of the square.
 
     Returns:
         Rows and columns, within the picture.
     """
     height, width = array.shape[-2:]
-    if height * spacing_mm[1] <= _SLACK * field_mm and width * spacing_mm[0] <= _SLACK * field_mm:
+    if height * spacing_mm[1] <= _SLACK * roi_mm and width * spacing_mm[0] <= _SLACK * roi_mm:
         return slice(0, height), slice(0, width)
     # Fewer pixels are enough to see where it beats, and keep memory small.
     every_x, every_y = (max(1, int(_COARSE_MM / spacing)) for spacing in spacing_mm[:2])
@@ -228,13 +228,13 @@ def heart_window(array: NDArray[Any], spacing_mm: tuple[float, float, float], fi
         centre = ((height - 1) / 2, (width - 1) / 2)
     parts = []
     for middle, size, spacing in zip(centre, (height, width), (spacing_mm[1], spacing_mm[0])):
-        side = min(size, max(1, round(field_mm / spacing)))
+        side = min(size, max(1, round(roi_mm / spacing)))
         start = min(max(round(middle - (side - 1) / 2), 0), size - side)
         parts.append(slice(start, start + side))
     return parts[0], parts[1]
 
 
-def brightness(array: NDArray[Any], low_percentile: float, high_percentile: float) -> IntensityRange:
+def intensity_range(array: NDArray[Any], low_percentile: float, high_percentile: float) -> IntensityRange:
     """One robust range for all frames and slices, from some millions of voxels at most.
 
     Args:

@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable
 
 from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
+from CardioDiTLib.data.slice_inference import FLIPS
 from CardioDiTLib.device import choose_device, told_when_out_of_memory
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.landmarks import model as landmark_model
 from CardioDiTLib.landmarks.angle_check import doubted_angles
 from CardioDiTLib.landmarks.fusion import fused_tracks
-from CardioDiTLib.landmarks.heatmap import VIEWS, landmarks_from_network
+from CardioDiTLib.landmarks.heatmap import landmarks_from_network
 from CardioDiTLib.landmarks.model import MANIFEST_NAME as LANDMARKS_JSON
 from CardioDiTLib.landmarks.model import LandmarkModel
 from CardioDiTLib.landmarks.septal_contour import landmarks_from_segmentation
@@ -92,8 +93,8 @@ def detect_landmarks(
         raise CardioDiTError(f"There is no method '{method}'.", f"Use one of {', '.join(METHODS)}.")
     if batch < 1:
         raise CardioDiTError(f"A batch of {batch} slices is not possible.", "Give 1 or more.")
-    if not 1 <= views <= len(VIEWS):
-        raise CardioDiTError(f"{views} views are not possible.", f"Give 1 to {len(VIEWS)}.")
+    if not 1 <= views <= len(FLIPS):
+        raise CardioDiTError(f"{views} views are not possible.", f"Give 1 to {len(FLIPS)}.")
     if segmentation is not None and segmentation.shape != cine.shape:
         raise CardioDiTError(
             f"The segmentation has the shape {segmentation.shape}, the cine {cine.shape}.",

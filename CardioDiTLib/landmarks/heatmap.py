@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,43 +13,41 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from CardioDiTLib.cine import Cine, LandmarkTrack
-from CardioDiTLib.data.canonical_view import CanonicalView
-from CardioDiTLib.data.heart_roi import Window, brightness, heart_window
-from CardioDiTLib.data.in_plane import PlaneSampler
+from CardioDiTLib.data.heart_roi import intensity_range
+from CardioDiTLib.data.slice_inference import FLIPS, CineView, Flip, RegionReader, predict_slices
 from CardioDiTLib.landmarks.model import WEIGHTS_NAME, LandmarkModel
 from CardioDiTLib.landmarks.naming import name_points
 from CardioDiTLib.landmarks.rvip_detector import predict_published
 from CardioDiTLib.landmarks.slice_points import SlicePoints
-from CardioDiTLib.models.slice_unet import LandmarkNetwork, heat, presence_logits
+from CardioDiTLib.models.slice_unet import LandmarkNetwork, heatmap_logits, presence_logits
 from CardioDiTLib.progress import Stop
-from CardioDiTLib.segmentation.segment import slices_seen
 
 _ROUNDS = 3
 
 
-def peak_places(share: torch.Tensor, radius_px: float) -> tuple[torch.Tensor, torch.Tensor]:
+def soft_argmax(heatmap: torch.Tensor, radius_px: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Where most of a distribution lies.
 
     The disc of the radius that holds most of it is looked for; its weighted mean is the place, about which the disc is
     laid anew, some times (mean shift). A second, weaker peak elsewhere moves nothing.
 
     Args:
-        share: (N, K, H, W), not negative, sum 1 over the picture.
+        heatmap: (N, K, H, W), not negative, sum 1 over the image.
         radius_px: Of the disc, at least 1.
 
     Returns:
         (N, K, 2) the place (x, y) in pixels, and (N, K) the share of the disc, 0 to 1.
     """
-    height, width = share.shape[-2:]
+    height, width = heatmap.shape[-2:]
     reach = int(radius_px)
-    axis = torch.arange(-reach, reach + 1, device=share.device)
-    disc = ((axis[:, None] ** 2 + axis[None] ** 2) <= radius_px**2).to(share.dtype)
-    flat = share.reshape(-1, 1, height, width)
+    axis = torch.arange(-reach, reach + 1, device=heatmap.device)
+    disc = ((axis[:, None] ** 2 + axis[None] ** 2) <= radius_px**2).to(heatmap.dtype)
+    flat = heatmap.reshape(-1, 1, height, width)
     held = F.conv2d(flat, disc[None, None], padding=reach).flatten(1)
     best = held.argmax(1)
-    x, y = (best % width).to(share.dtype), torch.div(best, width, rounding_mode="floor").to(share.dtype)
-    columns = torch.arange(width, device=share.device, dtype=share.dtype)
-    rows = torch.arange(height, device=share.device, dtype=share.dtype)
+    x, y = (best % width).to(heatmap.dtype), torch.div(best, width, rounding_mode="floor").to(heatmap.dtype)
+    columns = torch.arange(width, device=heatmap.device, dtype=heatmap.dtype)
+    rows = torch.arange(height, device=heatmap.device, dtype=heatmap.dtype)
     mass = held.gather(1, best[:, None])[:, 0]
     for _ in range(_ROUNDS):
         across, down = columns[None] - x[:, None], rows[None] - y[:, None]
@@ -56,15 +55,12 @@ def peak_places(share: torch.Tensor, radius_px: float) -> tuple[torch.Tensor, to
         mass = weight.sum((1, 2))
         x = (weight.sum(1) * columns).sum(1) / mass.clamp_min(1e-12)
         y = (weight.sum(2) * rows).sum(1) / mass.clamp_min(1e-12)
-    place = torch.stack([x, y], -1).view(*share.shape[:2], 2)
-    return place, mass.view(share.shape[:2]).clamp(0, 1)
+    place = torch.stack([x, y], -1).view(*heatmap.shape[:2], 2)
+    return place, mass.view(heatmap.shape[:2]).clamp(0, 1)
 
 
 WINDOW_MM = 7.5
 """Radius of the disc whose weighted mean is the point."""
-
-VIEWS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
-"""Axes that are reversed, view by view."""
 
 
 @torch.inference_mode()
@@ -79,18 +75,14 @@ def predict_points(
     window_mm: float = WINDOW_MM,
     stop: Stop | None = None,
 ) -> SlicePoints:
-    """Finds both points in every slice of one frame, some slices at a time.
+    """Finds both points in every slice of one frame; for the arguments not named here see `predict_slices`.
 
     Args:
         network: In evaluation mode, on `device`.
         stack: (Z, H, W) within [-1, 1], at the network's spacing.
-        step: See `NetworkConfig.neighbour_step`.
-        device: Where the network is; None is the CPU.
-        batch: Slices at once.
-        views: Take the mean over so many of the picture and its three mirror images, 1 to 4; in a picture that is
-            mirrored once the walk meets the points in the other order.
+        views: Take the mean over so many of the image and its three mirror images, 1 to 4; in an image that is
+            mirrored once a walk around the heart meets the points in the other order.
         window_mm: See `WINDOW_MM`.
-        stop: Asked before every batch.
 
     Returns:
         Places, presence and certainty.
@@ -98,31 +90,23 @@ def predict_points(
     Raises:
         Cancelled: `stop` said so.
     """
-    where = device or torch.device("cpu")
-    valid = np.ones(len(stack), bool)
-    chosen = VIEWS[:views]
+
+    def read(numbers: torch.Tensor, axes: Flip) -> tuple[torch.Tensor, torch.Tensor]:
+        heatmap = heatmap_logits(numbers).flatten(2).softmax(-1).view(len(numbers), 2, *numbers.shape[2:])
+        there = presence_logits(numbers).sigmoid()
+        if len(axes) == 1:
+            heatmap, there = heatmap.flip(1), there.flip(1)
+        return heatmap.flip(axes) if axes else heatmap, there
+
     radius = max(1.0, window_mm / network.config.spacing_mm)
     places, presence, certainty = np.empty((len(stack), 2, 2)), np.empty((len(stack), 2)), np.empty((len(stack), 2))
-    for first in range(0, len(stack), batch):
-        if stop is not None:
-            stop.check()
-        here = slice(first, first + batch)
-        seen = [
-            slices_seen(z, valid, network.config.neighbours, step) for z in range(first, min(first + batch, len(stack)))
-        ]
-        pictures = torch.from_numpy(stack[np.asarray(seen)]).to(where)
-        shares, likely = [], []
-        for axes in chosen:
-            numbers = network(pictures.flip(axes) if axes else pictures)
-            share = heat(numbers).flatten(2).softmax(-1).view(len(pictures), 2, *pictures.shape[2:])
-            there = presence_logits(numbers).sigmoid()
-            if len(axes) == 1:
-                share, there = share.flip(1), there.flip(1)
-            shares.append(share.flip(axes) if axes else share)
-            likely.append(there)
-        found, held = peak_places(torch.stack(shares).mean(0), radius)
+    batches = predict_slices(
+        network, stack, read, step=step, device=device, batch=batch, flips=FLIPS[:views], stop=stop
+    )
+    for here, (heatmap, there) in batches:
+        found, held = soft_argmax(heatmap, radius)
         places[here], certainty[here] = found.cpu().numpy(), held.cpu().numpy()
-        presence[here] = torch.stack(likely).mean(0).cpu().numpy()
+        presence[here] = there.cpu().numpy()
     return SlicePoints(places, presence, certainty)
 
 
@@ -179,24 +163,27 @@ def find_points(
         CardioDiTError: The images are blank.
         Cancelled: `stop` said so.
     """
-    view = CanonicalView.of(cine.affine)
-    array, spacing = view.apply(cine.array), view.spacing(cine.spacing)
-    whole: Window = (slice(0, array.shape[2]), slice(0, array.shape[3]))
-    window = heart_window(array, spacing, model.manifest.field_mm)
+    looked_at = CineView.of(cine)
+    array = looked_at.array
     places = np.full((*array.shape[:2], 2, 2), np.nan)
     presence, certainty = np.zeros(places.shape[:3]), np.zeros(places.shape[:3])
-    for part in [window] if window == whole else [window, whole]:
-        seen = array[:, :, part[0], part[1]]
-        read = _reader(model, seen, spacing, device or torch.device("cpu"), batch, views, stop)
+    for region in looked_at.regions(model.manifest.field_mm):
+        seen = array[region]
+        read = _reader(model, seen, looked_at.spacing, device or torch.device("cpu"), batch, views, stop)
         for t, frame in enumerate(seen):
             found = read(frame)
-            places[t] = found.places + [part[1].start, part[0].start]
+            places[t] = found.places + [region[3].start, region[2].start]
             presence[t], certainty[t] = found.presence, found.certainty
             if progress is not None:
                 progress(t + 1, len(seen))
         if (presence >= model.manifest.rule.presence).any():
             break
-    return CinePoints(*_as_stored(view, places, presence, certainty, (array.shape[3], array.shape[2])))
+    view = looked_at.view
+    places = view.undo_places(places, (array.shape[3], array.shape[2]))
+    values = [view.undo_slices(value) for value in (places, presence, certainty)]
+    if view.is_mirrored:  # the walk met the points the other way round
+        values = [value[:, :, ::-1] for value in values]
+    return CinePoints(*values)
 
 
 def _reader(
@@ -211,59 +198,33 @@ def _reader(
     """What takes the planes of a frame and gives points in pixels of these planes."""
     network, manifest = model.network, model.manifest
     if not isinstance(network, LandmarkNetwork):
-
-        def read_published(frame: NDArray[np.generic]) -> SlicePoints:
-            return predict_published(
-                network,
-                frame,
-                spacing[:2],
-                threshold=manifest.rule.presence,
-                largest_component=manifest.rule.largest_component,
-                device=device,
-                batch=batch,
-                stop=stop,
-            )
-
-        return read_published
-    scale = brightness(array, manifest.intensity.low_percentile, manifest.intensity.high_percentile)
-    sampler = PlaneSampler((array.shape[2], array.shape[3]), spacing[:2], network.config.spacing_mm)
+        return partial(
+            predict_published,
+            network,
+            spacing_xy_mm=spacing[:2],
+            threshold=manifest.rule.presence,
+            largest_component=manifest.rule.largest_component,
+            device=device,
+            batch=batch,
+            stop=stop,
+        )
+    scale = intensity_range(array, manifest.intensity.low_percentile, manifest.intensity.high_percentile)
+    reader = RegionReader(array, spacing, network.config, scale)
 
     def read(frame: NDArray[np.generic]) -> SlicePoints:
         found = predict_points(
             network,
-            scale.scale(sampler.to_network(frame)),
-            step=network.config.neighbour_step(spacing[2]),
+            reader.stack(frame),
+            step=reader.step,
             device=device,
             batch=batch,
             views=views,
             window_mm=manifest.rule.window_mm,
             stop=stop,
         )
-        return SlicePoints(sampler.places_in_source(found.places), found.presence, found.certainty)
+        return SlicePoints(reader.sampler.places_in_source(found.places), found.presence, found.certainty)
 
     return read
-
-
-def _as_stored(
-    view: CanonicalView,
-    places: NDArray[np.float64],
-    presence: NDArray[np.float64],
-    certainty: NDArray[np.float64],
-    size_xy: tuple[int, int],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """From the usual view back to the array as the file stores it."""
-    places = places.copy()
-    for axis, flip in enumerate((view.flip_x, view.flip_y)):
-        if flip:
-            places[..., axis] = size_xy[axis] - 1 - places[..., axis]
-    if view.swap:
-        places = places[..., ::-1]
-    values = [places, presence, certainty]
-    if view.flip_z:
-        values = [value[:, ::-1] for value in values]
-    if view.swap ^ view.flip_x ^ view.flip_y:  # in a mirrored picture the walk meets them the other way round
-        values = [value[:, :, ::-1] for value in values]
-    return values[0], values[1], values[2]
 
 
 LARGEST_TURN_COSINE = -0.3

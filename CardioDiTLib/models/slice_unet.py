@@ -175,7 +175,7 @@ class LandmarkNetwork(SliceNetwork):
         super().__init__(config or LandmarkNetworkConfig(), 2 * POINTS + len(LABEL_NAMES))
 
 
-def heat(numbers: torch.Tensor) -> torch.Tensor:
+def heatmap_logits(numbers: torch.Tensor) -> torch.Tensor:
     """(N, 8, H, W) of the network -> (N, 2, H, W) logits of the place of each point."""
     return numbers[:, :POINTS].float()
 
@@ -186,7 +186,7 @@ def presence_logits(numbers: torch.Tensor) -> torch.Tensor:
     The mean of the presence channel, weighted by where the point would be. The weights take no part in learning: the
     heat should say where a point is, not where it is easiest to call it absent.
     """
-    share = heat(numbers).detach().flatten(2).softmax(-1)
+    share = heatmap_logits(numbers).detach().flatten(2).softmax(-1)
     return (share * numbers[:, POINTS : 2 * POINTS].float().flatten(2)).sum(-1)
 
 

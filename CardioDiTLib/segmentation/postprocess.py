@@ -22,7 +22,7 @@ _SMALLEST = 1e-4
 Frame = tuple[NDArray[np.uint8], NDArray[np.float16]]
 
 
-class FlipRepair:
+class TemporalLabelFilter:
     """Takes the frames of a cycle one by one and keeps only what it would change.
 
     A voxel is looked at where the frames before and after agree and the one between does not. The median over the three
@@ -141,17 +141,17 @@ _THROUGH[1] = True
 _THROUGH[:, 1, 1] = True
 
 
-def outside_the_wall(labels: NDArray[np.uint8], shares: NDArray[np.float32]) -> NDArray[np.bool_]:
+def outside_the_wall(labels: NDArray[np.uint8], probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Voxels at the outer rim of the myocardium that are more likely none than an overlap loss says.
 
     Args:
         labels: (Z, Y, X), the most likely label.
-        shares: (Z, 4, Y, X), probabilities.
+        probabilities: (Z, 4, Y, X), probabilities.
 
     Returns:
         (Z, Y, X), True for muscle that should be background.
     """
-    return np.asarray((labels == MYOCARDIUM) & (shares[:, 0] > RIM * shares[:, MYOCARDIUM]))
+    return np.asarray((labels == MYOCARDIUM) & (probabilities[:, 0] > RIM * probabilities[:, MYOCARDIUM]))
 
 
 def clean_labels(labels: NDArray[np.uint8], spacing_mm: tuple[float, float, float]) -> NDArray[np.uint8]:
@@ -285,7 +285,7 @@ LARGEST_SHARE = 0.5
 """No more than this share of the labelled slices is taken away."""
 
 
-def without_atrium(labels: NDArray[np.uint8], base: End | None) -> NDArray[np.uint8]:
+def remove_atrial_slices(labels: NDArray[np.uint8], base: End | None) -> NDArray[np.uint8]:
     """Takes away the left ventricle from basal slices in which its cavity grows while the others shrink.
 
     Stacks that begin above the valve plane show the left atrium there, or the outflow tract into the aorta. Networks
@@ -338,7 +338,7 @@ NEAR_MM = 4.0
 """Where it is, only what lies so near to that neighbour is believed."""
 
 
-def tapering_right_ventricle(
+def trim_rv_apex(
     labels: NDArray[np.uint8], base: End | None, spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.uint8]:
     """Takes away what no right ventricle can be: stomach or fat beyond its apex, and slices without a left cavity.

@@ -12,22 +12,21 @@ import torch
 from numpy.typing import NDArray
 
 from CardioDiTLib.cine import Cine, Segmentation
-from CardioDiTLib.data.canonical_view import CanonicalView
-from CardioDiTLib.data.heart_roi import Window, brightness, heart_window
-from CardioDiTLib.data.in_plane import PlaneSampler
+from CardioDiTLib.data.heart_roi import intensity_range
 from CardioDiTLib.data.orientation import base_end
+from CardioDiTLib.data.slice_inference import FLIPS, CineView, Flip, RegionReader, predict_slices
 from CardioDiTLib.device import choose_device, told_when_out_of_memory
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.labels import LABEL_NAMES
+from CardioDiTLib.labels import LABEL_NAMES, LV, RV
 from CardioDiTLib.models.slice_unet import SegmentationNetwork
 from CardioDiTLib.progress import CancelSource, Stop
 from CardioDiTLib.segmentation.model import WEIGHTS_NAME, SegmentationModel, load_model
 from CardioDiTLib.segmentation.postprocess import (
-    FlipRepair,
+    TemporalLabelFilter,
     clean_labels,
     outside_the_wall,
-    tapering_right_ventricle,
-    without_atrium,
+    remove_atrial_slices,
+    trim_rv_apex,
 )
 from CardioDiTLib.segmentation.sureness import Sureness
 
@@ -54,7 +53,7 @@ def right_ventricle_direction(labels: NDArray[np.uint8], spacing_xy_mm: tuple[fl
     """
     total, weights = np.zeros(2), 0.0
     for plane in labels.reshape(-1, *labels.shape[2:]):
-        right, left = np.argwhere(plane == 1), np.argwhere(plane == 3)
+        right, left = np.argwhere(plane == RV), np.argwhere(plane == LV)
         if min(len(right), len(left)) < FEWEST_PIXELS:
             continue
         way = (right.mean(axis=0) - left.mean(axis=0))[::-1] * spacing_xy_mm
@@ -67,40 +66,6 @@ def right_ventricle_direction(labels: NDArray[np.uint8], spacing_xy_mm: tuple[fl
     return math.atan2(total[1], total[0])
 
 
-SPREAD_SCALE = 2.0
-"""Standard deviations over the beat are multiplied by this, to be of the size of the other channels."""
-
-_MIRRORS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
-
-
-def slices_seen(z: int, valid: NDArray[np.bool_], neighbours: int, step: int = 1) -> list[int]:
-    """Which slices the network sees to label slice z; the slice itself stands in for one that is not there.
-
-    Args:
-        z: The slice.
-        valid: (Z,), False for slices that hold nothing.
-        neighbours: Slices on each side.
-        step: How many slices further each is.
-
-    Returns:
-        2 * neighbours + 1 indices, z in the middle.
-    """
-    wanted = [z + step * k for k in range(-neighbours, neighbours + 1)]
-    return [place if 0 <= place < len(valid) and valid[place] else z for place in wanted]
-
-
-def beat_channels(frames: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean and scaled standard deviation over the beat.
-
-    Args:
-        frames: (T, Z, H, W) within [-1, 1].
-
-    Returns:
-        (Z, 2, H, W) float32.
-    """
-    return np.stack([frames.mean(0), np.minimum(SPREAD_SCALE * frames.std(0), 1.0)], 1).astype(np.float32)
-
-
 @torch.inference_mode()
 def slice_probabilities(
     network: SegmentationNetwork,
@@ -110,23 +75,17 @@ def slice_probabilities(
     step: int = 1,
     device: torch.device | None = None,
     batch: int = 8,
-    mirrored: bool = False,
-    posed: bool = False,
+    tta: bool = False,
+    rv_aligned: bool = False,
     stop: Stop | None = None,
 ) -> NDArray[np.float32]:
-    """Labels one frame, some slices at a time.
+    """Labels one frame, some slices at a time; for the arguments not named here see `predict_slices`.
 
     Args:
         network: In evaluation mode, on `device`.
         stack: (Z, H, W) within [-1, 1], at the network's spacing.
-        beat: (Z, 2, H, W), what `beat_channels` gives, for a network that sees motion; None for one that does not, or
-            where only one frame is known.
-        step: See `NetworkConfig.neighbour_step`.
-        device: Where the network is; None is the CPU.
-        batch: Slices at once.
-        mirrored: Take the mean over the picture and its three mirror images.
-        posed: The right ventricle lies on the left; only the mirror image that leaves it there is taken.
-        stop: Asked before every batch.
+        tta: Take the mean over the image and its three mirror images.
+        rv_aligned: The right ventricle lies on the left; only the mirror image that leaves it there is taken.
 
     Returns:
         (Z, 4, H, W) float32, sum 1 over the second axis.
@@ -134,28 +93,18 @@ def slice_probabilities(
     Raises:
         Cancelled: `stop` said so.
     """
-    where = device or torch.device("cpu")
-    valid = np.ones(len(stack), bool)
+
+    def read(logits: torch.Tensor, axes: Flip) -> tuple[torch.Tensor]:
+        probabilities = logits.float().softmax(1)
+        return (probabilities.flip(axes) if axes else probabilities,)
+
+    flips = ((), (-2,)) if tta and rv_aligned else FLIPS if tta else FLIPS[:1]
     found = np.empty((len(stack), len(LABEL_NAMES), *stack.shape[1:]), np.float32)
-    for first in range(0, len(stack), batch):
-        if stop is not None:
-            stop.check()
-        seen = [
-            slices_seen(z, valid, network.config.neighbours, step) for z in range(first, min(first + batch, len(stack)))
-        ]
-        shown = stack[np.asarray(seen)]
-        if network.config.motion:
-            here = slice(first, first + batch)
-            own = np.stack([stack[here], np.zeros_like(stack[here])], 1) if beat is None else beat[here]
-            shown = np.concatenate([shown, own], 1)
-        pictures = torch.from_numpy(shown).to(where)
-        total = torch.zeros(())
-        views = ((), (-2,)) if mirrored and posed else _MIRRORS if mirrored else _MIRRORS[:1]
-        for axes in views:
-            share = network(pictures.flip(axes) if axes else pictures).float().softmax(1)
-            share = share.flip(axes) if axes else share
-            total = share if total.ndim == 0 else total + share
-        found[first : first + batch] = (total / len(views)).cpu().numpy()
+    batches = predict_slices(
+        network, stack, read, beat=beat, step=step, device=device, batch=batch, flips=flips, stop=stop
+    )
+    for slices, (probabilities,) in batches:
+        found[slices] = probabilities.cpu().numpy()
     return found
 
 
@@ -213,24 +162,29 @@ def segment(
     model = weights if isinstance(weights, SegmentationModel) else load_model(weights)
     where = choose_device(device)
     stop = Stop(cancel)
-    view = CanonicalView.of(cine.affine)
-    array, spacing = view.apply(cine.array), view.spacing(cine.spacing)
+    looked_at = CineView.of(cine)
     home = next(model.network.parameters()).device
     model.network.to(where)
-    whole: Window = (slice(0, array.shape[2]), slice(0, array.shape[3]))
-    window = heart_window(array, spacing, model.manifest.field_mm)
     try:
         with told_when_out_of_memory("Give a smaller batch, or the device cpu."):
-            labels = np.zeros(array.shape, np.uint8)
-            sure = Sureness(*array.shape[:2])
-            # What beats most need not be the heart: where no cavity is found, the whole picture is looked at.
-            for part in [window] if window == whole else [window, whole]:
+            labels = np.zeros(looked_at.array.shape, np.uint8)
+            sure = Sureness(*labels.shape[:2])
+            for region in looked_at.regions(model.manifest.field_mm):
                 labels[:] = 0
-                seen = (slice(None), slice(None), *part)
-                labels[seen] = _labels(
-                    model, array[seen], spacing, where, batch, mirrored, posed, plausible, stop, progress, sure
+                labels[region] = _labels(
+                    model,
+                    looked_at.array[region],
+                    looked_at.spacing,
+                    device=where,
+                    batch=batch,
+                    tta=mirrored,
+                    rv_aligned=posed,
+                    postprocess=plausible,
+                    stop=stop,
+                    progress=progress,
+                    sure=sure,
                 )
-                if (labels == 3).any():
+                if (labels == LV).any():
                     break
     finally:
         # A model that a caller handed in is given back where it was.
@@ -243,13 +197,13 @@ def segment(
         "mirrored": mirrored,
         "posed": posed,
         "plausible": plausible,
-        "sureness": sure.to_dict(flipped=view.flip_z),
+        "sureness": sure.to_dict(flipped=looked_at.view.flip_z),
     }
-    labels = np.ascontiguousarray(view.undo(labels))
+    labels = np.ascontiguousarray(looked_at.view.undo(labels))
     if plausible:
         base = base_end(cine.affine, labels)
         about["base"] = base or "unknown"
-        labels = tapering_right_ventricle(without_atrium(labels, base), base, cine.spacing)
+        labels = trim_rv_apex(remove_atrial_slices(labels, base), base, cine.spacing)
     return Segmentation(
         labels,
         cine.affine,
@@ -262,70 +216,55 @@ def _labels(
     model: SegmentationModel,
     array: NDArray[np.generic],
     spacing: tuple[float, float, float],
+    *,
     device: torch.device,
     batch: int,
-    mirrored: bool,
-    posed: bool,
-    plausible: bool,
+    tta: bool,
+    rv_aligned: bool,
+    postprocess: bool,
     stop: Stop,
     progress: Progress | None,
     sure: Sureness,
 ) -> NDArray[np.uint8]:
-    """Labels (T, Z, Y, X) of what is looked at, frame by frame."""
+    """Labels (T, Z, Y, X) of a region, frame by frame."""
     config, rule = model.network.config, model.manifest.intensity
-    scale = brightness(array, rule.low_percentile, rule.high_percentile)
+    scale = intensity_range(array, rule.low_percentile, rule.high_percentile)
 
-    def beat_of(sampler: PlaneSampler) -> NDArray[np.float32] | None:
-        if not config.motion or len(array) < 2:
-            return None
-        first, second = (np.zeros(array.shape[1:], np.float32) for _ in range(2))
-        for frame in array:
-            seen = scale.scale(frame)
-            first += seen
-            second += seen**2
-        mean = first / len(array)
-        spread = np.sqrt(np.maximum(second / len(array) - mean**2, 0.0))
-        planes = [sampler.to_network(mean), np.minimum(SPREAD_SCALE * sampler.to_network(spread), 1.0)]
-        return np.stack(planes, 1).astype(np.float32)
-
-    def shares_of(
-        frame: NDArray[np.generic], sampler: PlaneSampler, beat: NDArray[np.float32] | None, posed: bool
+    def probabilities_of(
+        frame: NDArray[np.generic], reader: RegionReader, rv_aligned: bool = False
     ) -> NDArray[np.float32]:
         stop.check()
         found = slice_probabilities(
             model.network,
-            scale.scale(sampler.to_network(frame)),
-            beat=beat,
-            step=config.neighbour_step(spacing[2]),
+            reader.stack(frame),
+            beat=reader.beat,
+            step=reader.step,
             device=device,
             batch=batch,
-            mirrored=mirrored,
-            posed=posed,
+            tta=tta,
+            rv_aligned=rv_aligned,
             stop=stop,
         )
-        return sampler.to_source(found)
+        return reader.sampler.to_source(found)
 
-    grid = ((array.shape[2], array.shape[3]), (spacing[0], spacing[1]), config.spacing_mm)
-    sampler, way = PlaneSampler(*grid), None
-    beat = beat_of(sampler)
+    reader, direction = RegionReader(array, spacing, config, scale), None
     known: dict[int, NDArray[np.float32]] = {}
-    if posed:
+    if rv_aligned:
         chosen = np.unique(np.linspace(0, len(array), FRAMES, endpoint=False).astype(int))
-        known = {int(t): shares_of(array[t], sampler, beat, False) for t in chosen}
-        rough = np.stack([shares.argmax(axis=1) for shares in known.values()]).astype(np.uint8)
-        way = right_ventricle_direction(rough, (spacing[0], spacing[1]))
-        if way is not None:
-            sampler, known = PlaneSampler(*grid, turn_rad=way - math.pi), {}
-            beat = beat_of(sampler)
+        known = {int(t): probabilities_of(array[t], reader) for t in chosen}
+        rough = np.stack([probabilities.argmax(axis=1) for probabilities in known.values()]).astype(np.uint8)
+        direction = right_ventricle_direction(rough, (spacing[0], spacing[1]))
+        if direction is not None:
+            reader, known = RegionReader(array, spacing, config, scale, direction - math.pi), {}
     labels = np.empty(array.shape, np.uint8)
-    repair = FlipRepair(len(array))
+    flicker = TemporalLabelFilter(len(array))
     for t, frame in enumerate(array):
-        shares = known.pop(t) if t in known else shares_of(frame, sampler, beat, way is not None)
-        labels[t] = shares.argmax(axis=1)
-        sure.add(t, shares, labels[t])
-        if plausible:
-            labels[t][outside_the_wall(labels[t], shares)] = 0
-            repair.add(labels[t], shares)
+        probabilities = known.pop(t) if t in known else probabilities_of(frame, reader, direction is not None)
+        labels[t] = probabilities.argmax(axis=1)
+        sure.add(t, probabilities, labels[t])
+        if postprocess:
+            labels[t][outside_the_wall(labels[t], probabilities)] = 0
+            flicker.add(labels[t], probabilities)
         if progress is not None:
             progress(t + 1, len(array))
-    return clean_labels(repair.apply(labels), spacing) if plausible else labels
+    return clean_labels(flicker.apply(labels), spacing) if postprocess else labels

@@ -42,16 +42,16 @@ class Sureness:
         shape = (frames, slices, len(LABEL_NAMES) - 1)
         self._sums = _Sums(np.zeros(shape), np.zeros(shape), np.zeros(shape))
 
-    def add(self, frame: int, shares: NDArray[np.float32], labels: NDArray[np.uint8]) -> None:
+    def add(self, frame: int, probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> None:
         """One frame.
 
         Args:
             frame: Its index.
-            shares: (Z, 4, Y, X) probabilities.
+            probabilities: (Z, 4, Y, X) probabilities.
             labels: (Z, Y, X) what was made of them.
         """
         for label in range(1, len(LABEL_NAMES)):
-            share, own = shares[:, label], labels == label
+            share, own = probabilities[:, label], labels == label
             self._sums.both[frame, :, label - 1] = (share * own).sum(axis=(1, 2))
             self._sums.likely[frame, :, label - 1] = share.sum(axis=(1, 2))
             self._sums.named[frame, :, label - 1] = own.sum(axis=(1, 2))

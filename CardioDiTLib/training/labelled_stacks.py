@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CardioDiTLib.data.acdc import KEPT_ASIDE_EVERY, KEPT_ASIDE_PLACE
-from CardioDiTLib.data.heart_roi import brightness
+from CardioDiTLib.data.heart_roi import intensity_range
 from CardioDiTLib.data.intensity import IntensityRange
 from CardioDiTLib.data.orientation import base_end
 from CardioDiTLib.errors import CardioDiTError
@@ -167,7 +167,7 @@ def _stack(
     y, x = (axis.mean() for axis in np.nonzero(labels == LV)[2:])
     reach = (np.arange(size) - (size - 1) / 2) * GRID_MM
     rows, columns = y + reach / spacing[1], x + reach / spacing[0]
-    seen = brightness(images, 0.0, 100.0)
+    seen = intensity_range(images, 0.0, 100.0)
     grey = np.clip(127.5 * (seen.scale(images) + 1), 0, 255)
     pictures = np.rint(_sampled(grey, rows, columns)).astype(np.uint8)
     near_y, near_x = np.rint(rows).astype(int), np.rint(columns).astype(int)
@@ -179,7 +179,7 @@ def _stack(
         images=pictures,
         labels=named,
         slice_mm=spacing[2],
-        range=brightness(pictures, rule.low_percentile, rule.high_percentile),
+        range=intensity_range(pictures, rule.low_percentile, rule.high_percentile),
         basal=basal_slices(named, systole) if whole else (),
         whole=whole,
     )

@@ -20,9 +20,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from CardioDiTLib.data.heart_roi import brightness
+from CardioDiTLib.data.heart_roi import intensity_range
 from CardioDiTLib.data.in_plane import PlaneSampler
 from CardioDiTLib.data.packing import PackedCines
+from CardioDiTLib.data.slice_inference import slices_seen
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.landmarks.heatmap import predict_points
 from CardioDiTLib.landmarks.metrics import septum_angle_differences
@@ -32,12 +33,11 @@ from CardioDiTLib.models.slice_unet import (
     POINTS,
     LandmarkNetwork,
     LandmarkNetworkConfig,
-    heat,
+    heatmap_logits,
     label_logits,
     presence_logits,
 )
 from CardioDiTLib.segmentation.model import IntensityRule
-from CardioDiTLib.segmentation.segment import slices_seen
 from CardioDiTLib.training.distributed import average_gradients
 from CardioDiTLib.training.loop import StepContext
 from CardioDiTLib.training.segmentation_stage import segmentation_loss
@@ -291,7 +291,7 @@ class LandmarkStage:
         self.systole = (self.labels == 3).sum(axis=(2, 3, 4)).argmin(axis=1)
         rule = intensity or IntensityRule()
         self.ranges = [
-            brightness(images[:, valid if valid.any() else ~valid], rule.low_percentile, rule.high_percentile)
+            intensity_range(images[:, valid if valid.any() else ~valid], rule.low_percentile, rule.high_percentile)
             for images, valid in zip(data.images, data.slice_valid)
         ]
         self.augment = PictureAugmenter(
@@ -385,7 +385,7 @@ class LandmarkStage:
         numbers = numbers.float()
         config = self.config
         spacing = config.network.spacing_mm
-        place, distance = heat_loss(heat(numbers), points, sureness, config.sigma_mm / spacing)
+        place, distance = heat_loss(heatmap_logits(numbers), points, sureness, config.sigma_mm / spacing)
         there = (~torch.isnan(points).any(-1)).float()
         presence = F.binary_cross_entropy_with_logits(presence_logits(numbers), there)
         named = segmentation_loss(label_logits(numbers), labels)

@@ -20,16 +20,17 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from CardioDiTLib.data.heart_roi import brightness
+from CardioDiTLib.data.heart_roi import intensity_range
 from CardioDiTLib.data.in_plane import PlaneSampler
 from CardioDiTLib.data.intensity import IntensityRange
 from CardioDiTLib.data.packing import PackedCines
+from CardioDiTLib.data.slice_inference import SPREAD_SCALE, beat_channels, slices_seen
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.labels import LABEL_NAMES, LV
 from CardioDiTLib.models.slice_unet import NetworkConfig, SegmentationNetwork
 from CardioDiTLib.segmentation.model import IntensityRule
 from CardioDiTLib.segmentation.postprocess import dice_per_label
-from CardioDiTLib.segmentation.segment import SPREAD_SCALE, beat_channels, slice_probabilities, slices_seen
+from CardioDiTLib.segmentation.segment import slice_probabilities
 from CardioDiTLib.training.distributed import average_gradients
 from CardioDiTLib.training.labelled_stacks import GRID_MM, NOT_CAVITY, LabelledStack, basal_slices
 from CardioDiTLib.training.loop import StepContext
@@ -175,7 +176,7 @@ class SegmentationStage:
         self.systole = (self.labels == 3).sum(axis=(2, 3, 4)).argmin(axis=1)
         rule = intensity or IntensityRule()
         self.ranges = [
-            brightness(images[:, valid if valid.any() else ~valid], rule.low_percentile, rule.high_percentile)
+            intensity_range(images[:, valid if valid.any() else ~valid], rule.low_percentile, rule.high_percentile)
             for images, valid in zip(data.images, data.slice_valid)
         ]
         self.augment = PictureAugmenter(
@@ -321,7 +322,7 @@ class SegmentationStage:
                 beat = beat_channels(self.ranges[index].scale(sampler.to_network(np.stack(frames))))
             for moment, frame in (("ED", 0), ("ES", int(self.systole[index]))):
                 stack = self.ranges[index].scale(sampler.to_network(self.data.images[index, frame, valid]))
-                shares = slice_probabilities(
+                probabilities = slice_probabilities(
                     self.average,
                     stack,
                     beat=beat,
@@ -329,7 +330,7 @@ class SegmentationStage:
                     device=context.device,
                     batch=self.config.batch,
                 )
-                found = sampler.to_source(shares).argmax(axis=1)
+                found = sampler.to_source(probabilities).argmax(axis=1)
                 for name, value in dice_per_label(found, self.labels[index, frame, valid]).items():
                     sums.setdefault(f"dice_{moment}_{name}", []).append(value)
         scores = {name: float(np.nanmean(values)) for name, values in sums.items() if not np.isnan(values).all()}

@@ -1,0 +1,194 @@
+"""Networks on slices over a whole cine: usual view, region of the heart, resampling in plane, batches, test-time flips.
+
+A cine is looked at as `CineView` shows it, in the region of the heart first; `RegionReader` brings its frames to the
+network's spacing and intensities; `predict_slices` runs a network over the slices of a frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from CardioDiTLib.cine import Cine
+from CardioDiTLib.data.canonical_view import CanonicalView
+from CardioDiTLib.data.heart_roi import heart_roi
+from CardioDiTLib.data.in_plane import PlaneSampler
+from CardioDiTLib.data.intensity import IntensityRange
+from CardioDiTLib.models.slice_unet import NetworkConfig, SliceNetwork
+from CardioDiTLib.progress import Stop
+
+SPREAD_SCALE = 2.0
+"""Standard deviations over the beat are multiplied by this, to be of the size of the other channels."""
+
+Flip = tuple[int, ...]
+"""Axes of an image that are reversed."""
+
+FLIPS: tuple[Flip, ...] = ((), (-1,), (-2,), (-2, -1))
+"""An image and its three mirror images."""
+
+
+def slices_seen(z: int, valid: NDArray[np.bool_], neighbours: int, step: int = 1) -> list[int]:
+    """Which slices the network sees to label slice z; the slice itself stands in for one that is not there.
+
+    Args:
+        z: The slice.
+        valid: (Z,), False for slices that hold nothing.
+        neighbours: Slices on each side.
+        step: How many slices further each is.
+
+    Returns:
+        2 * neighbours + 1 indices, z in the middle.
+    """
+    wanted = [z + step * k for k in range(-neighbours, neighbours + 1)]
+    return [place if 0 <= place < len(valid) and valid[place] else z for place in wanted]
+
+
+def beat_channels(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean and scaled standard deviation over the beat.
+
+    Args:
+        frames: (T, Z, H, W) within [-1, 1].
+
+    Returns:
+        (Z, 2, H, W) float32.
+    """
+    return np.stack([frames.mean(0), np.minimum(SPREAD_SCALE * frames.std(0), 1.0)], 1).astype(np.float32)
+
+
+def predict_slices(
+    network: SliceNetwork,
+    stack: NDArray[np.float32],
+    read: Callable[[torch.Tensor, Flip], tuple[torch.Tensor, ...]],
+    *,
+    beat: NDArray[np.float32] | None = None,
+    step: int = 1,
+    device: torch.device | None = None,
+    batch: int = 8,
+    flips: Sequence[Flip] = FLIPS[:1],
+    stop: Stop | None = None,
+) -> Iterator[tuple[slice, tuple[torch.Tensor, ...]]]:
+    """Runs a network over the slices of one frame, some at a time; to be iterated in `torch.inference_mode`.
+
+    Args:
+        network: In evaluation mode, on `device`.
+        stack: (Z, H, W) within [-1, 1], at the network's spacing.
+        read: Makes of the network's output for flipped images, and the flip, what is averaged over the flips, flipped
+            back; the slices are the first axis of each.
+        beat: (Z, 2, H, W), what `beat_channels` gives, for a network that sees motion; None for one that does not, or
+            where only one frame is known.
+        step: See `NetworkConfig.neighbour_step`.
+        device: Where the network is; None is the CPU.
+        batch: Slices at once.
+        flips: The mean is taken over so flipped images.
+        stop: Asked before every batch.
+
+    Yields:
+        The slices, and the means of what `read` gives.
+
+    Raises:
+        Cancelled: `stop` said so.
+    """
+    where, config = device or torch.device("cpu"), network.config
+    valid = np.ones(len(stack), bool)
+    for first in range(0, len(stack), batch):
+        if stop is not None:
+            stop.check()
+        here = slice(first, min(first + batch, len(stack)))
+        seen = [slices_seen(z, valid, config.neighbours, step) for z in range(here.start, here.stop)]
+        shown = stack[np.asarray(seen)]
+        if config.motion:
+            own = np.stack([stack[here], np.zeros_like(stack[here])], 1) if beat is None else beat[here]
+            shown = np.concatenate([shown, own], 1)
+        images = torch.from_numpy(shown).to(where)
+        total: tuple[torch.Tensor, ...] | None = None
+        for axes in flips:
+            parts = read(network(images.flip(axes) if axes else images), axes)
+            total = parts if total is None else tuple(a + b for a, b in zip(total, parts))
+        assert total is not None
+        yield here, tuple(part / len(flips) for part in total)
+
+
+@dataclass(frozen=True, eq=False)
+class CineView:
+    """A cine in the usual view, so that the same heart gives the same numbers however its file stores it.
+
+    Attributes:
+        view: The way there and back.
+        array: (T, Z, Y, X).
+        spacing: (x, y, z) mm.
+    """
+
+    view: CanonicalView
+    array: NDArray[Any]
+    spacing: tuple[float, float, float]
+
+    @classmethod
+    def of(cls, cine: Cine) -> CineView:
+        """The view of a cine of any spacing, size and orientation; no copy."""
+        view = CanonicalView.of(cine.affine)
+        return cls(view, view.apply(cine.array), view.spacing(cine.spacing))
+
+    def regions(self, roi_mm: float) -> list[tuple[slice, slice, slice, slice]]:
+        """Where to look, one after the other: what beats most need not be the heart, so that the whole image is left
+        for cines in which nothing is found there.
+
+        Args:
+            roi_mm: Side of the square about the heart.
+
+        Returns:
+            Indices of `array`.
+        """
+        every, whole = slice(None), (slice(0, self.array.shape[2]), slice(0, self.array.shape[3]))
+        roi = heart_roi(self.array, self.spacing, roi_mm)
+        return [(every, every, *part) for part in ([roi] if roi == whole else [roi, whole])]
+
+
+class RegionReader:
+    """Frames of a region as a network on slices sees them.
+
+    Args:
+        array: (T, Z, Y, X) of the region.
+        spacing_mm: (x, y, z) mm.
+        config: The network's.
+        intensity: What becomes -1 and +1.
+        turn_rad: See `PlaneSampler`.
+
+    Attributes:
+        sampler: From the region's pixels to the network's, and back.
+        step: See `NetworkConfig.neighbour_step`.
+        beat: (Z, 2, H, W) mean and spread over the beat for a network that sees motion; else, and for one frame, None.
+    """
+
+    def __init__(
+        self,
+        array: NDArray[Any],
+        spacing_mm: tuple[float, float, float],
+        config: NetworkConfig,
+        intensity: IntensityRange,
+        turn_rad: float = 0.0,
+    ) -> None:
+        self._intensity = intensity
+        self.sampler = PlaneSampler((array.shape[2], array.shape[3]), spacing_mm[:2], config.spacing_mm, turn_rad)
+        self.step = config.neighbour_step(spacing_mm[2])
+        self.beat = self._beat_of(array) if config.motion and len(array) > 1 else None
+
+    def stack(self, frame: NDArray[Any]) -> NDArray[np.float32]:
+        """(Z, Y, X) of the region -> (Z, H, W) within [-1, 1] at the network's spacing."""
+        return self._intensity.scale(self.sampler.to_network(frame))
+
+    def _beat_of(self, array: NDArray[Any]) -> NDArray[np.float32]:
+        """As `beat_channels`, in the memory of a few frames."""
+        first, second = (np.zeros(array.shape[1:], np.float32) for _ in range(2))
+        for frame in array:
+            seen = self._intensity.scale(frame)
+            first += seen
+            second += seen**2
+        mean = first / len(array)
+        spread = np.sqrt(np.maximum(second / len(array) - mean**2, 0.0))
+        planes = [self.sampler.to_network(mean), np.minimum(SPREAD_SCALE * self.sampler.to_network(spread), 1.0)]
+        return np.stack(planes, 1).astype(np.float32)
