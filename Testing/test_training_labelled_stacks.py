@@ -22,7 +22,7 @@ from CardioDiTLib.training.labelled_stacks import NOT_CAVITY, basal_slices, read
 from CardioDiTLib.training.run import finished_steps
 from CardioDiTLib.training.segmentation_run import begin_from
 from CardioDiTLib.training.segmentation_stage import segmentation_loss
-from CardioDiTLib.training.slice_augment import PictureAugmenter, SegmentationAugmentation
+from CardioDiTLib.training.slice_augment import ImageAugmenter, SegmentationAugmentation
 
 SPEC = PhantomSpec(frames=2, slices=4, height=48, width=52, spacing_mm=(2.0, 2.0, 18.0))
 RULE = IntensityRule(0.5, 99.5)
@@ -161,7 +161,7 @@ def test_models_of_before_have_no_motion():
 def test_frames_of_one_slice_move_and_brighten_as_one():
     ranges = SegmentationAugmentation(**{**OFF, "slice_shift_mm": 4.0, "slice_gain": 0.3, "turn_deg": 90.0})
     picture = torch.rand(3, 1, 32, 32).expand(3, 5, 32, 32) * 1.2 - 0.9
-    augment = PictureAugmenter(ranges, 32, 1.5, (1.5, 1.5))
+    augment = ImageAugmenter(ranges, 32, 1.5, (1.5, 1.5))
     moved, _ = augment(picture, torch.zeros(3, 32, 32), torch.Generator().manual_seed(0), [1, 3, 4])
     torch.testing.assert_close(moved[:, 3], moved[:, 1])
     torch.testing.assert_close(moved[:, 4], moved[:, 1])

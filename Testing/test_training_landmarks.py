@@ -31,7 +31,7 @@ from CardioDiTLib.training.landmark_stage import (
 )
 from CardioDiTLib.training.loop import LoopConfig, Trainer
 from CardioDiTLib.training.run import averaged_weights
-from CardioDiTLib.training.slice_augment import PictureAugmenter, SegmentationAugmentation
+from CardioDiTLib.training.slice_augment import ImageAugmenter, SegmentationAugmentation
 
 SETTINGS = """
 name: tiny
@@ -95,7 +95,7 @@ def test_points_move_with_the_picture_and_change_places_in_a_mirrored_one(mirror
     walk = walk_septum(plane, (2.2, 2.0))
     middle = [(72 - 1) / 2, (64 - 1) / 2]
     points = (np.array([walk.first[::-1], walk.second[::-1]]) - middle) * [2.0, 2.2]
-    augment = PictureAugmenter(ranges, 80, 2.0, (2.0, 2.2))
+    augment = ImageAugmenter(ranges, 80, 2.0, (2.0, 2.2))
     given = torch.from_numpy(plane)[None].repeat(6, 1, 1)
     _, moved, places = augment.with_places(given[:, None].float() - 1, given, torch.Generator().manual_seed(1))
     there = moved_points(torch.from_numpy(points)[None].repeat(6, 1, 1).float(), places, 2.0)

@@ -19,7 +19,7 @@ from CardioDiTLib.training.loop import LoopConfig, Trainer
 from CardioDiTLib.training.run import averaged_weights
 from CardioDiTLib.training.segmentation_run import read_segmentation_config
 from CardioDiTLib.training.segmentation_stage import SegmentationStage, SegmentationStageConfig, segmentation_loss
-from CardioDiTLib.training.slice_augment import PictureAugmenter, SegmentationAugmentation
+from CardioDiTLib.training.slice_augment import ImageAugmenter, SegmentationAugmentation
 
 SETTINGS = """
 name: tiny
@@ -182,7 +182,7 @@ def test_problems_are_one_line(pack, settings, tmp_path, capsys):
 
 
 def test_without_ranges_pictures_stay_what_they_are():
-    augment = PictureAugmenter(SegmentationAugmentation(**OFF), 24, 1.5, (1.5, 1.5))
+    augment = ImageAugmenter(SegmentationAugmentation(**OFF), 24, 1.5, (1.5, 1.5))
     rng = np.random.default_rng(0)
     pictures = torch.from_numpy(rng.uniform(-1, 1, (2, 3, 24, 24)).astype(np.float32))
     labels = torch.from_numpy(rng.integers(0, 4, (2, 24, 24)).astype(np.uint8))
@@ -195,7 +195,7 @@ def test_labels_move_with_the_picture_and_the_draw_is_repeatable():
     ranges = SegmentationAugmentation(
         **{**OFF, "turn_deg": 180, "mirror": 0.5, "scale": 0.15, "stretch": 0.05, "shift_mm": 10, "bend_mm": 2}
     )
-    augment = PictureAugmenter(ranges, 64, 1.5, (2.0, 1.0))
+    augment = ImageAugmenter(ranges, 64, 1.5, (2.0, 1.0))
     y, x = np.mgrid[0:70, 0:40].astype(np.float32)
     labels = torch.from_numpy((np.hypot(y - 30, 2 * (x - 22)) < 16).astype(np.uint8))[None].repeat(8, 1, 1)
     pictures = (labels.float() * 2 - 1)[:, None].repeat(1, 3, 1, 1)
@@ -210,7 +210,7 @@ def test_labels_move_with_the_picture_and_the_draw_is_repeatable():
 
 
 def test_full_augmentation_keeps_its_range_and_does_not_invert_contrast():
-    augment = PictureAugmenter(SegmentationAugmentation(turn_deg=0, shift_mm=0, mirror=0), 32, 1.5, (1.5, 1.5))
+    augment = ImageAugmenter(SegmentationAugmentation(turn_deg=0, shift_mm=0, mirror=0), 32, 1.5, (1.5, 1.5))
     pictures = torch.full((64, 3, 32, 32), -0.6)
     pictures[:, :, 12:20, 12:20] = 0.4
     drawn, _ = augment(pictures, torch.zeros(64, 32, 32), torch.Generator().manual_seed(0))

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from CardioDiTLib.data.packing import PackedCines, patients_of
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models.contrastive_cine import TEMPERATURE, nt_xent
 from CardioDiTLib.models.dar_encoder import VolumeEmbedding
-from CardioDiTLib.training.distributed import average_gradients
 from CardioDiTLib.training.encoder_stage import middle, recognised, working_frames
 from CardioDiTLib.training.loop import StepContext
+from CardioDiTLib.training.stage import NetworkStage
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class VolumeEncoderStageConfig:
             raise CardioDiTError(f"A batch of {self.batch} volumes is not possible.", "Give two or more.")
 
 
-class VolumeEncoderStage:
+class VolumeEncoderStage(NetworkStage):
     """Trains a `VolumeEmbedding` on the end-diastolic volumes of a pack.
 
     Args:
@@ -72,8 +71,6 @@ class VolumeEncoderStage:
     Raises:
         CardioDiTError: Fewer than two volumes to train on, or another number of slices than the network takes.
     """
-
-    name = "encoder"
 
     def __init__(self, config: VolumeEncoderStageConfig, data: PackedCines) -> None:
         self.config = config
@@ -94,10 +91,7 @@ class VolumeEncoderStage:
         extent = torch.tensor([config.size * config.spacing_mm] * 2 + [slices * data.spacing[2]])
         self.half_mm = extent / 2
         self.model = VolumeEmbedding(config.downsample, config.hidden, 1, config.dimension)
-        self.modules: dict[str, nn.Module] = {"encoder": self.model}
-        self.optimizers: dict[str, torch.optim.Optimizer] = {
-            "network": torch.optim.Adam(self.model.parameters(), config.lr)
-        }
+        super().__init__("encoder", self.model, torch.optim.Adam(self.model.parameters(), config.lr))
 
     def _views(self, volumes: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         """(B, Z, Y, X) in [-1, 1], each turned, mirrored, both or neither."""
@@ -121,21 +115,14 @@ class VolumeEncoderStage:
         grid = F.affine_grid(F.pad(theta, (0, 1))[None], [1, 1, *volume.shape], align_corners=False)
         return F.grid_sample(volume[None, None] + 1, grid, "bilinear", "zeros", align_corners=False)[0, 0] - 1
 
-    def step(self, context: StepContext) -> dict[str, torch.Tensor | float]:
-        self.model.train()
+    def loss(self, context: StepContext) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         count = min(self.config.batch, len(self.train_index))
         plain = self.volumes[torch.from_numpy(context.rng.choice(self.train_index, count, replace=False))]
         both = torch.cat([self._views(plain, context.rng), plain])[:, None].to(context.device)
         with context.autocast():
             found = self.model(both)
         first, second = found.float().chunk(2)
-        loss = nt_xent(first, second, self.config.temperature)
-        optimizer = self.optimizers["network"]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        average_gradients(self.model.parameters())
-        optimizer.step()
-        return {"loss": loss.detach()}
+        return nt_xent(first, second, self.config.temperature), {}
 
     @torch.no_grad()
     def _embedded(self, volumes: torch.Tensor, context: StepContext) -> torch.Tensor:

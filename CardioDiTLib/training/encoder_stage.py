@@ -6,6 +6,7 @@ copies: how many views of the cines kept aside are recognised at a threshold tha
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,11 +16,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
 
 from CardioDiTLib.data.packing import PackedCines, patients_of
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.files import atomic_path
+from CardioDiTLib.labels import LV
 from CardioDiTLib.models.contrastive_cine import (
     TEMPERATURE,
     CineEmbedding,
@@ -29,9 +30,9 @@ from CardioDiTLib.models.contrastive_cine import (
 )
 from CardioDiTLib.privacy.cine_canvas import frame_brightness
 from CardioDiTLib.privacy.encoder import CineEncoder, load_encoder
-from CardioDiTLib.training.distributed import average_gradients
 from CardioDiTLib.training.encoder_views import ViewMaker, ViewRanges
 from CardioDiTLib.training.loop import StepContext
+from CardioDiTLib.training.stage import NetworkStage
 
 SINGLE_FRAMES = 4
 
@@ -208,7 +209,7 @@ def recognised(
     }
 
 
-class EncoderStage:
+class EncoderStage(NetworkStage):
     """Trains a `CineEmbedding` on a pack.
 
     Args:
@@ -219,8 +220,6 @@ class EncoderStage:
     Raises:
         CardioDiTError: Fewer than two patients to train on.
     """
-
-    name = "encoder"
 
     def __init__(self, config: EncoderStageConfig, data: PackedCines, decoded: torch.Tensor | None = None) -> None:
         self.config = config
@@ -240,7 +239,7 @@ class EncoderStage:
                 "Make the pack and the settings to match.",
             )
         if data.labels is not None and data.labels.any():
-            systole = (data.labels == 3).sum(axis=(2, 3, 4)).argmin(axis=1)
+            systole = (data.labels == LV).sum(axis=(2, 3, 4)).argmin(axis=1)
         else:
             systole = np.full(len(data.images), data.images.shape[1] // 3)
         systole = np.rint(systole * config.frames / data.images.shape[1]).astype(np.int64) % config.frames
@@ -249,14 +248,18 @@ class EncoderStage:
         made = [moments(one, systole) for one in versions]
         self.moments = torch.stack([one for one, _ in made])
         self.frames = torch.stack([one for _, one in made])
-        self.model, self.average = CineEmbedding(network), CineEmbedding(network).requires_grad_(False)
+        self.model = CineEmbedding(network)
         if config.start is not None:
             self._begin_with(load_encoder(None if config.start == EMBEDDED else config.start))
-        self.average.load_state_dict(self.model.state_dict())
-        self.modules: dict[str, nn.Module] = {"encoder": self.model, "average": self.average}
-        self.optimizers: dict[str, torch.optim.Optimizer] = {
-            "network": torch.optim.AdamW(self.model.parameters(), config.lr, weight_decay=config.weight_decay)
-        }
+        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        super().__init__(
+            "encoder",
+            self.model,
+            torch.optim.AdamW(self.model.parameters(), config.lr, weight_decay=config.weight_decay),
+            average=self.average,
+            average_decay=config.average_decay,
+            clip=config.clip,
+        )
 
     def _begin_with(self, encoder: CineEncoder) -> None:
         if replace(encoder.network.config, dropout=self.config.network.dropout) != self.config.network:
@@ -289,8 +292,7 @@ class EncoderStage:
         shown = self.valid[chosen[1]][:, None, :, None, None]
         return make(self.moments[chosen].float() * shown, others, self.frames[chosen].float() * shown, generator)
 
-    def step(self, context: StepContext) -> dict[str, torch.Tensor | float]:
-        self.model.train()
+    def loss(self, context: StepContext) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         rng = context.rng
         count = min(self.config.batch, len(self.train_index))
         indices = rng.choice(self.train_index, count, replace=False)
@@ -301,25 +303,7 @@ class EncoderStage:
             found = self.model.embed_planes(*seen, mirrored=False)
         first, second = found.float().chunk(2)
         patients = torch.from_numpy(self.patients[indices]).to(context.device)
-        loss = nt_xent(first, second, self.config.temperature, patients)
-        optimizer = self.optimizers["network"]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        average_gradients(self.model.parameters())
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        optimizer.step()
-        self._follow(context)
-        return {"loss": loss.detach()}
-
-    @torch.no_grad()
-    def _follow(self, context: StepContext) -> None:
-        decay = min(self.config.average_decay, (1 + context.step) / (10 + context.step))
-        own = self.model.state_dict()
-        for name, value in self.average.state_dict().items():
-            if value.dtype.is_floating_point:
-                value.lerp_(own[name], 1 - decay)
-            else:
-                value.copy_(own[name])
+        return nt_xent(first, second, self.config.temperature, patients), {}
 
     @torch.no_grad()
     def _embedded(self, views: tuple[torch.Tensor, torch.Tensor], context: StepContext) -> torch.Tensor:

@@ -11,16 +11,15 @@ the septum of these labels (`PackReferences`). Loss of a picture:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import nn
 
-from CardioDiTLib.data.heart_roi import intensity_range
 from CardioDiTLib.data.in_plane import PlaneSampler
 from CardioDiTLib.data.packing import PackedCines
 from CardioDiTLib.data.slice_inference import slices_seen
@@ -38,10 +37,10 @@ from CardioDiTLib.models.slice_unet import (
     presence_logits,
 )
 from CardioDiTLib.segmentation.model import IntensityRule
-from CardioDiTLib.training.distributed import average_gradients
 from CardioDiTLib.training.loop import StepContext
 from CardioDiTLib.training.segmentation_stage import segmentation_loss
-from CardioDiTLib.training.slice_augment import PictureAugmenter, SegmentationAugmentation
+from CardioDiTLib.training.slice_augment import ImageAugmenter, SegmentationAugmentation
+from CardioDiTLib.training.stage import LabelledPack, NetworkStage, neighbours_drawn
 
 
 def moved_points(points_mm: torch.Tensor, places: torch.Tensor, spacing_mm: float) -> torch.Tensor:
@@ -50,7 +49,7 @@ def moved_points(points_mm: torch.Tensor, places: torch.Tensor, spacing_mm: floa
     Args:
         points_mm: (N, 2, 2): first and second point, (x, y) in mm from the middle of the picture that went in; NaN
             where there is none.
-        places: (N, 2, S, S): where each pixel was taken from, (x, y) mm, as `PictureAugmenter.with_places` gives them.
+        places: (N, 2, S, S): where each pixel was taken from, (x, y) mm, as `ImageAugmenter.with_places` gives them.
         spacing_mm: Pixel spacing of the picture that came out.
 
     Returns:
@@ -92,32 +91,29 @@ Predict = Callable[[int, NDArray[np.uint8]], SlicePoints]
 """(index of the cine, planes (Z, Y, X)) -> points in pixels of these planes."""
 
 
-def validation_scores(
-    data: PackedCines, references: PackReferences, systole: NDArray[np.int64], indices: Iterable[int], predict: Predict
-) -> dict[str, float]:
-    """Distances, recall and precision at end-diastole and end-systole, pooled over some cines.
+def validation_scores(pack: LabelledPack, references: PackReferences, predict: Predict) -> dict[str, float]:
+    """Distances, recall and precision at end-diastole and end-systole, pooled over the cines held out.
 
-    A point is given where its presence is at least one half. The first point of the walk is the anterior one in a
-    picture seen from the apex.
+    A point is given where its presence is at least one half. The first point of the walk is the anterior one in an
+    image seen from the apex.
 
     Args:
-        data: The pack.
+        pack: The pack.
         references: Its points.
-        systole: (N,) frame of end-systole.
-        indices: Which cines.
         predict: The network.
 
     Returns:
         What `point_scores` gives; empty where there is no cine.
     """
     found, truth = [], []
+    data = pack.data
     scale = np.asarray(data.spacing[:2])
-    for index in indices:
+    for index in pack.validation_index.tolist():
         valid = np.nonzero(data.slice_valid[index])[0]
-        for frame in (0, int(systole[index])):
-            seen = predict(int(index), data.images[index, frame, valid])
+        for frame in (0, int(pack.systole[index])):
+            seen = predict(index, data.images[index, frame, valid])
             found.append(np.where(seen.presence[..., None] >= PRESENCE, seen.places * scale, np.nan))
-            truth.append(np.stack([references.points(int(index), frame, int(z))[0] for z in valid]) * scale)
+            truth.append(np.stack([references.points(index, frame, int(z))[0] for z in valid]) * scale)
     return point_scores(np.concatenate(found), np.concatenate(truth)) if found else {}
 
 
@@ -232,7 +228,7 @@ class LandmarkStageConfig:
             raise CardioDiTError(f"A Gaussian with sigma {self.sigma_mm} mm is not possible.", "Give for instance 3.")
 
 
-def heat_loss(
+def heatmap_loss(
     logits: torch.Tensor, points: torch.Tensor, weights: torch.Tensor, sigma_px: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """How far the heat is from a Gaussian about each point, and its mean from the point.
@@ -265,8 +261,8 @@ def heat_loss(
     return (weight * difference).sum() / total, (weight * distance).sum() / total
 
 
-class LandmarkStage:
-    """Trains a `LandmarkNetwork` on the labelled cines of a pack; validates on those that the pack keeps aside.
+class LandmarkStage(NetworkStage):
+    """Trains a `LandmarkNetwork` on the labelled cines of a pack; validates on those that the pack holds out.
 
     Args:
         config: Settings.
@@ -277,40 +273,30 @@ class LandmarkStage:
         CardioDiTError: The pack has no labels, or no cine to train on.
     """
 
-    name = "landmarks"
-
     def __init__(self, config: LandmarkStageConfig, data: PackedCines, intensity: IntensityRule | None = None) -> None:
-        if data.labels is None or not data.labels.any():
-            raise CardioDiTError("The training pack has no labels.", "Make one of labelled cines.")
-        self.config, self.data, self.labels = config, data, data.labels
-        self.train_index = np.nonzero(~data.validation & data.slice_valid.any(axis=1))[0]
-        self.validation_index = np.nonzero(data.validation & data.slice_valid.any(axis=1))[0]
-        if not len(self.train_index):
-            raise CardioDiTError("The training pack keeps all its cines aside.", "Make a pack with cines to train on.")
+        self.config, self.pack = config, LabelledPack(data)
         self.references = PackReferences.of_pack(data)
-        self.systole = (self.labels == 3).sum(axis=(2, 3, 4)).argmin(axis=1)
         rule = intensity or IntensityRule()
-        self.ranges = [
-            intensity_range(images[:, valid if valid.any() else ~valid], rule.low_percentile, rule.high_percentile)
-            for images, valid in zip(data.images, data.slice_valid)
-        ]
-        self.augment = PictureAugmenter(
-            config.augmentation, config.crop, config.network.spacing_mm, (data.spacing[0], data.spacing[1])
+        self.ranges = self.pack.intensity_ranges(rule.low_percentile, rule.high_percentile)
+        network = config.network
+        self.augment = ImageAugmenter(config.augmentation, config.crop, network.spacing_mm, self.pack.spacing_xy)
+        self.neighbour_step = network.neighbour_step(data.spacing[2])
+        self.model = LandmarkNetwork(network)
+        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        super().__init__(
+            "landmarks",
+            self.model,
+            torch.optim.AdamW(self.model.parameters(), config.lr, weight_decay=config.weight_decay),
+            average=self.average,
+            average_decay=config.average_decay,
+            clip=config.clip,
         )
-        self.neighbour_step = config.network.neighbour_step(data.spacing[2])
-        self.model = LandmarkNetwork(config.network)
-        self.average = LandmarkNetwork(config.network).requires_grad_(False)
-        self.modules: dict[str, nn.Module] = {"landmarks": self.model, "average": self.average}
-        self.optimizers: dict[str, torch.optim.Optimizer] = {
-            "network": torch.optim.AdamW(self.model.parameters(), config.lr, weight_decay=config.weight_decay)
-        }
-        self.start_with({})
 
     def start_with(self, weights: dict[str, torch.Tensor]) -> int:
         """Takes over the weights of a segmentation network with the same channels.
 
-        Its labels are the last channels of this network, which is then as good at them from the first step; heat and
-        presence are drawn anew.
+        Its labels are the last channels of this network, which is then as good at them from the first step; heatmaps
+        and presence are drawn anew.
 
         Returns:
             How many numbers were taken over.
@@ -332,15 +318,8 @@ class LandmarkStage:
             else:
                 target.copy_(value)
             taken += value.numel()
-        self.model.load_state_dict(own)
-        self.average.load_state_dict(own)
+        self.load(own)
         return taken
-
-    def go_on_from(self, weights: dict[str, torch.Tensor]) -> int:
-        """Takes over the weights of a network of the same settings; returns how many numbers those are."""
-        self.model.load_state_dict(weights)
-        self.average.load_state_dict(weights)
-        return sum(value.numel() for value in weights.values())
 
     def _level(self, valid: NDArray[np.bool_], rng: np.random.Generator) -> int:
         levels = np.nonzero(valid)[0]
@@ -350,42 +329,35 @@ class LandmarkStage:
 
     def _batch(self, context: StepContext) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Pictures (N, C, crop, crop), labels (N, crop, crop), points (N, 2, 2) pixels (x, y), weights (N, 2)."""
-        rng, config = context.rng, self.config
-        pictures, labels, points, sureness = [], [], [], []
-        height, width = self.labels.shape[-2:]
+        rng, config, data = context.rng, self.config, self.pack.data
+        images, labels, points, confidences = [], [], [], []
+        height, width = self.pack.labels.shape[-2:]
         for _ in range(config.batch):
-            index = int(rng.choice(self.train_index))
-            frame = int(rng.integers(self.data.images.shape[1]))
-            if rng.random() < config.recorded_share:
-                frame = int(rng.choice([0, self.systole[index]]))
-            valid = self.data.slice_valid[index]
+            index, frame = self.pack.draw_frame(rng, config.recorded_share)
+            valid = data.slice_valid[index]
             z = self._level(valid, rng)
             seen = slices_seen(z, valid, config.network.neighbours, self.neighbour_step)
-            if rng.random() < config.augmentation.drop_neighbours:
-                seen = [z] * len(seen)
-            if rng.random() < 0.5:  # base first or apex first: files have both
-                seen = seen[::-1]
-            pictures.append(self.ranges[index].scale(self.data.images[index, frame, seen]))
-            labels.append(self.labels[index, frame, z])
+            seen = neighbours_drawn(seen, z, config.augmentation.drop_neighbours, rng)
+            images.append(self.ranges[index].scale(data.images[index, frame, seen]))
+            labels.append(self.pack.labels[index, frame, z])
             pixels, confidence = self.references.points(index, frame, z)
-            points.append((pixels - [(width - 1) / 2, (height - 1) / 2]) * self.data.spacing[:2])
-            sureness.append([confidence, confidence])
+            points.append((pixels - [(width - 1) / 2, (height - 1) / 2]) * data.spacing[:2])
+            confidences.append([confidence, confidence])
         drawn, moved, places = self.augment.with_places(
-            torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(labels)), context.generator
+            torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels)), context.generator
         )
         there = moved_points(torch.from_numpy(np.stack(points)).float(), places, config.network.spacing_mm)
         device = context.device
-        return drawn.to(device), moved.to(device), there.to(device), torch.tensor(sureness).to(device)
+        return drawn.to(device), moved.to(device), there.to(device), torch.tensor(confidences).to(device)
 
-    def step(self, context: StepContext) -> dict[str, torch.Tensor | float]:
-        self.model.train()
-        pictures, labels, points, sureness = self._batch(context)
+    def loss(self, context: StepContext) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        images, labels, points, confidences = self._batch(context)
         with context.autocast():
-            numbers = self.model(pictures)
+            numbers = self.model(images)
         numbers = numbers.float()
         config = self.config
         spacing = config.network.spacing_mm
-        place, distance = heat_loss(heatmap_logits(numbers), points, sureness, config.sigma_mm / spacing)
+        place, distance = heatmap_loss(heatmap_logits(numbers), points, confidences, config.sigma_mm / spacing)
         there = (~torch.isnan(points).any(-1)).float()
         presence = F.binary_cross_entropy_with_logits(presence_logits(numbers), there)
         named = segmentation_loss(label_logits(numbers), labels)
@@ -395,31 +367,13 @@ class LandmarkStage:
             + config.presence_weight * presence
             + config.label_weight * named
         )
-        optimizer = self.optimizers["network"]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        average_gradients(self.model.parameters())
-        nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
-        optimizer.step()
-        self._follow(context)
-        parts = {"place": place, "mm": distance * spacing, "presence": presence, "labels": named}
-        return {"loss": loss.detach(), **{name: value.detach() for name, value in parts.items()}}
-
-    @torch.no_grad()
-    def _follow(self, context: StepContext) -> None:
-        decay = min(self.config.average_decay, (1 + context.step) / (10 + context.step))
-        own = self.model.state_dict()
-        for name, value in self.average.state_dict().items():
-            if value.dtype.is_floating_point:
-                value.lerp_(own[name], 1 - decay)
-            else:
-                value.copy_(own[name])
+        return loss, {"place": place, "mm": distance * spacing, "presence": presence, "labels": named}
 
     def validate(self, context: StepContext) -> dict[str, float]:
-        """See `landmark_validation.validation_scores`."""
+        """See `validation_scores`."""
         self.average.eval()
-        spacing = self.data.spacing
-        sampler = PlaneSampler(self.data.images.shape[-2:], (spacing[0], spacing[1]), self.config.network.spacing_mm)
+        pack = self.pack
+        sampler = PlaneSampler(pack.data.images.shape[-2:], pack.spacing_xy, self.config.network.spacing_mm)
 
         def predict(index: int, planes: NDArray[np.uint8]) -> SlicePoints:
             stack = self.ranges[index].scale(sampler.to_network(planes))
@@ -428,4 +382,4 @@ class LandmarkStage:
             )
             return SlicePoints(sampler.places_in_source(seen.places), seen.presence, seen.certainty)
 
-        return validation_scores(self.data, self.references, self.systole, self.validation_index.tolist(), predict)
+        return validation_scores(pack, self.references, predict)

@@ -22,6 +22,7 @@ from CardioDiTLib.training.distributed import average_gradients
 from CardioDiTLib.training.loop import StepContext
 from CardioDiTLib.training.reconstruction import ReconstructionLoss
 from CardioDiTLib.training.refiner_data import RedrawSettings, RefinerSet
+from CardioDiTLib.training.stage import follow
 from CardioDiTLib.training.vqgan_stage import codec_scores
 
 
@@ -150,7 +151,7 @@ class RefinerStage:
         optimizer.step()
         if critic or context.progress >= 0.6 * config.adversarial_start:
             numbers["critic"] = self._critic_step(made.detach(), image, shown, context)
-        self._follow(context.step)
+        follow(self.average, self.model, context.step, config.average_decay)
         return {"loss": loss.detach(), **numbers}
 
     def _shown(self, rng: np.random.Generator, planes: int) -> torch.Tensor:
@@ -169,13 +170,6 @@ class RefinerStage:
         average_gradients(self.critic.parameters())
         optimizer.step()
         return loss.detach()
-
-    @torch.no_grad()
-    def _follow(self, step: int) -> None:
-        decay = min(self.config.average_decay, (1 + step) / (10 + step))
-        own = dict(self.model.named_parameters())
-        for name, value in self.average.named_parameters():
-            value.lerp_(own[name], 1 - decay)
 
     @torch.no_grad()
     def validate(self, context: StepContext) -> dict[str, float]:

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch import nn
 
 from CardioDiTLib.data.packing import PackedCines
 from CardioDiTLib.errors import CardioDiTError
@@ -30,9 +29,9 @@ from CardioDiTLib.landmarks.rvip_detector import (
 )
 from CardioDiTLib.landmarks.slice_points import SlicePoints
 from CardioDiTLib.models.rvip_network import PublishedNetwork, PublishedNetworkConfig
-from CardioDiTLib.training.distributed import average_gradients
 from CardioDiTLib.training.landmark_stage import PackReferences, validation_scores
 from CardioDiTLib.training.loop import StepContext, check_choice
+from CardioDiTLib.training.stage import LabelledPack, NetworkStage
 
 _CLIP = 1e-7
 
@@ -188,8 +187,8 @@ class PublishedStageConfig:
             raise CardioDiTError(f"A blob of {self.blob_mm} mm is not possible.", "Give for instance 3.")
 
 
-class PublishedLandmarkStage:
-    """Trains a `PublishedNetwork` on the labelled cines of a pack; validates on those that the pack keeps aside.
+class PublishedLandmarkStage(NetworkStage):
+    """Trains a `PublishedNetwork` on the labelled cines of a pack; validates on those that the pack holds out.
 
     Args:
         config: Settings.
@@ -199,67 +198,44 @@ class PublishedLandmarkStage:
         CardioDiTError: The pack has no labels, or no cine to train on.
     """
 
-    name = "landmarks"
-
     def __init__(self, config: PublishedStageConfig, data: PackedCines) -> None:
-        if data.labels is None or not data.labels.any():
-            raise CardioDiTError("The training pack has no labels.", "Make one of labelled cines.")
-        self.config, self.data = config, data
-        self.train_index = np.nonzero(~data.validation & data.slice_valid.any(axis=1))[0]
-        self.validation_index = np.nonzero(data.validation & data.slice_valid.any(axis=1))[0]
-        if not len(self.train_index):
-            raise CardioDiTError("The training pack keeps all its cines aside.", "Make a pack with cines to train on.")
+        self.config, self.pack = config, LabelledPack(data)
         self.references = PackReferences.of_pack(data)
-        self.systole = (data.labels == 3).sum(axis=(2, 3, 4)).argmin(axis=1)
         shape = (data.images.shape[-2], data.images.shape[-1])
-        network = config.network
-        self.grid = PublishedGrid(shape, (data.spacing[0], data.spacing[1]), network.spacing_mm, network.size)
+        self.grid = PublishedGrid(shape, self.pack.spacing_xy, config.network.spacing_mm, config.network.size)
         self.model = PublishedNetwork(config.network)
-        self.modules: dict[str, nn.Module] = {"landmarks": self.model}
-        self.optimizers: dict[str, torch.optim.Optimizer] = {
-            "network": torch.optim.Adam(self.model.parameters(), config.lr)
-        }
+        super().__init__("landmarks", self.model, torch.optim.Adam(self.model.parameters(), config.lr))
 
     def _slice(self, rng: np.random.Generator) -> tuple[int, int, int]:
-        index = int(rng.choice(self.train_index))
-        frame = int(rng.integers(self.data.images.shape[1]))
-        if rng.random() < self.config.recorded_share:
-            frame = int(rng.choice([0, self.systole[index]]))
-        return index, frame, int(rng.choice(np.nonzero(self.data.slice_valid[index])[0]))
+        index, frame = self.pack.draw_frame(rng, self.config.recorded_share)
+        return index, frame, int(rng.choice(np.nonzero(self.pack.data.slice_valid[index])[0]))
 
-    def _picture(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(size, size) picture and (2, size, size) target."""
+    def _image(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(size, size) image and (2, size, size) target."""
         config, variant = self.config, VARIANTS[self.config.variant]
         index, frame, z = self._slice(rng)
-        picture = bright(self.grid.resample(self.data.images[index, frame, z]))
+        image = bright(self.grid.resample(self.pack.data.images[index, frame, z]))
         if rng.random() < variant.histogram_share:
-            picture = histogram_matched(picture, bright(self.grid.resample(self.data.images[self._slice(rng)])))
+            image = histogram_matched(image, bright(self.grid.resample(self.pack.data.images[self._slice(rng)])))
         places = self.grid.places_in_grid(self.references.points(index, frame, z)[0]) - self.grid.offset
         masks = blobs(places, self.grid.resampled, config.blob_mm / config.network.spacing_mm)
-        picture, masks = published_augmented(picture, masks, config.augmentation, rng)
+        image, masks = published_augmented(image, masks, config.augmentation, rng)
         target = published_targets(self.grid.fit(masks), variant.sigma_px, config.normalisation)
-        return stretched(self.grid.fit(picture)), target
+        return stretched(self.grid.fit(image)), target
 
-    def step(self, context: StepContext) -> dict[str, torch.Tensor | float]:
-        self.model.train()
-        drawn = [self._picture(context.rng) for _ in range(self.config.batch)]
-        pictures, targets = (torch.from_numpy(np.stack(part)).to(context.device) for part in zip(*drawn))
+    def loss(self, context: StepContext) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        drawn = [self._image(context.rng) for _ in range(self.config.batch)]
+        images, targets = (torch.from_numpy(np.stack(part)).to(context.device) for part in zip(*drawn))
         with context.autocast():
-            logits = self.model(pictures[:, None])
-        loss = bce_minus_dice(logits.float().sigmoid(), targets)
-        optimizer = self.optimizers["network"]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        average_gradients(self.model.parameters())
-        optimizer.step()
-        return {"loss": loss.detach()}
+            logits = self.model(images[:, None])
+        return bce_minus_dice(logits.float().sigmoid(), targets), {}
 
     def validate(self, context: StepContext) -> dict[str, float]:
-        """See `landmark_validation.validation_scores`."""
+        """See `landmark_stage.validation_scores`."""
         self.model.eval()
-        spacing = (self.data.spacing[0], self.data.spacing[1])
+        spacing = self.pack.spacing_xy
 
         def predict(_: int, planes: NDArray[np.uint8]) -> SlicePoints:
             return predict_published(self.model, planes, spacing, device=context.device, batch=self.config.batch)
 
-        return validation_scores(self.data, self.references, self.systole, self.validation_index.tolist(), predict)
+        return validation_scores(self.pack, self.references, predict)

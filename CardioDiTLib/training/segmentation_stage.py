@@ -11,16 +11,15 @@ pixel of it, and a loss by pixel lets it be: half the slice is named and counts 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import nn
 
-from CardioDiTLib.data.heart_roi import intensity_range
 from CardioDiTLib.data.in_plane import PlaneSampler
 from CardioDiTLib.data.intensity import IntensityRange
 from CardioDiTLib.data.packing import PackedCines
@@ -31,10 +30,10 @@ from CardioDiTLib.models.slice_unet import NetworkConfig, SegmentationNetwork
 from CardioDiTLib.segmentation.model import IntensityRule
 from CardioDiTLib.segmentation.postprocess import dice_per_label
 from CardioDiTLib.segmentation.segment import slice_probabilities
-from CardioDiTLib.training.distributed import average_gradients
 from CardioDiTLib.training.labelled_stacks import GRID_MM, NOT_CAVITY, LabelledStack, basal_slices
 from CardioDiTLib.training.loop import StepContext
-from CardioDiTLib.training.slice_augment import PictureAugmenter, SegmentationAugmentation
+from CardioDiTLib.training.slice_augment import ImageAugmenter, SegmentationAugmentation
+from CardioDiTLib.training.stage import LabelledPack, NetworkStage, neighbours_drawn
 
 
 @dataclass(frozen=True)
@@ -141,21 +140,19 @@ def segmentation_loss(
     return total
 
 
-class SegmentationStage:
-    """Trains a `SegmentationNetwork` on the labelled cines of a pack; validates on those that the pack keeps aside.
+class SegmentationStage(NetworkStage):
+    """Trains a `SegmentationNetwork` on the labelled cines of a pack; validates on those that the pack holds out.
 
     Args:
         config: Settings.
         data: The pack.
         intensity: How grey values are scaled, as later in use.
-        stacks: Stacks as recorded, of patients that the pack does not keep aside.
+        stacks: Stacks as recorded, of patients that the pack does not hold out.
         cavities: Slices in which only the left cavity was drawn.
 
     Raises:
         CardioDiTError: The pack has no labels, or no cine to train on.
     """
-
-    name = "segmentation"
 
     def __init__(
         self,
@@ -166,38 +163,54 @@ class SegmentationStage:
         stacks: Sequence[LabelledStack] = (),
         cavities: Sequence[LabelledStack] = (),
     ) -> None:
-        if data.labels is None or not data.labels.any():
-            raise CardioDiTError("The training pack has no labels.", "Make one of labelled cines.")
-        self.config, self.data, self.labels = config, data, data.labels
-        self.train_index = np.nonzero(~data.validation & data.slice_valid.any(axis=1))[0]
-        self.validation_index = np.nonzero(data.validation & data.slice_valid.any(axis=1))[0]
-        if not len(self.train_index):
-            raise CardioDiTError("The training pack keeps all its cines aside.", "Make a pack with cines to train on.")
-        self.systole = (self.labels == 3).sum(axis=(2, 3, 4)).argmin(axis=1)
+        self.config, self.pack = config, LabelledPack(data)
         rule = intensity or IntensityRule()
-        self.ranges = [
-            intensity_range(images[:, valid if valid.any() else ~valid], rule.low_percentile, rule.high_percentile)
-            for images, valid in zip(data.images, data.slice_valid)
-        ]
-        self.augment = PictureAugmenter(
-            config.augmentation, config.crop, config.network.spacing_mm, (data.spacing[0], data.spacing[1])
-        )
-        self.augment_stack = PictureAugmenter(
-            config.augmentation, config.crop, config.network.spacing_mm, (GRID_MM, GRID_MM)
-        )
+        self.ranges = self.pack.intensity_ranges(rule.low_percentile, rule.high_percentile)
+        network = config.network
+        self.augment = ImageAugmenter(config.augmentation, config.crop, network.spacing_mm, self.pack.spacing_xy)
+        self.augment_stack = ImageAugmenter(config.augmentation, config.crop, network.spacing_mm, (GRID_MM, GRID_MM))
         self.stacks, self.cavities = list(stacks), list(cavities)
         self.basal = {
-            int(index): basal_slices(self.labels[index], int(self.systole[index]), data.slice_valid[index])
-            for index in self.train_index
+            int(index): basal_slices(self.pack.labels[index], int(self.pack.systole[index]), data.slice_valid[index])
+            for index in self.pack.train_index
         }
-        self.neighbour_step = config.network.neighbour_step(data.spacing[2])
-        self.model = SegmentationNetwork(config.network)
-        self.average = SegmentationNetwork(config.network).requires_grad_(False)
-        self.average.load_state_dict(self.model.state_dict())
-        self.modules: dict[str, nn.Module] = {"segmentation": self.model, "average": self.average}
-        self.optimizers: dict[str, torch.optim.Optimizer] = {
-            "network": torch.optim.AdamW(self.model.parameters(), config.lr, weight_decay=config.weight_decay)
-        }
+        self.neighbour_step = network.neighbour_step(data.spacing[2])
+        self.model = SegmentationNetwork(network)
+        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        super().__init__(
+            "segmentation",
+            self.model,
+            torch.optim.AdamW(self.model.parameters(), config.lr, weight_decay=config.weight_decay),
+            average=self.average,
+            average_decay=config.average_decay,
+            clip=config.clip,
+        )
+
+    def begin_with(self, known: SegmentationNetwork) -> None:
+        """Takes the weights of a network that sees the same or less; new channels begin without any influence.
+
+        Raises:
+            CardioDiTError: The networks differ in more than what they see.
+        """
+        own, more = self.model.config, self.model.config.neighbours - known.config.neighbours
+        seen = [more + place for place in range(2 * known.config.neighbours + 1)]
+        if known.config.motion:
+            seen += [own.in_channels - 2, own.in_channels - 1]
+        alike = replace(known.config, neighbours=own.neighbours, motion=own.motion) == own
+        if not alike or more < 0 or (known.config.motion and not own.motion):
+            raise CardioDiTError(
+                "The model to begin with has another network than the settings describe.",
+                "Give the same channels, units and spacing, and no fewer neighbours.",
+            )
+        weights = self.model.state_dict()
+        for name, value in known.state_dict().items():
+            if weights[name].shape == value.shape:
+                weights[name] = value
+            else:
+                wider = torch.zeros_like(weights[name])
+                wider[:, seen] = value
+                weights[name] = wider
+        self.load(weights)
 
     def _batch(self, context: StepContext) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, C, crop, crop) pictures and (N, crop, crop) labels."""
@@ -228,22 +241,22 @@ class SegmentationStage:
         return torch.cat(pictures).to(context.device), torch.cat(labels).to(context.device)
 
     def _of_pack(self, rng: np.random.Generator) -> _Drawn:
-        config = self.config
-        index = int(rng.choice(self.train_index))
-        systole = int(self.systole[index])
-        valid = self.data.slice_valid[index]
-        frame = int(rng.integers(self.data.images.shape[1]))
+        config, data = self.config, self.pack.data
+        index = int(rng.choice(self.pack.train_index))
+        systole = int(self.pack.systole[index])
+        valid = data.slice_valid[index]
+        frame = int(rng.integers(data.images.shape[1]))
         z = int(rng.choice(np.nonzero(valid)[0]))
         if rng.random() < config.recorded_share:
             frame = int(rng.choice([0, systole]))
             if self.basal[index] and rng.random() < config.basal_share:
                 frame, z = systole, int(rng.choice(self.basal[index]))
-        frames = self.data.images[index]
+        frames = data.images[index]
         beat = [0, systole, 0, systole]
         if rng.random() < 0.5:
             beat = [(frame + k * len(frames) // BEAT_FRAMES) % len(frames) for k in range(BEAT_FRAMES)]
         step = self.neighbour_step
-        return self._drawn(frames, self.labels[index], frame, z, valid, step, self.ranges[index], beat, rng)
+        return self._drawn(frames, self.pack.labels[index], frame, z, valid, step, self.ranges[index], beat, rng)
 
     def _of_stack(self, stack: LabelledStack, rng: np.random.Generator) -> _Drawn:
         frame, z = int(rng.integers(len(stack.images))), int(rng.integers(stack.images.shape[1]))
@@ -269,59 +282,37 @@ class SegmentationStage:
         """One slice of a frame with what is seen beside it."""
         config = self.config
         seen = slices_seen(z, valid, config.network.neighbours, step)
-        if rng.random() < config.augmentation.drop_neighbours:
-            seen = [z] * len(seen)
-        if rng.random() < 0.5:  # base first or apex first: files have both
-            seen = seen[::-1]
+        seen = neighbours_drawn(seen, z, config.augmentation.drop_neighbours, rng)
         still = bool(rng.random() < config.still_share)
         pictures = [images[frame, seen]]
         if config.network.motion:
             pictures.append(images[beat, z])
         return _Drawn(scale.scale(np.concatenate(pictures)), labels[frame, z], still)
 
-    def step(self, context: StepContext) -> dict[str, torch.Tensor | float]:
-        self.model.train()
-        pictures, labels = self._batch(context)
+    def loss(self, context: StepContext) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        images, labels = self._batch(context)
         with context.autocast():
-            logits = self.model(pictures)
-        loss = segmentation_loss(logits.float(), labels, self.config.dice_weight, self.config.presence_weight)
-        optimizer = self.optimizers["network"]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        average_gradients(self.model.parameters())
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        optimizer.step()
-        self._follow(context)
-        return {"loss": loss.detach()}
-
-    @torch.no_grad()
-    def _follow(self, context: StepContext) -> None:
-        decay = min(self.config.average_decay, (1 + context.step) / (10 + context.step))
-        own = self.model.state_dict()
-        for name, value in self.average.state_dict().items():
-            if value.dtype.is_floating_point:
-                value.lerp_(own[name], 1 - decay)
-            else:
-                value.copy_(own[name])
+            logits = self.model(images)
+        return segmentation_loss(logits.float(), labels, self.config.dice_weight, self.config.presence_weight), {}
 
     def validate(self, context: StepContext) -> dict[str, float]:
-        """Dice of each label at end-diastole and end-systole, mean over the cines kept aside, nothing made plausible.
+        """Dice of each label at end-diastole and end-systole, mean over the cines held out, without postprocessing.
 
         Returns:
-            "dice_ED_LV" and the like, 0 to 1, and "dice", their mean; empty where nothing is kept aside.
+            "dice_ED_LV" and the like, 0 to 1, and "dice", their mean; empty where nothing is held out.
         """
         self.average.eval()
         sums: dict[str, list[float]] = {}
-        spacing = self.data.spacing
-        sampler = PlaneSampler(self.data.images.shape[-2:], (spacing[0], spacing[1]), self.config.network.spacing_mm)
-        for index in self.validation_index:
-            valid = np.nonzero(self.data.slice_valid[index])[0]
+        pack, data = self.pack, self.pack.data
+        sampler = PlaneSampler(data.images.shape[-2:], pack.spacing_xy, self.config.network.spacing_mm)
+        for index in pack.validation_index:
+            valid = np.nonzero(data.slice_valid[index])[0]
             beat = None
             if self.config.network.motion:
-                frames = [self.data.images[index, t, valid] for t in (0, int(self.systole[index]))]
+                frames = [data.images[index, t, valid] for t in (0, int(pack.systole[index]))]
                 beat = beat_channels(self.ranges[index].scale(sampler.to_network(np.stack(frames))))
-            for moment, frame in (("ED", 0), ("ES", int(self.systole[index]))):
-                stack = self.ranges[index].scale(sampler.to_network(self.data.images[index, frame, valid]))
+            for moment, frame in (("ED", 0), ("ES", int(pack.systole[index]))):
+                stack = self.ranges[index].scale(sampler.to_network(data.images[index, frame, valid]))
                 probabilities = slice_probabilities(
                     self.average,
                     stack,
@@ -331,7 +322,7 @@ class SegmentationStage:
                     batch=self.config.batch,
                 )
                 found = sampler.to_source(probabilities).argmax(axis=1)
-                for name, value in dice_per_label(found, self.labels[index, frame, valid]).items():
+                for name, value in dice_per_label(found, pack.labels[index, frame, valid]).items():
                     sums.setdefault(f"dice_{moment}_{name}", []).append(value)
         scores = {name: float(np.nanmean(values)) for name, values in sums.items() if not np.isnan(values).all()}
         return {"dice": float(np.mean(list(scores.values()))), **scores} if scores else {}

@@ -75,7 +75,7 @@ class SegmentationAugmentation:
                 raise CardioDiTError(f"The augmentation '{item.name}' is {value}.", "Give a size; signs are drawn.")
 
 
-class PictureAugmenter:
+class ImageAugmenter:
     """Draws from the ranges.
 
     Args:

@@ -26,6 +26,7 @@ from CardioDiTLib.models.vqgan import VQGAN
 from CardioDiTLib.training.distributed import average_gradients
 from CardioDiTLib.training.loop import StepContext
 from CardioDiTLib.training.reconstruction import ReconstructionLoss
+from CardioDiTLib.training.stage import follow
 
 
 def heart_box(frames: torch.Tensor, share: float = 0.5) -> torch.Tensor:
@@ -247,7 +248,10 @@ class VqganStage:
         generator.step()
         if critic is not None:
             numbers["critic"] = self._critic_step(critic, made.detach(), real, context)
-        self._follow(context)
+        # The codebook, an average itself, is taken as it is.
+        follow(
+            self.average, self.model, context.step, config.average_decay, lambda name: not name.startswith("quantizer")
+        )
         return {"loss": loss.detach(), **numbers}
 
     def _critic_step(
@@ -266,17 +270,6 @@ class VqganStage:
         average_gradients(critic.parameters())
         optimizer.step()
         return loss.detach()
-
-    @torch.no_grad()
-    def _follow(self, context: StepContext) -> None:
-        """Averaged weights; the codebook, an average itself, is taken as it is."""
-        decay = min(self.config.average_decay, (1 + context.step) / (10 + context.step))
-        own = self.model.state_dict()
-        for name, value in self.average.state_dict().items():
-            if value.dtype.is_floating_point and not name.startswith("quantizer"):
-                value.lerp_(own[name], 1 - decay)
-            else:
-                value.copy_(own[name])
 
     @torch.no_grad()
     def validate(self, context: StepContext) -> dict[str, float]:

@@ -1,0 +1,143 @@
+"""What stages of one network share: the averaged weights, the optimizer's step, and slices of a labelled pack."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from CardioDiTLib.data.heart_roi import intensity_range
+from CardioDiTLib.data.intensity import IntensityRange
+from CardioDiTLib.data.packing import PackedCines
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.labels import LV
+from CardioDiTLib.training.distributed import average_gradients
+from CardioDiTLib.training.loop import StepContext
+
+
+@torch.no_grad()
+def follow(
+    average: nn.Module, model: nn.Module, step: int, decay: float, taken_as_is: tuple[str, ...] = ()
+) -> None:
+    """Moves averaged weights towards those of a network; in the first steps they follow faster.
+
+    Args:
+        average: Network of averaged weights.
+        model: The network that learns.
+        step: Index of the step.
+        decay: Share of the averaged weights that stays, late in the run.
+        taken_as_is: Tensors whose names begin so are not averaged; nor are whole numbers.
+    """
+    decay = min(decay, (1 + step) / (10 + step))
+    own = model.state_dict()
+    for name, value in average.state_dict().items():
+        if value.dtype.is_floating_point and not name.startswith(taken_as_is):
+            value.lerp_(own[name], 1 - decay)
+        else:
+            value.copy_(own[name])
+
+
+class NetworkStage:
+    """A stage of one network, one loss and one optimizer; subclasses say what is drawn and what it costs.
+
+    Args:
+        name: Of the stage; also the module's name in checkpoints.
+        model: The network.
+        optimizer: Of its parameters.
+        average: Gets the averaged weights; None where none are kept.
+        average_decay: See `follow`.
+        clip: Largest norm of the gradients; None for any.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        average: nn.Module | None = None,
+        average_decay: float = 0.0,
+        clip: float | None = None,
+    ) -> None:
+        self.name = name
+        self.modules: dict[str, nn.Module] = {name: model} | ({} if average is None else {"average": average})
+        self.optimizers: dict[str, torch.optim.Optimizer] = {"network": optimizer}
+        self._average_decay, self._clip = average_decay, clip
+
+    def loss(self, context: StepContext) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The loss of a batch, and its parts for the log."""
+        raise NotImplementedError
+
+    def step(self, context: StepContext) -> dict[str, torch.Tensor | float]:
+        model, optimizer = self.modules[self.name], self.optimizers["network"]
+        model.train()
+        loss, parts = self.loss(context)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        average_gradients(model.parameters())
+        if self._clip is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), self._clip)
+        optimizer.step()
+        if "average" in self.modules:
+            follow(self.modules["average"], model, context.step, self._average_decay)
+        return {"loss": loss.detach(), **{name: part.detach() for name, part in parts.items()}}
+
+    def load(self, weights: dict[str, torch.Tensor]) -> None:
+        """Begins with these weights, in the network and its average."""
+        for module in self.modules.values():
+            module.load_state_dict(weights)
+
+
+class LabelledPack:
+    """Cines of a pack with labels, those to train on and those held out.
+
+    Args:
+        data: The pack.
+
+    Attributes:
+        labels: (N, T, Z, Y, X).
+        train_index, validation_index: Cines with a slice at least.
+        systole: (N,) frame with least cavity.
+
+    Raises:
+        CardioDiTError: The pack has no labels, or no cine to train on.
+    """
+
+    def __init__(self, data: PackedCines) -> None:
+        if data.labels is None or not data.labels.any():
+            raise CardioDiTError("The training pack has no labels.", "Make one of labelled cines.")
+        self.data, self.labels = data, data.labels
+        shown = data.slice_valid.any(axis=1)
+        self.train_index = np.nonzero(~data.validation & shown)[0]
+        self.validation_index = np.nonzero(data.validation & shown)[0]
+        if not len(self.train_index):
+            raise CardioDiTError("The training pack keeps all its cines aside.", "Make a pack with cines to train on.")
+        self.systole: NDArray[np.int64] = (self.labels == LV).sum(axis=(2, 3, 4)).argmin(axis=1)
+
+    @property
+    def spacing_xy(self) -> tuple[float, float]:
+        """(x, y) mm."""
+        return self.data.spacing[0], self.data.spacing[1]
+
+    def intensity_ranges(self, low_percentile: float, high_percentile: float) -> list[IntensityRange]:
+        """Of each cine, the slices that a stack did not have left out."""
+        return [
+            intensity_range(images[:, valid if valid.any() else ~valid], low_percentile, high_percentile)
+            for images, valid in zip(self.data.images, self.data.slice_valid)
+        ]
+
+    def draw_frame(self, rng: np.random.Generator, recorded_share: float) -> tuple[int, int]:
+        """A cine to train on and a frame of it; by `recorded_share` end-diastole or end-systole."""
+        index = int(rng.choice(self.train_index))
+        frame = int(rng.integers(self.data.images.shape[1]))
+        if rng.random() < recorded_share:
+            frame = int(rng.choice([0, self.systole[index]]))
+        return index, frame
+
+
+def neighbours_drawn(seen: list[int], z: int, drop_share: float, rng: np.random.Generator) -> list[int]:
+    """Slices seen beside a slice, by `drop_share` none, and in either order: files begin at the base or at the apex."""
+    if rng.random() < drop_share:
+        seen = [z] * len(seen)
+    return seen[::-1] if rng.random() < 0.5 else seen
