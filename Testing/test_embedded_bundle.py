@@ -115,7 +115,7 @@ def test_codec_keeps_picture_and_motion_of_unseen_patients(shared_dir, tmp_path)
 
     from CardioDiTLib.data.acdc import make_pack
 
-    rows = measure(make_pack(source, tmp_path / "acdc.npz", kept_aside_only=True), NAME)
+    rows = measure(make_pack(source, tmp_path / "acdc.npz", held_out_only=True), NAME)
     promised = load_bundle(NAME).manifest.eval_metrics["codec"]
     mean = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
     assert mean["psnr"] == pytest.approx(promised["psnr_db"], abs=0.15)

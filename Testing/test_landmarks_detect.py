@@ -29,7 +29,7 @@ from CardioDiTLib.landmarks.model import (
     load_model,
     write_model,
 )
-from CardioDiTLib.landmarks.septal_contour import landmarks_from_segmentation, walk_septum
+from CardioDiTLib.landmarks.septal_contour import landmarks_from_segmentation, trace_septal_contour
 from CardioDiTLib.models.slice_unet import LandmarkNetwork, LandmarkNetworkConfig, presence_logits
 from CardioDiTLib.segmentation import model as segmentation_model
 
@@ -54,7 +54,7 @@ class WalkNetwork(LandmarkNetwork):
         shades = np.array([-1.0, 180 / 127.5 - 1, 90 / 127.5 - 1, 1.0])
         y, x = np.mgrid[0:height, 0:width]
         for number, picture in enumerate(pictures[:, 0].numpy()):
-            walk = walk_septum(np.abs(picture[..., None] - shades).argmin(-1).astype(np.uint8), (1.5, 1.5))
+            walk = trace_septal_contour(np.abs(picture[..., None] - shades).argmin(-1).astype(np.uint8), (1.5, 1.5))
             if walk is None:
                 continue
             for kind, point in enumerate((walk.first, walk.second)):

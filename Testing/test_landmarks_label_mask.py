@@ -10,7 +10,7 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.landmarks.rvip_detector import (
     largest_component_per_slice,
     largest_component_per_volume,
-    published_points_from_label_mask,
+    rvip_points_from_label_mask,
 )
 
 MASKS = published("points_from_label_mask")["cases"]
@@ -20,7 +20,7 @@ VOLUMES = published("component_filter")["cases"]
 @pytest.mark.parametrize("case", MASKS, ids=lambda case: case["name"])
 @pytest.mark.parametrize("both_only", [True, False])
 def test_points_agree_with_the_published_function(case, both_only):
-    found = published_points_from_label_mask(np.array(case["inputs"]["mask"]), both_only)
+    found = rvip_points_from_label_mask(np.array(case["inputs"]["mask"]), both_only)
     for point, expected in zip(found, case["outputs"][f"both_only_{str(both_only).lower()}"]["value"], strict=True):
         if expected is None:
             assert point is None
@@ -38,7 +38,7 @@ def test_filters_agree_with_the_published_functions(case):
 
 def test_wrong_dimensions_are_refused():
     with pytest.raises(CardioDiTError, match="two dimensions, this one has 3"):
-        published_points_from_label_mask(np.zeros((2, 3, 4)), True)
+        rvip_points_from_label_mask(np.zeros((2, 3, 4)), True)
     for function in (largest_component_per_slice, largest_component_per_volume):
         with pytest.raises(CardioDiTError, match="three dimensions, this one has 2"):
             function(np.zeros((3, 4)))

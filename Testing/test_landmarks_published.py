@@ -10,28 +10,28 @@ from tiny_landmarks import TINY_PUBLISHED, tiny_network
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.landmarks.rvip_detector import (
     VARIANTS,
-    PublishedGrid,
+    RvipGrid,
     blobs,
-    predict_published,
-    published_label_map,
-    published_round_trip,
-    published_targets,
+    predict_rvip,
+    rvip_label_map,
+    rvip_round_trip,
+    rvip_targets,
 )
-from CardioDiTLib.models.rvip_network import PublishedNetwork, PublishedNetworkConfig, keras_count
+from CardioDiTLib.models.rvip_network import RvipNetwork, RvipNetworkConfig, keras_count
 from CardioDiTLib.training.rvip_stage import (
-    PublishedAugmentation,
+    RvipAugmentation,
     bce_minus_dice,
     histogram_matched,
-    published_augmented,
+    rvip_augmented,
 )
 
 
 def test_it_has_the_published_number_of_weights():
-    assert keras_count(PublishedNetwork()) == (8_641_730, 8_635_842)
+    assert keras_count(RvipNetwork()) == (8_641_730, 8_635_842)
 
 
 def test_its_layers_are_the_published_ones():
-    network = PublishedNetwork()
+    network = RvipNetwork()
     assert not any(isinstance(module, torch.nn.ConvTranspose2d) for module in network.modules())
     kinds = [type(layer).__name__ for layer in network.down[1]]
     assert kinds == ["Conv2d", "ReLU", "BatchNorm2d", "Dropout", "Conv2d", "ReLU", "BatchNorm2d"]
@@ -49,9 +49,9 @@ def test_its_layers_are_the_published_ones():
 )
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(CardioDiTError):
-        PublishedNetworkConfig(**wrong)
+        RvipNetworkConfig(**wrong)
     with pytest.raises(CardioDiTError):
-        PublishedNetworkConfig.from_dict({"channels": [4, 8]})
+        RvipNetworkConfig.from_dict({"channels": [4, 8]})
 
 
 def test_blobs_lie_about_their_points():
@@ -70,18 +70,18 @@ def test_variants(variant, sigma):
 @pytest.mark.parametrize("sigma", [2.0, 4.0])
 def test_stretching_both_channels_together_loses_the_smaller_blob_and_ours_does_not(sigma):
     masks = np.stack([blobs(np.array([[20.0, 20.0]] * 2), (48, 48), radius)[0] for radius in (4.0, 1.5)])
-    joint = published_targets(masks, sigma, "joint")
+    joint = rvip_targets(masks, sigma, "joint")
     assert joint[0].max() == 1.0 and 0.1 < joint[1].max() < 0.5
-    assert list(np.unique(published_label_map(joint[None]))) == [0, 1]  # the reference itself has lost a point
-    each = published_targets(masks, sigma, "channel")
+    assert list(np.unique(rvip_label_map(joint[None]))) == [0, 1]  # the reference itself has lost a point
+    each = rvip_targets(masks, sigma, "channel")
     assert each[0].max() == each[1].max() == 1.0
-    labels = published_label_map(each[None])[0]
+    labels = rvip_label_map(each[None])[0]
     np.testing.assert_allclose(np.argwhere(labels == 2).mean(0), [20, 20])
-    np.testing.assert_array_equal(published_targets(masks, 0.0), masks)
-    absent = published_targets(np.zeros((2, 48, 48), bool), sigma)
+    np.testing.assert_array_equal(rvip_targets(masks, 0.0), masks)
+    absent = rvip_targets(np.zeros((2, 48, 48), bool), sigma)
     assert np.isfinite(absent).all() and not absent.any()
     with pytest.raises(CardioDiTError, match="normalisation"):
-        published_targets(masks, sigma, "both")
+        rvip_targets(masks, sigma, "both")
 
 
 def by_hand(probabilities: np.ndarray, largest: bool) -> list[tuple[float, float] | None]:
@@ -135,7 +135,7 @@ def test_reading_agrees_with_a_reference_written_by_hand(largest):
             logits[z, kind][np.hypot(y - centre[0], x - centre[1]) <= size] = 2.0
     logits[1, 1] = logits[1, 0]  # the same place: inferior wins, no anterior point is left
     logits[2, 0] = -3.0
-    found = predict_published(
+    found = predict_rvip(
         Fixed(logits), np.random.default_rng(1).uniform(0, 9, (4, 48, 48)), (3.0, 3.0), largest_component=largest
     )
     probabilities = 1 / (1 + np.exp(-logits.astype(np.float64)))
@@ -150,19 +150,19 @@ def test_reading_agrees_with_a_reference_written_by_hand(largest):
 
 
 def test_a_blob_of_one_pixel_vanishes_on_coarser_pixels_but_its_coordinate_does_not():
-    grid = PublishedGrid((20, 24), (3.7, 3.7), 1.2, 96)
+    grid = RvipGrid((20, 24), (3.7, 3.7), 1.2, 96)
     lost = 0
     for column in range(30, 40):
         labels = np.zeros((1, 96, 96), np.uint8)
         labels[0, 48, column] = 1
-        lost += bool(np.isnan(published_round_trip(labels, grid, both_only=False)[0, 0]).any())
+        lost += bool(np.isnan(rvip_round_trip(labels, grid, both_only=False)[0, 0]).any())
     assert 0 < lost < 10
     np.testing.assert_allclose(grid.places_in_grid(grid.places_in_source([35.0, 48.0])), [35.0, 48.0])
 
 
 @pytest.mark.parametrize("shape", [(61, 40), (40, 61), (33, 32)])
 def test_the_grid_pads_and_cuts_at_the_start_and_comes_back(shape):
-    grid = PublishedGrid(shape, (1.2, 1.2), 1.2, 48)
+    grid = RvipGrid(shape, (1.2, 1.2), 1.2, 48)
     picture = np.arange(shape[0] * shape[1], dtype=np.float32).reshape(shape)
     seen = grid.fit(grid.resample(picture))
     assert seen.shape == (48, 48)
@@ -194,21 +194,21 @@ def test_the_loss_is_cross_entropy_less_dice():
 def test_augmentation_moves_blobs_with_the_picture_and_never_mirrors():
     masks = blobs(np.array([[18.0, 24.0], [34.0, 40.0]]), (64, 64), 4.0)
     picture = masks[0] * 1.0 + masks[1] * 0.5
-    every = PublishedAugmentation(chain_share=1.0, turn_share=1.0, shift_share=1.0, distort_share=1.0, distort=0.1)
+    every = RvipAugmentation(chain_share=1.0, turn_share=1.0, shift_share=1.0, distort_share=1.0, distort=0.1)
     turns = set()
     for seed in range(12):
-        moved, blobs_moved = published_augmented(picture.astype(np.float32), masks, every, np.random.default_rng(seed))
+        moved, blobs_moved = rvip_augmented(picture.astype(np.float32), masks, every, np.random.default_rng(seed))
         assert moved[blobs_moved[0]].mean() > 0.8 and 0.3 < moved[blobs_moved[1]].mean() < 0.6
         centres = [np.argwhere(mask).mean(0) for mask in blobs_moved]
         assert np.linalg.norm(centres[0] - centres[1]) == pytest.approx(22.6, abs=6)
         turns.add(tuple(np.sign(centres[1] - centres[0]).astype(int)))
     assert len(turns) > 1
-    still = published_augmented(
-        picture.astype(np.float32), masks, PublishedAugmentation(chain_share=0.0), np.random.default_rng(0)
+    still = rvip_augmented(
+        picture.astype(np.float32), masks, RvipAugmentation(chain_share=0.0), np.random.default_rng(0)
     )
     np.testing.assert_array_equal(still[1], masks)
     with pytest.raises(CardioDiTError, match="shift_share"):
-        PublishedAugmentation(shift_share=2.0)
+        RvipAugmentation(shift_share=2.0)
 
 
 def test_a_matched_picture_has_the_other_ones_grey_values_in_its_own_order():

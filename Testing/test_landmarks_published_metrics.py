@@ -88,7 +88,7 @@ WITH_PREDICTIONS = [name for name, case in PITFALLS.items() if case["inputs"] an
 def test_rows_of_the_pitfalls(name, unit):
     inputs = PITFALLS[name]["inputs"]
     for method, predicted in inputs["predictions"].items():
-        row = metrics.published_row(
+        row = metrics.rvip_row(
             pairs(*inputs["ground_truth"]), pairs(*predicted), inputs["inplane_spacing_mm"], unit == "line"
         )
         expected = PITFALLS[name]["outputs"][method][unit]

@@ -7,14 +7,14 @@ import pytest
 from landmark_hearts import numbers, pairs, published
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.landmarks.rvip_metrics import PublishedVolume, published_summary, published_table
+from CardioDiTLib.landmarks.rvip_metrics import RvipVolume, rvip_summary, rvip_table
 
 CASES = published("metrics_per_volume")["cases"][:20]
 
 
-def volume(case, **other) -> PublishedVolume:
+def volume(case, **other) -> RvipVolume:
     inputs = case["inputs"]
-    return PublishedVolume(
+    return RvipVolume(
         pairs(inputs["gt_anterior"], inputs["gt_inferior"]),
         pairs(inputs["pred_anterior"], inputs["pred_inferior"]),
         inputs["inplane_spacing_mm"],
@@ -24,7 +24,7 @@ def volume(case, **other) -> PublishedVolume:
 
 @pytest.fixture(scope="module")
 def table():
-    return published_table([volume(case) for case in CASES])
+    return rvip_table([volume(case) for case in CASES])
 
 
 @pytest.mark.parametrize(("unit", "end"), [("both_only", ""), ("single_also", "_point")])
@@ -56,7 +56,7 @@ def test_angles_of_slices():
     # septa straight down and to the right in the labels, both down in the prediction; one slice is missed
     truth = np.array([[[0, 0], [9, 0]], [[0, 0], [0, 9]], [[0, 0], [9, 0]]], dtype=float)
     found = np.array([[[0, 0], [9, 0]], [[0, 0], [9, 0]], [[np.nan] * 2] * 2])
-    table = published_table([PublishedVolume(truth, found, 1.0)])
+    table = rvip_table([RvipVolume(truth, found, 1.0)])
     assert table["mangle_gt_slice_wise"][0] == pytest.approx(60.0)
     assert table["mangle_pred_slice_wise"][0] == pytest.approx(90.0)
     assert table["mdiffs_slice_wise"][0] == pytest.approx(45.0)
@@ -65,20 +65,20 @@ def test_angles_of_slices():
 
 def test_other_observers_have_columns_of_their_own(table):
     cases = [volume(case, second_observer=volume(case).truth) for case in CASES]
-    both = published_table(cases)
+    both = rvip_table(cases)
     assert len(both) == 2 * len(table) == 84
     assert all(np.array_equal(both[name], table[name], equal_nan=True) for name in table)
     labelled = both["tpr_ant_io"] > 0
     assert labelled.any() and (both["tpr_ant_io"][labelled] == 1).all() and (both["mdists_ant_io"][labelled] == 0).all()
     with pytest.raises(CardioDiTError, match="others have not"):
-        published_table([cases[0], volume(CASES[1])])
+        rvip_table([cases[0], volume(CASES[1])])
     with pytest.raises(CardioDiTError, match="no volumes"):
-        published_table([])
+        rvip_table([])
     with pytest.raises(CardioDiTError, match="second_observer"):
-        published_table([volume(CASES[0], second_observer=np.zeros((1, 2, 2)))])
+        rvip_table([volume(CASES[0], second_observer=np.zeros((1, 2, 2)))])
 
 
 def test_summary_skips_what_is_undefined_and_counts_it():
-    summary = published_summary({"a": np.array([1.0, np.nan, 3.0]), "b": np.array([np.nan, 5.0, np.nan])})
+    summary = rvip_summary({"a": np.array([1.0, np.nan, 3.0]), "b": np.array([np.nan, 5.0, np.nan])})
     assert summary["a"] == (2.0, pytest.approx(np.sqrt(2.0)), 2)
     assert summary["b"][0] == 5.0 and np.isnan(summary["b"][1]) and summary["b"][2] == 1

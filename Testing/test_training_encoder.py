@@ -14,8 +14,8 @@ from CardioDiTLib.data.packing import patients_of, read_pack, write_cines
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models.contrastive_cine import CineEmbedding, CineEmbeddingConfig
 from CardioDiTLib.privacy.encoder import embed_pack, load_encoder
+from CardioDiTLib.training.checkpoint import averaged_weights
 from CardioDiTLib.training.encoder_decoded import decoded_cine, decoded_pack
-from CardioDiTLib.training.encoder_run import read_encoder_config
 from CardioDiTLib.training.encoder_stage import (
     FILE_NAME,
     EncoderStage,
@@ -30,7 +30,7 @@ from CardioDiTLib.training.encoder_stage import (
 )
 from CardioDiTLib.training.encoder_views import ViewMaker, ViewRanges
 from CardioDiTLib.training.loop import LoopConfig, Trainer
-from CardioDiTLib.training.run import averaged_weights
+from CardioDiTLib.training.network_tasks import EncoderRun
 
 SETTINGS = """
 name: tiny
@@ -299,7 +299,7 @@ def test_training_goes_on_from_an_encoder(pack, settings, tmp_path, capsys):
     export = ("train", "encoder-bundle", "--config", settings, "--bundle", tmp_path / "model", "--storage", "fp32")
     assert run(*export, "--out", tmp_path / "run") == 0
     settings.write_text(SETTINGS + f"    start: {tmp_path / 'model'}\n")
-    stage = EncoderStage(read_encoder_config(settings).encoder.stage, read_pack(pack))
+    stage = EncoderStage(EncoderRun(settings).settings.stage, read_pack(pack))
     begun = load_encoder(tmp_path / "model").network.state_dict()
     assert all(torch.equal(value, begun[name]) for name, value in stage.model.state_dict().items())
     settings.write_text(settings.read_text().replace("hidden: 16", "hidden: 24"))
@@ -332,10 +332,10 @@ def test_decoded_views_are_drawn(tmp_path, settings, pack):
     words = ("train", "encoder", "--config", settings, "--data", pack, "--out", tmp_path / "run")
     assert run(*words) == 0
     assert len(list((tmp_path / "run" / "encoder" / "decoded").glob("*.safetensors"))) == 1
-    config = read_encoder_config(settings)
+    config = EncoderRun(settings)
     data = read_pack(pack)
     decoded = torch.zeros((1, 6, 4, 4, 20, 20), dtype=torch.uint8)
-    stage = EncoderStage(config.encoder.stage, data, decoded)
+    stage = EncoderStage(config.settings.stage, data, decoded)
     drawn = stage._views(
         np.repeat(stage.train_index, 20), stage.train_index, np.random.default_rng(0), torch.Generator().manual_seed(0)
     )
@@ -361,9 +361,9 @@ def test_settings_that_come_with_the_software_can_be_read():
     from pathlib import Path
 
     folder = Path(__file__).resolve().parents[1] / "Resources" / "Training"
-    ours = read_encoder_config(folder / "encoder.yaml")
-    assert not ours.published and ours.encoder.stage.codec == "acdc-mini"
-    assert read_encoder_config(folder / "encoder-published.yaml").published
+    ours = EncoderRun(folder / "encoder.yaml")
+    assert not ours.dar and ours.settings.stage.codec == "acdc-mini"
+    assert EncoderRun(folder / "encoder-published.yaml").dar
 
 
 def test_wrong_settings_and_packs_are_refused(tmp_path, pack, settings, capsys):
@@ -378,7 +378,7 @@ def test_wrong_settings_and_packs_are_refused(tmp_path, pack, settings, capsys):
     ):
         (tmp_path / "wrong.yaml").write_text(text)
         with pytest.raises(CardioDiTError, match=words):
-            read_encoder_config(tmp_path / "wrong.yaml")
+            EncoderRun(tmp_path / "wrong.yaml")
     assert run("train", "encoder", "--config", settings, "--out", tmp_path / "run") == 1
     assert "no training pack" in capsys.readouterr().err
     settings.write_text(SETTINGS.replace("spacing_mm: 6", "spacing_mm: 19"))

@@ -18,10 +18,9 @@ from CardioDiTLib.labels import LV
 from CardioDiTLib.models.slice_unet import NetworkConfig
 from CardioDiTLib.segmentation.model import IntensityRule
 from CardioDiTLib.segmentation.segment import segment, slice_probabilities
+from CardioDiTLib.training.checkpoint import finished_steps
 from CardioDiTLib.training.labelled_stacks import NOT_CAVITY, basal_slices, read_cavities, read_recorded
-from CardioDiTLib.training.run import finished_steps
-from CardioDiTLib.training.segmentation_run import begin_from
-from CardioDiTLib.training.segmentation_stage import segmentation_loss
+from CardioDiTLib.training.segmentation_stage import begin_from, segmentation_loss
 from CardioDiTLib.training.slice_augment import ImageAugmenter, SegmentationAugmentation
 
 SPEC = PhantomSpec(frames=2, slices=4, height=48, width=52, spacing_mm=(2.0, 2.0, 18.0))

@@ -17,20 +17,20 @@ from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.landmarks.detect import detect_landmarks
 from CardioDiTLib.landmarks.model import PointRule, load_model
-from CardioDiTLib.landmarks.septal_contour import walk_septum
+from CardioDiTLib.landmarks.septal_contour import trace_septal_contour
 from CardioDiTLib.models.slice_unet import LandmarkNetwork, LandmarkNetworkConfig, label_logits
 from CardioDiTLib.segmentation.model import write_model
-from CardioDiTLib.training.landmark_run import read_landmark_config
+from CardioDiTLib.training.checkpoint import averaged_weights
 from CardioDiTLib.training.landmark_stage import (
     LandmarkStage,
     LandmarkStageConfig,
     PackReferences,
-    heat_loss,
+    heatmap_loss,
     moved_points,
     point_scores,
 )
 from CardioDiTLib.training.loop import LoopConfig, Trainer
-from CardioDiTLib.training.run import averaged_weights
+from CardioDiTLib.training.network_tasks import LandmarkRun
 from CardioDiTLib.training.slice_augment import ImageAugmenter, SegmentationAugmentation
 
 SETTINGS = """
@@ -77,7 +77,7 @@ def run(*words: object) -> int:
 def test_references_are_the_ends_of_the_septum_of_the_labels(pack):
     data = read_pack(pack)
     references = PackReferences.of_pack(data)
-    walk = walk_septum(data.labels[1, 2, 0], (3.0, 3.0))
+    walk = trace_septal_contour(data.labels[1, 2, 0], (3.0, 3.0))
     points, confidence = references.points(1, 2, 0)
     np.testing.assert_allclose(points, [walk.first[::-1], walk.second[::-1]])
     assert confidence == walk.confidence
@@ -92,7 +92,7 @@ def test_points_move_with_the_picture_and_change_places_in_a_mirrored_one(mirror
     )
     labels = make_phantom(PhantomSpec(frames=2, slices=3, height=64, width=72, spacing_mm=(2.0, 2.2, 18.0)))
     plane = labels.segmentation.array[0, 1]
-    walk = walk_septum(plane, (2.2, 2.0))
+    walk = trace_septal_contour(plane, (2.2, 2.0))
     middle = [(72 - 1) / 2, (64 - 1) / 2]
     points = (np.array([walk.first[::-1], walk.second[::-1]]) - middle) * [2.0, 2.2]
     augment = ImageAugmenter(ranges, 80, 2.0, (2.0, 2.2))
@@ -101,7 +101,7 @@ def test_points_move_with_the_picture_and_change_places_in_a_mirrored_one(mirror
     there = moved_points(torch.from_numpy(points)[None].repeat(6, 1, 1).float(), places, 2.0)
     judged = 0
     for labels_drawn, pair in zip(moved.numpy(), there.numpy()):
-        again = walk_septum(labels_drawn.astype(np.uint8), (2.0, 2.0))
+        again = trace_septal_contour(labels_drawn.astype(np.uint8), (2.0, 2.0))
         if again is None or np.isnan(pair).any():
             continue
         np.testing.assert_allclose(pair, [again.first[::-1], again.second[::-1]], atol=2.0)
@@ -116,11 +116,11 @@ def test_heat_like_the_gaussian_costs_nothing_and_far_heat_much():
     points = torch.tensor([[[12.3, 20.6], [float("nan")] * 2]])
     logits = torch.zeros(1, 2, 32, 40)
     logits[0, 0] = -((x - 12.3) ** 2 + (y - 20.6) ** 2) / (2 * 2.0**2)
-    place, distance = heat_loss(logits, points, torch.ones(1, 2), 2.0)
+    place, distance = heatmap_loss(logits, points, torch.ones(1, 2), 2.0)
     assert float(place) == pytest.approx(0, abs=1e-4) and float(distance) < 0.05
-    place, distance = heat_loss(logits.roll(10, 3), points, torch.ones(1, 2), 2.0)
+    place, distance = heatmap_loss(logits.roll(10, 3), points, torch.ones(1, 2), 2.0)
     assert float(place) > 5 and float(distance) == pytest.approx(10, abs=0.5)
-    nowhere = heat_loss(logits, torch.full((1, 2, 2), float("nan")), torch.zeros(1, 2), 2.0)
+    nowhere = heatmap_loss(logits, torch.full((1, 2, 2), float("nan")), torch.zeros(1, 2), 2.0)
     assert float(nowhere[0]) == 0 and float(nowhere[1]) == 0
 
 
@@ -201,7 +201,7 @@ def test_a_segmentation_model_to_start_from_is_taken_over_whole(pack, settings, 
     network = tiny_segmentation_network()
     start = write_model(tmp_path / "labels", tiny_manifest(network), network, storage="fp32")
     words = ("train", "landmarks", "--config", settings, "--data", pack, "--out", tmp_path / "run", "--start-from")
-    stage = LandmarkStage(read_landmark_config(settings).landmarks.stage, read_pack(pack))
+    stage = LandmarkStage(LandmarkRun(settings).settings.stage, read_pack(pack))
     assert stage.start_with(network.state_dict()) == sum(value.numel() for value in network.state_dict().values())
     assert isinstance(stage.model, LandmarkNetwork)
     pictures = torch.rand(2, 3, 32, 32)
@@ -262,7 +262,7 @@ def test_the_published_stage_trains_and_its_model_can_be_used(pack, tmp_path, va
 def test_settings_that_are_not_possible_are_refused(settings, change, says):
     settings.write_text(SETTINGS.replace(*change))
     with pytest.raises(CardioDiTError, match=says):
-        read_landmark_config(settings)
+        LandmarkRun(settings)
 
 
 def test_settings_of_the_published_stage_are_checked_too(tmp_path):
@@ -273,14 +273,14 @@ def test_settings_of_the_published_stage_are_checked_too(tmp_path):
     ]:
         (tmp_path / "a.yaml").write_text(PUBLISHED.replace(*change))
         with pytest.raises(CardioDiTError, match=says):
-            read_landmark_config(tmp_path / "a.yaml")
+            LandmarkRun(tmp_path / "a.yaml")
 
 
 def test_the_settings_that_come_along_can_be_read():
     from pathlib import Path
 
     folder = Path(__file__).parents[1] / "Resources" / "Training"
-    ours, published = (read_landmark_config(folder / f"{name}.yaml") for name in ("landmarks", "landmarks-published"))
-    assert ours.landmarks.stage.network == LandmarkNetworkConfig() and not ours.published
-    assert ours.landmarks.stage.crop % ours.landmarks.stage.network.multiple == 0
-    assert published.published and published.landmarks.stage.network.size == 224
+    ours, published = (LandmarkRun(folder / f"{name}.yaml") for name in ("landmarks", "landmarks-published"))
+    assert ours.settings.stage.network == LandmarkNetworkConfig() and not ours.rvip
+    assert ours.settings.stage.crop % ours.settings.stage.network.multiple == 0
+    assert published.rvip and published.settings.stage.network.size == 224

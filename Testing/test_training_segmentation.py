@@ -15,9 +15,9 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models.slice_unet import NetworkConfig
 from CardioDiTLib.segmentation.model import load_model
 from CardioDiTLib.segmentation.segment import segment
+from CardioDiTLib.training.checkpoint import averaged_weights
 from CardioDiTLib.training.loop import LoopConfig, Trainer
-from CardioDiTLib.training.run import averaged_weights
-from CardioDiTLib.training.segmentation_run import read_segmentation_config
+from CardioDiTLib.training.network_tasks import SegmentationRun
 from CardioDiTLib.training.segmentation_stage import SegmentationStage, SegmentationStageConfig, segmentation_loss
 from CardioDiTLib.training.slice_augment import ImageAugmenter, SegmentationAugmentation
 
@@ -147,15 +147,15 @@ def test_a_run_becomes_a_model_that_segments(pack, settings, tmp_path, capsys):
 def test_settings_that_are_not_possible_are_refused(settings, tmp_path, change, says):
     settings.write_text(SETTINGS.replace(*change))
     with pytest.raises(CardioDiTError, match=says):
-        read_segmentation_config(settings)
+        SegmentationRun(settings)
 
 
 def test_the_settings_that_come_along_can_be_read():
     from pathlib import Path
 
-    config = read_segmentation_config(Path(__file__).parents[1] / "Resources" / "Training" / "segmentation.yaml")
-    assert config.segmentation.stage.network == NetworkConfig()
-    assert config.segmentation.stage.crop % config.segmentation.stage.network.multiple == 0
+    config = SegmentationRun(Path(__file__).parents[1] / "Resources" / "Training" / "segmentation.yaml")
+    assert config.settings.stage.network == NetworkConfig()
+    assert config.settings.stage.crop % config.settings.stage.network.multiple == 0
 
 
 def test_problems_are_one_line(pack, settings, tmp_path, capsys):
@@ -168,7 +168,7 @@ def test_problems_are_one_line(pack, settings, tmp_path, capsys):
     train = ("train", "segmentation", "--config", settings, "--out", tmp_path / "run")
     assert "no training pack" in problem(*train)
     assert "no labels" in problem(*train, "--data", make_pack(tmp_path / "plain.npz", labels=False))
-    assert "keeps all" in problem(*train, "--data", make_pack(tmp_path / "aside.npz", (True, True)))
+    assert "holds all" in problem(*train, "--data", make_pack(tmp_path / "aside.npz", (True, True)))
     bundle = ("train", "segmentation-bundle", "--config", settings, "--out", tmp_path / "run")
     assert "no folder" in problem(*bundle)
     assert "no checkpoint" in problem(*bundle, "--bundle", tmp_path / "model")

@@ -16,14 +16,14 @@ from CardioDiTLib.landmarks.model import (
     make_network,
     write_model,
 )
-from CardioDiTLib.models.rvip_network import PublishedNetworkConfig
+from CardioDiTLib.models.rvip_network import RvipNetworkConfig
 from CardioDiTLib.models.slice_unet import LandmarkNetworkConfig
 
 TINY = LandmarkNetworkConfig(channels=(4, 8, 8), res_units=1, spacing_mm=3.0)
-TINY_PUBLISHED = PublishedNetworkConfig(channels=(4, 8, 8), dropout=(0.1, 0.1, 0.1), spacing_mm=3.0, size=48)
+TINY_PUBLISHED = RvipNetworkConfig(channels=(4, 8, 8), dropout=(0.1, 0.1, 0.1), spacing_mm=3.0, size=48)
 
 
-def tiny_network(settings: LandmarkNetworkConfig | PublishedNetworkConfig = TINY, seed: int = 0) -> AnyLandmarkNetwork:
+def tiny_network(settings: LandmarkNetworkConfig | RvipNetworkConfig = TINY, seed: int = 0) -> AnyLandmarkNetwork:
     """Some thousand random weights."""
     torch.manual_seed(seed)
     return make_network(settings).eval()
@@ -44,7 +44,7 @@ def tiny_manifest(network: AnyLandmarkNetwork, **values: Any) -> LandmarkManifes
     )
 
 
-def tiny_model(settings: LandmarkNetworkConfig | PublishedNetworkConfig = TINY, **values: Any) -> LandmarkModel:
+def tiny_model(settings: LandmarkNetworkConfig | RvipNetworkConfig = TINY, **values: Any) -> LandmarkModel:
     """Both, in memory."""
     network = tiny_network(settings)
     return LandmarkModel(network, tiny_manifest(network, **values))

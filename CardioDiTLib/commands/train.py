@@ -5,27 +5,16 @@ pieces of any length.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from CardioDiTLib.commands.numbers import positive
 
+NETWORKS = ("segmentation", "landmarks", "encoder")
+"""The small networks."""
+
 STAGES = (
-    "vqgan",
-    "decoder",
-    "latents",
-    "dit",
-    "refiner",
-    "all",
-    "bundle",
-    "detail",
-    "segmentation",
-    "segmentation-bundle",
-    "landmarks",
-    "landmarks-bundle",
-    "encoder",
-    "encoder-bundle",
+    *("vqgan", "decoder", "latents", "dit", "refiner", "all", "bundle", "detail"),
+    *(f"{name}{end}" for name in NETWORKS for end in ("", "-bundle")),
 )
 
 
@@ -78,12 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     for name, given in (("--config FILE", arguments.config), ("--out FOLDER", arguments.out)):
         if given is None:
             raise CardioDiTError(f"'train {arguments.stage}' needs {name}.", "See docs/training.md for the recipes.")
-    if arguments.stage.startswith("encoder"):
-        return _run_encoder(arguments)
-    if arguments.stage.startswith("segmentation"):
-        return _run_segmentation(arguments)
-    if arguments.stage.startswith("landmarks"):
-        return _run_landmarks(arguments)
+    if arguments.stage.partition("-")[0] in NETWORKS:
+        return _run_network(arguments)
     config = read_config(arguments.config)
     if arguments.stage == "bundle":
         from CardioDiTLib.training.export import export_bundle
@@ -126,54 +111,22 @@ def _fit_detail(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _run_segmentation(arguments: argparse.Namespace) -> int:
-    from CardioDiTLib.training.segmentation_run import export_segmentation, read_segmentation_config, train_segmentation
-
-    config = read_segmentation_config(arguments.config)
-    if arguments.stage == "segmentation":
-        _check_pack(arguments)
-        return _say(
-            train_segmentation(
-                config,
-                arguments.data,
-                arguments.out,
-                arguments.minutes,
-                start_from=arguments.start_from,
-                recorded=arguments.recorded,
-                cavities=arguments.cavities,
-            )
-        )
-    return _write_model(arguments, config, export_segmentation)
-
-
-def _run_encoder(arguments: argparse.Namespace) -> int:
-    from CardioDiTLib.training.encoder_run import export_encoder, read_encoder_config, train_encoder
-
-    config = read_encoder_config(arguments.config)
-    if arguments.stage == "encoder":
-        _check_pack(arguments)
-        return _say(train_encoder(config, arguments.data, arguments.out, arguments.minutes))
-    return _write_model(arguments, config, export_encoder)
-
-
-def _run_landmarks(arguments: argparse.Namespace) -> int:
-    from CardioDiTLib.training.landmark_run import export_landmarks, read_landmark_config, train_landmarks
-
-    config = read_landmark_config(arguments.config)
-    if arguments.stage == "landmarks":
-        _check_pack(arguments)
-        return _say(train_landmarks(config, arguments.data, arguments.out, arguments.minutes, arguments.start_from))
-    return _write_model(arguments, config, export_landmarks)
-
-
-def _write_model(arguments: argparse.Namespace, config: Any, export: Callable[..., Path]) -> int:
-    """The stages '...-bundle' of the small networks: one model's folder."""
+def _run_network(arguments: argparse.Namespace) -> int:
+    """A small network: its training, or with '...-bundle' its model's folder."""
     from CardioDiTLib.errors import CardioDiTError
+    from CardioDiTLib.training.network_run import TrainingInputs
+    from CardioDiTLib.training.network_tasks import TASKS
 
+    task, _, bundle = arguments.stage.partition("-")
+    network = TASKS[task](arguments.config)
+    if not bundle:
+        _check_pack(arguments)
+        inputs = TrainingInputs(arguments.start_from, arguments.recorded, arguments.cavities)
+        return _say(network.train(arguments.data, arguments.out, arguments.minutes, inputs))
     if arguments.bundle is None:
         raise CardioDiTError("There is no folder to write the model to.", "Add --bundle FOLDER.")
     texts = {"describe": arguments.describe, "storage": arguments.storage, "overwrite": arguments.overwrite}
-    print(export(config, arguments.out, arguments.bundle, **texts))
+    print(network.export(arguments.out, arguments.bundle, **texts))
     return 0
 
 

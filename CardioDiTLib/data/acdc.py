@@ -26,8 +26,8 @@ ABOUT = (
     "Made from ACDC ED/ES volumes (Bernard et al., IEEE TMI 2018), CC BY-NC-SA 4.0: "
     "research only, not to be shared as images."
 )
-# Two of every sixteen patients of a group are kept aside, the same ones every time.
-KEPT_ASIDE_EVERY, KEPT_ASIDE_PLACE = 8, 7
+# Two of every sixteen patients of a group are held out, the same ones every time.
+HELD_OUT_EVERY, HELD_OUT_PLACE = 8, 7
 
 
 def read_pair(folder: Path, name: str, row: dict[str, str], size: int) -> PosedPair:
@@ -61,7 +61,7 @@ def make_pack(
     destination: str | Path,
     *,
     size: int = 152,
-    kept_aside_only: bool = False,
+    held_out_only: bool = False,
     more: Sequence[PosedPair] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
@@ -72,7 +72,7 @@ def make_pack(
         destination: The `.npz` pack.
         size: Rows and columns that are kept, pixels of 1.5 mm; 12 pixels more than the grid on every side leave room
             for augmentation.
-        kept_aside_only: Only the patients that training keeps aside, for measuring.
+        held_out_only: Only the patients that training holds out, for measuring.
         more: Pairs of other patients, without a class, to learn from too (`data.contoured_slices`).
         progress: Called with (done, of).
 
@@ -89,19 +89,19 @@ def make_pack(
         rows = sorted(csv.DictReader(stream), key=lambda row: (row["pathology"], row["pid"]))
     if size % 2:
         raise CardioDiTError(f"A size of {size} pixels is odd.", "Give an even number.")
-    aside = []
+    held_out = []
     seen: dict[str, int] = {}
     for row in rows:
         place = seen.get(row["pathology"], 0)
         seen[row["pathology"]] = place + 1
-        aside.append(place % KEPT_ASIDE_EVERY == KEPT_ASIDE_PLACE)
-    if kept_aside_only:
-        rows = [row for row, kept in zip(rows, aside) if kept]
-        aside = [True] * len(rows)
+        held_out.append(place % HELD_OUT_EVERY == HELD_OUT_PLACE)
+    if held_out_only:
+        rows = [row for row, kept in zip(rows, held_out) if kept]
+        held_out = [True] * len(rows)
     pairs = []
     for index, row in enumerate(rows):
         pairs.append(read_pair(source, row["pid"], row, size))
         if progress:
             progress(index + 1, len(rows))
     about = f"{ABOUT} {len(more)} more pairs are from elsewhere." if more else ABOUT
-    return write_pairs(destination, [*pairs, *more], [*aside, *[False] * len(more)], about)
+    return write_pairs(destination, [*pairs, *more], [*held_out, *[False] * len(more)], about)

@@ -5,7 +5,7 @@ what                          where
 ============================  ========================================================================
 points of a cine              ``detect``; ``from_network``, ``fusion``
 networks                      ``network``, ``predict``, ``model``; ``published_network``, ``published_predict``
-points from labels            ``from_segmentation``, ``septal_walk``, ``naming``, ``contour``
+points from labels            ``from_segmentation``, ``septal_contour``, ``naming``, ``contour``
 following through the cycle   ``tracking``
 judging                       ``metrics``, ``pitfalls``; as published: ``published_metrics``
 files                         ``files``

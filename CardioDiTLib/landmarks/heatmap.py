@@ -17,7 +17,7 @@ from CardioDiTLib.data.heart_roi import intensity_range
 from CardioDiTLib.data.slice_inference import FLIPS, CineView, Flip, RegionReader, predict_slices
 from CardioDiTLib.landmarks.model import WEIGHTS_NAME, LandmarkModel
 from CardioDiTLib.landmarks.naming import name_points
-from CardioDiTLib.landmarks.rvip_detector import predict_published
+from CardioDiTLib.landmarks.rvip_detector import predict_rvip
 from CardioDiTLib.landmarks.slice_points import SlicePoints
 from CardioDiTLib.models.slice_unet import LandmarkNetwork, heatmap_logits, presence_logits
 from CardioDiTLib.progress import Stop
@@ -199,7 +199,7 @@ def _reader(
     network, manifest = model.network, model.manifest
     if not isinstance(network, LandmarkNetwork):
         return partial(
-            predict_published,
+            predict_rvip,
             network,
             spacing_xy_mm=spacing[:2],
             threshold=manifest.rule.presence,

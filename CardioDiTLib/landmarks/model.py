@@ -14,7 +14,7 @@ from CardioDiTLib.bundles.model_folder import ModelFolder
 from CardioDiTLib.bundles.weights import write_weights
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.files import FileRecord, check_file_name
-from CardioDiTLib.models.rvip_network import PublishedNetwork, PublishedNetworkConfig
+from CardioDiTLib.models.rvip_network import RvipNetwork, RvipNetworkConfig
 from CardioDiTLib.models.slice_unet import LandmarkNetwork, LandmarkNetworkConfig
 from CardioDiTLib.schema import is_number, plain
 from CardioDiTLib.segmentation.model import IntensityRule
@@ -60,11 +60,11 @@ REFERENCES = "Ends of the septum in an expert's labels of the ventricles, found 
 
 _HINT = "Get the model's folder again."
 
-NetworkSettings = LandmarkNetworkConfig | PublishedNetworkConfig
+NetworkSettings = LandmarkNetworkConfig | RvipNetworkConfig
 
-DESIGNS: dict[str, type[LandmarkNetworkConfig] | type[PublishedNetworkConfig]] = {
+DESIGNS: dict[str, type[LandmarkNetworkConfig] | type[RvipNetworkConfig]] = {
     "cardiodit": LandmarkNetworkConfig,
-    "published": PublishedNetworkConfig,
+    "published": RvipNetworkConfig,
 }
 
 
@@ -115,7 +115,7 @@ class LandmarkManifest:
     @property
     def design(self) -> str:
         """ "cardiodit" or "published"."""
-        return "published" if isinstance(self.network, PublishedNetworkConfig) else "cardiodit"
+        return "published" if isinstance(self.network, RvipNetworkConfig) else "cardiodit"
 
     def with_files(self, files: Mapping[str, FileRecord]) -> LandmarkManifest:
         """The same with fingerprints filled in."""
@@ -178,7 +178,7 @@ def read_manifest(folder: Path) -> LandmarkManifest:
     return LandmarkManifest.from_dict(KIND.read_json(folder))
 
 
-AnyLandmarkNetwork = LandmarkNetwork | PublishedNetwork
+AnyLandmarkNetwork = LandmarkNetwork | RvipNetwork
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,8 +196,8 @@ class LandmarkModel:
 
 def make_network(settings: NetworkSettings) -> AnyLandmarkNetwork:
     """A network with weights drawn anew."""
-    if isinstance(settings, PublishedNetworkConfig):
-        return PublishedNetwork(settings)
+    if isinstance(settings, RvipNetworkConfig):
+        return RvipNetwork(settings)
     return LandmarkNetwork(settings)
 
 

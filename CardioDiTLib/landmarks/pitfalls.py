@@ -167,7 +167,7 @@ class _Method:
     """All that is known of one method."""
 
     scores: LandmarkScores
-    rows: dict[str, list[published.PublishedRow]]  # "line" and "points"
+    rows: dict[str, list[published.RvipRow]]  # "line" and "points"
     pixels: list[tuple[NDArray[np.float64], NDArray[np.float64], float]]  # truth, prediction (Z, 2, 2), spacing
     points: list[tuple[NDArray[np.float64], NDArray[np.float64]]]  # truth, prediction (Z, 2, 3) mm
     capped_mm: dict[float, float]
@@ -234,7 +234,7 @@ def _method(
             pixels.append((grid.pixels(true.points[frame]), grid.pixels(predicted.points[frame]), spacing))
             points.append((true.points[frame], predicted.points[frame]))
     rows = {
-        unit: [published.published_row(true, found, spacing, unit == "line") for true, found, spacing in pixels]
+        unit: [published.rvip_row(true, found, spacing, unit == "line") for true, found, spacing in pixels]
         for unit in ("line", "points")
     }
     capped = {}

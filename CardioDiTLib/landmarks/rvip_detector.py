@@ -13,7 +13,7 @@ from scipy import ndimage
 from CardioDiTLib.data.in_plane import apply_plane_operator, plane_operator, take_nearest
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.landmarks.slice_points import SlicePoints
-from CardioDiTLib.models.rvip_network import PublishedNetwork
+from CardioDiTLib.models.rvip_network import RvipNetwork
 from CardioDiTLib.progress import Stop
 
 ANTERIOR, INFERIOR = 1, 2
@@ -21,7 +21,7 @@ ANTERIOR, INFERIOR = 1, 2
 Point = tuple[float, float]
 
 
-def published_points_from_label_mask(labels: ArrayLike, both_only: bool) -> tuple[Point | None, Point | None]:
+def rvip_points_from_label_mask(labels: ArrayLike, both_only: bool) -> tuple[Point | None, Point | None]:
     """Mean pixel of each label in one slice, as published, quirks included.
 
     * All pixels count: with two components of one label the point lies between them (filter first).
@@ -97,7 +97,7 @@ def _filtered(labels: NDArray[np.generic], structure: NDArray[np.generic]) -> ND
     return kept
 
 
-class PublishedGrid:
+class RvipGrid:
     """Resampling and cropping of slices as published, both ways.
 
     The first pixel stays where it is, sizes are rounded, then the middle is cut out or zeros are put around; an odd row
@@ -202,7 +202,7 @@ def _unfitted(planes: NDArray[Any], axis: int, count: int) -> NDArray[Any]:
 THRESHOLD = 0.5
 
 
-def published_label_map(
+def rvip_label_map(
     probabilities: NDArray[Any], threshold: float = THRESHOLD, largest_component: bool = False
 ) -> NDArray[np.uint8]:
     """Blobs of both points in one map.
@@ -221,7 +221,7 @@ def published_label_map(
     return np.asarray(largest_component_per_slice(labels), np.uint8) if largest_component else labels
 
 
-def published_round_trip(labels: NDArray[np.uint8], grid: PublishedGrid, both_only: bool) -> NDArray[np.float64]:
+def rvip_round_trip(labels: NDArray[np.uint8], grid: RvipGrid, both_only: bool) -> NDArray[np.float64]:
     """Points of a label map as published: put back on the source's pixels first, then the mean of each label's pixels.
 
     Args:
@@ -236,8 +236,8 @@ def published_round_trip(labels: NDArray[np.uint8], grid: PublishedGrid, both_on
 
 
 @torch.inference_mode()
-def predict_published(
-    network: PublishedNetwork,
+def predict_rvip(
+    network: RvipNetwork,
     planes: NDArray[Any],
     spacing_xy_mm: tuple[float, float],
     *,
@@ -250,13 +250,13 @@ def predict_published(
     """Points of some slices.
 
     The middle of a blob is taken on the network's grid and mapped back as a coordinate: a blob that is put back on
-    coarser pixels first, as published (`published_round_trip`), may vanish.
+    coarser pixels first, as published (`rvip_round_trip`), may vanish.
 
     Args:
         network: In evaluation mode, on `device`.
         planes: (Z, Y, X) grey values.
         spacing_xy_mm: Their pixel spacing (x, y).
-        threshold: See `published_label_map`.
+        threshold: See `rvip_label_map`.
         largest_component: The same.
         device: Where the network is; None is the CPU.
         batch: Slices at once.
@@ -270,7 +270,7 @@ def predict_published(
         Cancelled: `stop` said so.
     """
     shape = (planes.shape[-2], planes.shape[-1])
-    grid = PublishedGrid(shape, spacing_xy_mm, network.config.spacing_mm, network.config.size)
+    grid = RvipGrid(shape, spacing_xy_mm, network.config.spacing_mm, network.config.size)
     pictures = grid.prepare(planes)[:, None]
     where = device or torch.device("cpu")
     parts = []
@@ -280,7 +280,7 @@ def predict_published(
         given = torch.from_numpy(np.ascontiguousarray(pictures[first : first + batch])).to(where)
         parts.append(network(given).float().sigmoid().cpu().numpy())
     probabilities = np.concatenate(parts)
-    labels = published_label_map(probabilities, threshold, largest_component)
+    labels = rvip_label_map(probabilities, threshold, largest_component)
     places = grid.places_in_source(_middles(labels, both_only=False))
     certainty = np.zeros(places.shape[:2])
     for z, kind in np.ndindex(*certainty.shape):
@@ -296,7 +296,7 @@ def _middles(labels: NDArray[np.uint8], both_only: bool) -> NDArray[np.float64]:
     points = np.full((len(labels), 2, 2), np.nan)
     for plane, found in zip(labels, points):
         # the published function takes the smallest value for background: a plane without background is no case here
-        for kind, point in enumerate(published_points_from_label_mask(plane, both_only)):
+        for kind, point in enumerate(rvip_points_from_label_mask(plane, both_only)):
             if point is not None:
                 found[kind] = point[::-1]
     return points
@@ -306,7 +306,7 @@ NORMALISATIONS = ("channel", "joint")
 
 
 @dataclass(frozen=True)
-class PublishedVariant:
+class RvipVariant:
     """What sets a variant apart.
 
     Attributes:
@@ -319,10 +319,10 @@ class PublishedVariant:
 
 
 VARIANTS = {
-    "base": PublishedVariant(0.0, 0.0),
-    "var1": PublishedVariant(0.0, 0.1),
-    "var2": PublishedVariant(2.0, 0.0),
-    "var3": PublishedVariant(4.0, 0.0),
+    "base": RvipVariant(0.0, 0.0),
+    "var1": RvipVariant(0.0, 0.1),
+    "var2": RvipVariant(2.0, 0.0),
+    "var3": RvipVariant(4.0, 0.0),
 }
 
 
@@ -347,7 +347,7 @@ def blobs(places: NDArray[np.float64], shape_yx: tuple[int, int], radius_px: flo
     return masks
 
 
-def published_targets(masks: NDArray[np.bool_], sigma_px: float, normalisation: str = "channel") -> NDArray[np.float32]:
+def rvip_targets(masks: NDArray[np.bool_], sigma_px: float, normalisation: str = "channel") -> NDArray[np.float32]:
     """Targets of the two channels.
 
     Args:

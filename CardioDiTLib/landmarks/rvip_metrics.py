@@ -154,7 +154,7 @@ def mean_angle_difference(truth_deg: ArrayLike, predicted_deg: ArrayLike, upper_
 
 
 @dataclass(frozen=True)
-class PublishedRow:
+class RvipRow:
     """One volume's row of the published table; pairs are (anterior, inferior), NaN where undefined.
 
     Attributes:
@@ -178,7 +178,7 @@ class PublishedRow:
     ppv_15mm: tuple[float, float]
 
 
-def published_row(truth: ArrayLike, predicted: ArrayLike, spacing_mm: float, line: bool) -> PublishedRow:
+def rvip_row(truth: ArrayLike, predicted: ArrayLike, spacing_mm: float, line: bool) -> RvipRow:
     """All published metrics of one volume.
 
     Args:
@@ -194,7 +194,7 @@ def published_row(truth: ArrayLike, predicted: ArrayLike, spacing_mm: float, lin
     def pair(values: NDArray[np.float64]) -> tuple[float, float]:
         return float(values[0]), float(values[1])
 
-    return PublishedRow(
+    return RvipRow(
         volume_mm=pair(volume_distances(labelled, found, spacing_mm)),
         volume_angle_deg=angle_difference(*angles),
         slice_mm=pair(mean_over_slices(slice_distances(labelled, found, spacing_mm))),
@@ -242,7 +242,7 @@ _KINDS = ("ant", "inf")
 
 
 @dataclass(frozen=True)
-class PublishedVolume:
+class RvipVolume:
     """Points of one volume, (Z, 2, 2) pixels (y, x), anterior then inferior, NaN where there is none.
 
     Attributes:
@@ -260,7 +260,7 @@ class PublishedVolume:
     from_segmentation: ArrayLike | None = None
 
 
-def published_table(volumes: Sequence[PublishedVolume]) -> dict[str, NDArray[np.float64]]:
+def rvip_table(volumes: Sequence[RvipVolume]) -> dict[str, NDArray[np.float64]]:
     """Every published metric of every volume.
 
     Args:
@@ -283,7 +283,7 @@ def published_table(volumes: Sequence[PublishedVolume]) -> dict[str, NDArray[np.
     return {name: np.array([row[name] for row in rows], dtype=np.float64) for name in rows[0]}
 
 
-def published_summary(table: Mapping[str, NDArray[np.float64]]) -> dict[str, tuple[float, float, int]]:
+def rvip_summary(table: Mapping[str, NDArray[np.float64]]) -> dict[str, tuple[float, float, int]]:
     """Mean, sample standard deviation and number of volumes of each column.
 
     Undefined values are skipped, as the published tables do, so failures leave the mean; the number says how many.
@@ -297,7 +297,7 @@ def published_summary(table: Mapping[str, NDArray[np.float64]]) -> dict[str, tup
     return summary
 
 
-def _row(volume: PublishedVolume) -> dict[str, float]:
+def _row(volume: RvipVolume) -> dict[str, float]:
     row: dict[str, float] = {}
     labelled = published.line_points(volume.truth)
     for source, suffix in JUDGED.items():

@@ -146,7 +146,7 @@ _SMALLEST_PART = 0.1  # pieces of the RV below this share of the largest one are
 
 
 @dataclass(frozen=True)
-class SeptalWalk:
+class SeptalContour:
     """Where the right ventricle is inserted in one slice.
 
     Attributes:
@@ -164,7 +164,7 @@ class SeptalWalk:
     confidence: float
 
 
-def walk_septum(labels: ArrayLike, spacing_mm: tuple[float, float] = (1.0, 1.0)) -> SeptalWalk | None:
+def trace_septal_contour(labels: ArrayLike, spacing_mm: tuple[float, float] = (1.0, 1.0)) -> SeptalContour | None:
     """Insertion points of one slice.
 
     The left ventricle is the largest component of myocardium and cavity, holes filled. Its outline is walked along the
@@ -223,10 +223,10 @@ def walk_septum(labels: ArrayLike, spacing_mm: tuple[float, float] = (1.0, 1.0))
     share = min(1.0, septum / float(lengths[member >= 0.5].sum()))
     confidence = sureness * share * min(1.0, septum / SURE_SEPTUM_MM)
     first, second = ((y + y0 - 2.0, x + x0 - 2.0) for y, x in ends)
-    return SeptalWalk(first, second, septum, confidence)
+    return SeptalContour(first, second, septum, confidence)
 
 
-def published_points_of_slice(labels: ArrayLike) -> tuple[Point | None, Point | None]:
+def rvip_points_of_slice(labels: ArrayLike) -> tuple[Point | None, Point | None]:
     """Insertion points as the published evaluation derives them from ventricle labels, quirks included.
 
     The outer contour of the myocardium is walked through its pixels; a pixel that is also on the outer contour of all
@@ -341,9 +341,10 @@ def landmarks_from_segmentation(
 ) -> LandmarkTrack:
     """Right-ventricular insertion points from labels of the ventricles.
 
-    In every slice the ends of the septum are found (:func:`walk_septum`); which is the anterior one is decided once for
-    all slices and frames, in the patient's coordinates (:func:`~CardioDiTLib.landmarks.naming.name_points`). The same
-    heart gives the same points, whichever way its array is turned, mirrored or sorted, as long as the affine says so.
+    In every slice the ends of the septum are found (:func:`trace_septal_contour`); which is the anterior one is decided
+    once for all slices and frames, in the patient's coordinates (:func:`~CardioDiTLib.landmarks.naming.name_points`).
+    The same heart gives the same points, whichever way its array is turned, mirrored or sorted, as long as the affine
+    says so.
 
     Args:
         segmentation: (T, Z, Y, X), 1 right ventricle, 2 myocardium, 3 left cavity.
@@ -353,8 +354,8 @@ def landmarks_from_segmentation(
 
     Returns:
         Points (T, Z, 2, 3) mm RAS, anterior then inferior, on the myocardium's outer border and in the slice's plane;
-        NaN where a slice has no septum. Confidence (T, Z, 2): see :class:`SeptalWalk`; 0 where there is no point. The
-        meta says under "landmarks" how the points were named.
+        NaN where a slice has no septum. Confidence (T, Z, 2): see :class:`SeptalContour`; 0 where there is no point.
+        The meta says under "landmarks" how the points were named.
 
     Examples:
         >>> track = landmarks_from_segmentation(load_segmentation("heart.nii.gz"))  # doctest: +SKIP
@@ -363,10 +364,10 @@ def landmarks_from_segmentation(
     segmentation, note = named_segmentation(segmentation, label_map)
     frames, slices = segmentation.n_frames, segmentation.n_slices
     spacing = segmentation.spacing
-    walks: dict[tuple[int, int], SeptalWalk] = {}
+    walks: dict[tuple[int, int], SeptalContour] = {}
     for frame in range(frames):
         for level in range(slices):
-            walk = walk_septum(segmentation.array[frame, level], (spacing[1], spacing[0]))
+            walk = trace_septal_contour(segmentation.array[frame, level], (spacing[1], spacing[0]))
             if walk is not None:
                 walks[frame, level] = walk
     pixels = np.array(

@@ -23,8 +23,8 @@ MOMENTUM, EPSILON = 0.01, 1e-3
 
 
 @dataclass(frozen=True)
-class PublishedNetworkConfig:
-    """Settings of a `PublishedNetwork`; the defaults are the published ones.
+class RvipNetworkConfig:
+    """Settings of a `RvipNetwork`; the defaults are the published ones.
 
     Args:
         channels: Feature channels of each level, then of the lowest one.
@@ -61,7 +61,7 @@ class PublishedNetworkConfig:
         return {**asdict(self), "channels": list(self.channels), "dropout": list(self.dropout)}
 
     @classmethod
-    def from_dict(cls, values: Any) -> PublishedNetworkConfig:
+    def from_dict(cls, values: Any) -> RvipNetworkConfig:
         """Reads what `to_dict` wrote.
 
         Raises:
@@ -75,7 +75,7 @@ class PublishedNetworkConfig:
         return cls(**values)
 
 
-class PublishedNetwork(nn.Module):
+class RvipNetwork(nn.Module):
     """Logits (N, 2, H, W) of the anterior and the inferior point; their sigmoid is what the published network gives.
 
     With the default settings it has 8,641,730 numbers, running statistics of the normalisations included, 8,635,842 of
@@ -85,9 +85,9 @@ class PublishedNetwork(nn.Module):
         config: What it is like.
     """
 
-    def __init__(self, config: PublishedNetworkConfig | None = None) -> None:
+    def __init__(self, config: RvipNetworkConfig | None = None) -> None:
         super().__init__()
-        self.config = config or PublishedNetworkConfig()
+        self.config = config or RvipNetworkConfig()
         channels, dropout = self.config.channels, self.config.dropout
         self.down = nn.ModuleList(_block(a, b, p) for a, b, p in zip((1, *channels[:-2]), channels, dropout))
         self.lowest = _block(channels[-2], channels[-1], dropout[-1])

@@ -129,7 +129,7 @@ PIECE_SHARE = 0.25
 RIM = 0.4
 """Muscle whose probability of being background is more than this share of that of being muscle is left out: a loss that
 measures overlap makes thin walls thick where the outline is uncertain, and an expert's wall ends sooner. Ten ACDC
-patients kept aside: mass at ED +11 g without it, +2.5 g with it; Dice of the myocardium .890 and .896 at ED, .902 and
+patients held out: mass at ED +11 g without it, +2.5 g with it; Dice of the myocardium .890 and .896 at ED, .902 and
 .909 at ES."""
 
 _IN_PLANE = np.ones((3, 3), bool)

@@ -168,7 +168,7 @@ def segment(
     try:
         with told_when_out_of_memory("Give a smaller batch, or the device cpu."):
             labels = np.zeros(looked_at.array.shape, np.uint8)
-            sure = Sureness(*labels.shape[:2])
+            sure = Sureness(*looked_at.array.shape[:2])
             for region in looked_at.regions(model.manifest.field_mm):
                 labels[:] = 0
                 labels[region] = _labels(

@@ -19,6 +19,7 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.files import save_tensors
 
 PART_BYTES = 14_000_000
+
 _TENSOR = "__tensor__"
 
 
@@ -112,3 +113,21 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         for name, tensor in tensors.items()
     }
     return _restore(head["skeleton"], tensors)
+
+
+def finished_steps(folder: Path) -> int:
+    """Steps done in a stage's folder."""
+    whole = checkpoints(folder)
+    return int(whole[-1].name.removeprefix("step-")) if whole else 0
+
+
+def averaged_weights(folder: Path, module: str = "average") -> dict[str, torch.Tensor]:
+    """The averaged weights of a stage's last checkpoint.
+
+    Raises:
+        CardioDiTError: There is no checkpoint yet.
+    """
+    whole = checkpoints(folder)
+    if not whole:
+        raise CardioDiTError(f"There is no checkpoint in '{folder.name}' yet.", "Train this stage first.")
+    return load_checkpoint(whole[-1])["modules"][module]

@@ -130,7 +130,7 @@ class VolumeEncoderStage(NetworkStage):
         return torch.cat([self.model(part[:, None].to(context.device)).float().cpu() for part in volumes.split(16)])
 
     def validate(self, context: StepContext) -> dict[str, float]:
-        """Planted copies of the volumes kept aside; views are drawn as in training."""
+        """Planted copies of the volumes held out; views are drawn as in training."""
         if not len(self.validation_index):
             return {}
         own = self.volumes[torch.from_numpy(self.validation_index)]

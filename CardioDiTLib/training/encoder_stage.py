@@ -1,7 +1,7 @@
 """The audit's encoder as a stage of the training loop: two views of a cine attract, other patients' repel.
 
 Images of one patient are never told apart (`patients_of` finds those that a data set holds twice). Validation plants
-copies: how many views of the cines kept aside are recognised at a threshold that one in twenty strangers passes.
+copies: how many views of the cines held out are recognised at a threshold that one in twenty strangers passes.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class EncoderStageConfig:
         codec: Bundle whose codec gives decoded views; None for none.
         decoded_copies: Decoded versions of each cine: the first as it comes, further ones from noisy latents.
         validation_views: Views a cine that are planted in validation.
-        whitening: Floor of the whitening at the end (see `encoder_whitening`); 0 for none.
+        whitening: Floor of the whitening at the end (see `whitening`); 0 for none.
         whitening_views: Views of each training cine that it is made of.
     """
 
@@ -225,9 +225,9 @@ class EncoderStage(NetworkStage):
         self.config = config
         network = config.network
         self.patients = patients_of(data.images, config.same_patient)
-        aside = set(self.patients[data.validation].tolist())
-        # A patient that is kept aside under one name is not learned under another.
-        self.train_index = np.array([i for i, p in enumerate(self.patients) if p not in aside], np.int64)
+        held_out = set(self.patients[data.validation].tolist())
+        # A patient that is held out under one name is not learned under another.
+        self.train_index = np.array([i for i, p in enumerate(self.patients) if p not in held_out], np.int64)
         self.validation_index = np.nonzero(data.validation)[0]
         self.people = np.unique(self.patients[self.train_index])
         if len(self.people) < 2:
@@ -331,7 +331,7 @@ class EncoderStage(NetworkStage):
         return make(cines, cines, frames, torch.Generator())
 
     def validate(self, context: StepContext) -> dict[str, float]:
-        """Planted copies of the cines kept aside, and of as many training cines ("seen_...")."""
+        """Planted copies of the cines held out, and of as many training cines ("seen_...")."""
         if not len(self.validation_index):
             return {}
         everyone = np.arange(len(self.patients))

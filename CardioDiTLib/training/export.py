@@ -17,10 +17,11 @@ from CardioDiTLib.diffusion.any_schedule import schedule_from_config
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.heart_quantities import TITLES
 from CardioDiTLib.grid import BundleGrid
-from CardioDiTLib.schema import parse_json
+from CardioDiTLib.training.checkpoint import finished_steps
 from CardioDiTLib.training.config import TrainingConfig
 from CardioDiTLib.training.latents import LatentSet, read_latents
-from CardioDiTLib.training.run import TrainingRun, finished_steps
+from CardioDiTLib.training.model_texts import read_texts
+from CardioDiTLib.training.run import TrainingRun
 from CardioDiTLib.training.start import started_from
 
 TEXTS = (
@@ -60,7 +61,7 @@ def export_bundle(
     """
     folder = Path(folder)
     run = TrainingRun(config, folder / "none", folder, start_from)
-    texts = _read_texts(describe)
+    texts = read_texts(describe, TEXTS)
     refuse_occupied(Path(destination), overwrite)
     if run.start is not None and finished_steps(folder / "decoder") and not finished_steps(folder / "dit"):
         return _with_new_decoder(run.start, run, texts, card, Path(destination), storage, overwrite)
@@ -269,18 +270,3 @@ def _quantities(latents: LatentSet) -> tuple[SteeredQuantity, ...]:
 
 def _presets() -> dict[str, Preset]:
     return {"draft": Preset(12), "standard": Preset(30), "high": Preset(60)}
-
-
-def _read_texts(path: str | Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    try:
-        texts = parse_json(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CardioDiTError(f"'{path}' cannot be read as JSON.", "See Resources/Training/acdc-mini.json.") from error
-    if not isinstance(texts, dict):
-        raise CardioDiTError(f"'{path}' is no JSON object.", "See Resources/Training/acdc-mini.json.")
-    unknown = sorted(set(texts) - set(TEXTS))
-    if unknown:
-        raise CardioDiTError(f"'{path}' says '{unknown[0]}', which is no entry.", f"Known are {', '.join(TEXTS)}.")
-    return texts

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from CardioDiTLib.data.acdc import KEPT_ASIDE_EVERY, KEPT_ASIDE_PLACE
+from CardioDiTLib.data.acdc import HELD_OUT_EVERY, HELD_OUT_PLACE
 from CardioDiTLib.data.heart_roi import intensity_range
 from CardioDiTLib.data.intensity import IntensityRange
 from CardioDiTLib.data.orientation import base_end
@@ -77,7 +77,7 @@ def basal_slices(labels: NDArray[np.uint8], systole: int, valid: NDArray[np.bool
 
 
 def read_recorded(folder: str | Path, size: int, rule: IntensityRule) -> list[LabelledStack]:
-    """ED and ES volumes of a folder of ACDC as recorded, those that packs keep aside left out.
+    """ED and ES volumes of a folder of ACDC as recorded, those that packs hold out left out.
 
     Args:
         folder: `metadata.csv` and `NAME_ED.nii.gz`, `NAME_ED_gt.nii.gz`, `NAME_ES.nii.gz`, `NAME_ES_gt.nii.gz`.
@@ -98,7 +98,7 @@ def read_recorded(folder: str | Path, size: int, rule: IntensityRule) -> list[La
     for row in rows:
         place = seen.get(row["pathology"], 0)
         seen[row["pathology"]] = place + 1
-        if place % KEPT_ASIDE_EVERY == KEPT_ASIDE_PLACE:
+        if place % HELD_OUT_EVERY == HELD_OUT_PLACE:
             continue
         frames = [read_nifti(folder / f"{row['pid']}_{part}.nii.gz", allow_volume=True) for part in ("ED", "ES")]
         truth = [read_nifti(folder / f"{row['pid']}_{part}_gt.nii.gz", allow_volume=True) for part in ("ED", "ES")]

@@ -26,7 +26,7 @@ from CardioDiTLib.data.slice_inference import slices_seen
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.landmarks.heatmap import predict_points
 from CardioDiTLib.landmarks.metrics import septum_angle_differences
-from CardioDiTLib.landmarks.septal_contour import walk_septum
+from CardioDiTLib.landmarks.septal_contour import trace_septal_contour
 from CardioDiTLib.landmarks.slice_points import SlicePoints
 from CardioDiTLib.models.slice_unet import (
     POINTS,
@@ -148,7 +148,7 @@ def _median(values: NDArray[np.float64]) -> float:
 
 
 class PackReferences:
-    """Points by cine, frame and slice, from `walk_septum` on the labels; each is made once, when it is asked for.
+    """Points by cine, frame and slice, from `trace_septal_contour` on the labels, each made once.
 
     In a pack of ED/ES pairs the labels of other frames were carried there by the motion, and so are their points.
 
@@ -176,7 +176,7 @@ class PackReferences:
         """
         place = (index, frame, level)
         if place not in self._known:
-            walk = walk_septum(self._labels[place], self._spacing)
+            walk = trace_septal_contour(self._labels[place], self._spacing)
             if walk is None:
                 self._known[place] = np.full((2, 2), np.nan), 0.0
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +10,25 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.schema import parse_json
 
 KNOWN = ("version", "licence", "training_data", "quality", "provenance")
+"""Entries for a small network."""
 
 
-def read_texts(path: str | Path | None) -> dict[str, Any]:
-    """A JSON object with any of `KNOWN`; empty without a file.
+def read_texts(path: str | Path | None, known: Sequence[str] = KNOWN) -> dict[str, Any]:
+    """A JSON object with any of the known entries; empty without a file.
 
     Raises:
         CardioDiTError: It cannot be read, or has another entry.
     """
     if path is None:
         return {}
-    hint = f"Give a JSON object with any of {', '.join(KNOWN)}."
+    hint = f"Give a JSON object with any of {', '.join(known)}."
     try:
         texts = parse_json(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CardioDiTError(f"'{path}' cannot be read as JSON.", hint) from error
     if not isinstance(texts, dict):
         raise CardioDiTError(f"'{path}' is no JSON object.", hint)
-    wrong = sorted(set(texts) - set(KNOWN))
+    wrong = sorted(set(texts) - set(known))
     wrong += [name for name in ("quality", "provenance") if not isinstance(texts.get(name, {}), dict)]
     if wrong:
         raise CardioDiTError(f"'{path}' has an entry '{wrong[0]}' that cannot be used.", hint)

@@ -173,7 +173,7 @@ class RefinerStage:
 
     @torch.no_grad()
     def validate(self, context: StepContext) -> dict[str, float]:
-        """Of cines kept aside: PSNR, SSIM, motion and sharpness from encoded latents, before and after; Dice of the
+        """Of cines held out: PSNR, SSIM, motion and sharpness from encoded latents, before and after; Dice of the
         tissues at ED and in all frames; the same from redrawn latents.
         """
         rows = []

@@ -27,7 +27,7 @@ from CardioDiTLib.models.refiner import CineRefiner
 from CardioDiTLib.models.vqgan import VQGAN
 from CardioDiTLib.schema import plain
 from CardioDiTLib.training import distributed
-from CardioDiTLib.training.checkpoint import checkpoints, load_checkpoint
+from CardioDiTLib.training.checkpoint import averaged_weights, finished_steps
 from CardioDiTLib.training.config import StageSettings, TrainingConfig
 from CardioDiTLib.training.dit_stage import DitStage
 from CardioDiTLib.training.latents import LatentSet, encode_pack, fingerprint, latents_are_whole, read_latents
@@ -39,24 +39,6 @@ from CardioDiTLib.training.telling import Telling, deadline_after, opened_pack
 from CardioDiTLib.training.vqgan_stage import VqganStage
 
 STAGES = ("vqgan", "decoder", "latents", "dit", "refiner")
-
-
-def finished_steps(folder: Path) -> int:
-    """Steps done in a stage's folder."""
-    whole = checkpoints(folder)
-    return int(whole[-1].name.removeprefix("step-")) if whole else 0
-
-
-def averaged_weights(folder: Path, module: str = "average") -> dict[str, torch.Tensor]:
-    """The averaged weights of a stage's last checkpoint.
-
-    Raises:
-        CardioDiTError: There is no checkpoint yet.
-    """
-    whole = checkpoints(folder)
-    if not whole:
-        raise CardioDiTError(f"There is no checkpoint in '{folder.name}' yet.", "Train this stage first.")
-    return load_checkpoint(whole[-1])["modules"][module]
 
 
 class TrainingRun:

@@ -20,15 +20,15 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.landmarks.rvip_detector import (
     NORMALISATIONS,
     VARIANTS,
-    PublishedGrid,
+    RvipGrid,
     blobs,
     bright,
-    predict_published,
-    published_targets,
+    predict_rvip,
+    rvip_targets,
     stretched,
 )
 from CardioDiTLib.landmarks.slice_points import SlicePoints
-from CardioDiTLib.models.rvip_network import PublishedNetwork, PublishedNetworkConfig
+from CardioDiTLib.models.rvip_network import RvipNetwork, RvipNetworkConfig
 from CardioDiTLib.training.landmark_stage import PackReferences, validation_scores
 from CardioDiTLib.training.loop import StepContext, check_choice
 from CardioDiTLib.training.stage import LabelledPack, NetworkStage
@@ -64,7 +64,7 @@ def bce_minus_dice(
 
 
 @dataclass(frozen=True)
-class PublishedAugmentation:
+class RvipAugmentation:
     """Shares and sizes; the defaults are the published ones.
 
     Args:
@@ -97,8 +97,8 @@ class PublishedAugmentation:
             raise CardioDiTError(f"A grid of {self.cells} cells is not possible.", "Give 1 or more.")
 
 
-def published_augmented(
-    picture: NDArray[np.float32], masks: NDArray[np.bool_], ranges: PublishedAugmentation, rng: np.random.Generator
+def rvip_augmented(
+    picture: NDArray[np.float32], masks: NDArray[np.bool_], ranges: RvipAugmentation, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """One draw.
 
@@ -128,9 +128,7 @@ def published_augmented(
     return np.asarray(moved, np.float32), np.stack(blobs).astype(bool)
 
 
-def _distorted(
-    axis: NDArray[np.float64], ranges: PublishedAugmentation, rng: np.random.Generator
-) -> NDArray[np.float64]:
+def _distorted(axis: NDArray[np.float64], ranges: RvipAugmentation, rng: np.random.Generator) -> NDArray[np.float64]:
     """Places along an axis, the cells between them made wider or narrower by turns."""
     size = len(axis)
     widths = size / ranges.cells * (1 + rng.uniform(-ranges.distort, ranges.distort, ranges.cells))
@@ -155,7 +153,7 @@ def histogram_matched(picture: NDArray[np.float32], other: NDArray[np.float32]) 
 
 
 @dataclass(frozen=True)
-class PublishedStageConfig:
+class RvipStageConfig:
     """Settings of the stage.
 
     Attributes:
@@ -169,11 +167,11 @@ class PublishedStageConfig:
         lr: Adam.
     """
 
-    network: PublishedNetworkConfig = field(default_factory=PublishedNetworkConfig)
+    network: RvipNetworkConfig = field(default_factory=RvipNetworkConfig)
     variant: str = "base"
     normalisation: str = "channel"
     blob_mm: float = 3.0
-    augmentation: PublishedAugmentation = field(default_factory=PublishedAugmentation)
+    augmentation: RvipAugmentation = field(default_factory=RvipAugmentation)
     batch: int = 16
     recorded_share: float = 1.0
     lr: float = 1e-4
@@ -187,8 +185,8 @@ class PublishedStageConfig:
             raise CardioDiTError(f"A blob of {self.blob_mm} mm is not possible.", "Give for instance 3.")
 
 
-class PublishedLandmarkStage(NetworkStage):
-    """Trains a `PublishedNetwork` on the labelled cines of a pack; validates on those that the pack holds out.
+class RvipLandmarkStage(NetworkStage):
+    """Trains a `RvipNetwork` on the labelled cines of a pack; validates on those that the pack holds out.
 
     Args:
         config: Settings.
@@ -198,12 +196,12 @@ class PublishedLandmarkStage(NetworkStage):
         CardioDiTError: The pack has no labels, or no cine to train on.
     """
 
-    def __init__(self, config: PublishedStageConfig, data: PackedCines) -> None:
+    def __init__(self, config: RvipStageConfig, data: PackedCines) -> None:
         self.config, self.pack = config, LabelledPack(data)
         self.references = PackReferences.of_pack(data)
         shape = (data.images.shape[-2], data.images.shape[-1])
-        self.grid = PublishedGrid(shape, self.pack.spacing_xy, config.network.spacing_mm, config.network.size)
-        self.model = PublishedNetwork(config.network)
+        self.grid = RvipGrid(shape, self.pack.spacing_xy, config.network.spacing_mm, config.network.size)
+        self.model = RvipNetwork(config.network)
         super().__init__("landmarks", self.model, torch.optim.Adam(self.model.parameters(), config.lr))
 
     def _slice(self, rng: np.random.Generator) -> tuple[int, int, int]:
@@ -219,8 +217,8 @@ class PublishedLandmarkStage(NetworkStage):
             image = histogram_matched(image, bright(self.grid.resample(self.pack.data.images[self._slice(rng)])))
         places = self.grid.places_in_grid(self.references.points(index, frame, z)[0]) - self.grid.offset
         masks = blobs(places, self.grid.resampled, config.blob_mm / config.network.spacing_mm)
-        image, masks = published_augmented(image, masks, config.augmentation, rng)
-        target = published_targets(self.grid.fit(masks), variant.sigma_px, config.normalisation)
+        image, masks = rvip_augmented(image, masks, config.augmentation, rng)
+        target = rvip_targets(self.grid.fit(masks), variant.sigma_px, config.normalisation)
         return stretched(self.grid.fit(image)), target
 
     def loss(self, context: StepContext) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -236,6 +234,6 @@ class PublishedLandmarkStage(NetworkStage):
         spacing = self.pack.spacing_xy
 
         def predict(_: int, planes: NDArray[np.uint8]) -> SlicePoints:
-            return predict_published(self.model, planes, spacing, device=context.device, batch=self.config.batch)
+            return predict_rvip(self.model, planes, spacing, device=context.device, batch=self.config.batch)
 
         return validation_scores(self.pack, self.references, predict)

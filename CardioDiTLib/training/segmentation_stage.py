@@ -140,6 +140,33 @@ def segmentation_loss(
     return total
 
 
+def begin_from(network: SegmentationNetwork, known: SegmentationNetwork) -> None:
+    """Takes the weights of a network that sees the same or less; new channels begin without any influence.
+
+    Raises:
+        CardioDiTError: The networks differ in more than what they see.
+    """
+    own, more = network.config, network.config.neighbours - known.config.neighbours
+    seen = [more + place for place in range(2 * known.config.neighbours + 1)]
+    if known.config.motion:
+        seen += [own.in_channels - 2, own.in_channels - 1]
+    alike = replace(known.config, neighbours=own.neighbours, motion=own.motion) == own
+    if not alike or more < 0 or (known.config.motion and not own.motion):
+        raise CardioDiTError(
+            "The model to begin with has another network than the settings describe.",
+            "Give the same channels, units and spacing, and no fewer neighbours.",
+        )
+    weights = network.state_dict()
+    for name, value in known.state_dict().items():
+        if weights[name].shape == value.shape:
+            weights[name] = value
+        else:
+            wider = torch.zeros_like(weights[name])
+            wider[:, seen] = value
+            weights[name] = wider
+    network.load_state_dict(weights)
+
+
 class SegmentationStage(NetworkStage):
     """Trains a `SegmentationNetwork` on the labelled cines of a pack; validates on those that the pack holds out.
 
@@ -185,32 +212,6 @@ class SegmentationStage(NetworkStage):
             average_decay=config.average_decay,
             clip=config.clip,
         )
-
-    def begin_with(self, known: SegmentationNetwork) -> None:
-        """Takes the weights of a network that sees the same or less; new channels begin without any influence.
-
-        Raises:
-            CardioDiTError: The networks differ in more than what they see.
-        """
-        own, more = self.model.config, self.model.config.neighbours - known.config.neighbours
-        seen = [more + place for place in range(2 * known.config.neighbours + 1)]
-        if known.config.motion:
-            seen += [own.in_channels - 2, own.in_channels - 1]
-        alike = replace(known.config, neighbours=own.neighbours, motion=own.motion) == own
-        if not alike or more < 0 or (known.config.motion and not own.motion):
-            raise CardioDiTError(
-                "The model to begin with has another network than the settings describe.",
-                "Give the same channels, units and spacing, and no fewer neighbours.",
-            )
-        weights = self.model.state_dict()
-        for name, value in known.state_dict().items():
-            if weights[name].shape == value.shape:
-                weights[name] = value
-            else:
-                wider = torch.zeros_like(weights[name])
-                wider[:, seen] = value
-                weights[name] = wider
-        self.load(weights)
 
     def _batch(self, context: StepContext) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, C, crop, crop) pictures and (N, crop, crop) labels."""

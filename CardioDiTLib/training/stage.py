@@ -17,9 +17,7 @@ from CardioDiTLib.training.loop import StepContext
 
 
 @torch.no_grad()
-def follow(
-    average: nn.Module, model: nn.Module, step: int, decay: float, taken_as_is: tuple[str, ...] = ()
-) -> None:
+def follow(average: nn.Module, model: nn.Module, step: int, decay: float, taken_as_is: tuple[str, ...] = ()) -> None:
     """Moves averaged weights towards those of a network; in the first steps they follow faster.
 
     Args:
@@ -112,7 +110,7 @@ class LabelledPack:
         self.train_index = np.nonzero(~data.validation & shown)[0]
         self.validation_index = np.nonzero(data.validation & shown)[0]
         if not len(self.train_index):
-            raise CardioDiTError("The training pack keeps all its cines aside.", "Make a pack with cines to train on.")
+            raise CardioDiTError("The training pack holds all its cines out.", "Make a pack with cines to train on.")
         self.systole: NDArray[np.int64] = (self.labels == LV).sum(axis=(2, 3, 4)).argmin(axis=1)
 
     @property

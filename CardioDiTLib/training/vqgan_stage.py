@@ -249,9 +249,7 @@ class VqganStage:
         if critic is not None:
             numbers["critic"] = self._critic_step(critic, made.detach(), real, context)
         # The codebook, an average itself, is taken as it is.
-        follow(
-            self.average, self.model, context.step, config.average_decay, lambda name: not name.startswith("quantizer")
-        )
+        follow(self.average, self.model, context.step, config.average_decay, ("quantizer",))
         return {"loss": loss.detach(), **numbers}
 
     def _critic_step(
@@ -274,7 +272,7 @@ class VqganStage:
     @torch.no_grad()
     def validate(self, context: StepContext) -> dict[str, float]:
         """PSNR (dB, range 2), SSIM (2D, mean over slices and frames) and the share of motion that survives, on cines
-        kept aside.
+        held out.
         """
 
         self.average.eval()

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from CardioDiTLib.cine import Cine, Segmentation
-from CardioDiTLib.data.acdc import KEPT_ASIDE_EVERY, KEPT_ASIDE_PLACE
+from CardioDiTLib.data.acdc import HELD_OUT_EVERY, HELD_OUT_PLACE
 from CardioDiTLib.data.packing import read_pack
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io import load_cine, load_segmentation
@@ -76,7 +76,7 @@ def _kept_aside(table: Path) -> set[str] | None:
     for row in rows:
         place = seen.get(row["pathology"], 0)
         seen[row["pathology"]] = place + 1
-        if place % KEPT_ASIDE_EVERY == KEPT_ASIDE_PLACE:
+        if place % HELD_OUT_EVERY == HELD_OUT_PLACE:
             aside.add(row["pid"])
     return aside
 

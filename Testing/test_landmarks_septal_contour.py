@@ -12,8 +12,8 @@ from CardioDiTLib.landmarks.septal_contour import (
     edge_contour,
     largest_component,
     pixel_contour,
-    published_points_of_slice,
-    walk_septum,
+    rvip_points_of_slice,
+    trace_septal_contour,
 )
 
 CASES = {case["name"]: case for case in published("points_from_segmentation")["cases"]}
@@ -26,12 +26,12 @@ def labels_of(name: str) -> np.ndarray:
 @pytest.mark.parametrize("name", CASES)
 def test_published_walk_agrees_with_the_published_function(name):
     expected = [None if p is None else (p[1], p[0]) for p in CASES[name]["outputs"]["xy_order_rev_false"]["value"]]
-    assert list(published_points_of_slice(labels_of(name))) == expected
+    assert list(rvip_points_of_slice(labels_of(name))) == expected
 
 
 def test_published_walk_agrees_on_a_volume():
     case = published("points_from_segmentation")["volume_case"]
-    found = [published_points_of_slice(decoded(runs, case["shape"])) for runs in case["masks_rle"]]
+    found = [rvip_points_of_slice(decoded(runs, case["shape"])) for runs in case["masks_rle"]]
     for kind, column in enumerate(case["keepdim_true_rev_true"]):
         expected = [None if p is None else tuple(p) for p in column]
         assert [pair[kind] for pair in found] == expected
@@ -40,30 +40,30 @@ def test_published_walk_agrees_on_a_volume():
 @pytest.mark.parametrize("name", [n for n in CASES if None not in CASES[n]["outputs"]["xy_order_rev_false"]["value"]])
 def test_our_walk_agrees_with_the_published_one_where_that_is_right(name):
     """Within a pixel and a bit: ours lies on the outer edge of the border pixel."""
-    wanted = published_points_of_slice(labels_of(name))
-    walk = walk_septum(labels_of(name))
+    wanted = rvip_points_of_slice(labels_of(name))
+    walk = trace_septal_contour(labels_of(name))
     assert walk is not None
     assert np.abs(np.array([walk.first, walk.second]) - np.array(wanted)).max() <= 1.0
 
 
 @pytest.mark.parametrize("name", ["stray_myo_component_below_is_taken_instead", "stray_rv_component_below"])
 def test_stray_components_do_not_matter(name):
-    whole = walk_septum(labels_of("rv_rotated_0"))
-    assert walk_septum(labels_of(name)) == whole
+    whole = trace_septal_contour(labels_of("rv_rotated_0"))
+    assert trace_septal_contour(labels_of(name)) == whole
     assert whole is not None and whole.confidence == 1.0
 
 
 def test_walk_is_circular():
-    assert published_points_of_slice(labels_of("random_6"))[1] is None
-    walk = walk_septum(labels_of("random_6"))
+    assert rvip_points_of_slice(labels_of("random_6"))[1] is None
+    walk = trace_septal_contour(labels_of("random_6"))
     assert walk is not None
     np.testing.assert_allclose(walk.first, (38, 55), atol=1.0)
     assert np.hypot(*np.subtract(walk.first, walk.second)) > 6.0
 
 
 def test_longest_septum_wins_and_rivals_cost_confidence():
-    walk = walk_septum(labels_of("rv_both_sides"))
-    alone = walk_septum(labels_of("rv_rotated_0"))
+    walk = trace_septal_contour(labels_of("rv_both_sides"))
+    alone = trace_septal_contour(labels_of("rv_rotated_0"))
     assert walk is not None and alone is not None
     assert (walk.first, walk.second) == (alone.first, alone.second)
     assert walk.confidence < 0.7 < alone.confidence
@@ -71,12 +71,12 @@ def test_longest_septum_wins_and_rivals_cost_confidence():
 
 @pytest.mark.parametrize("name", ["no_rv", "no_myo", "rv_far_away"])
 def test_nothing_is_found_where_there_is_no_septum(name):
-    assert walk_septum(labels_of(name)) is None
+    assert trace_septal_contour(labels_of(name)) is None
 
 
 def test_a_gap_between_the_labels_halves_the_confidence():
-    gap = walk_septum(labels_of("rv_not_touching_gap_3"))
-    touching = walk_septum(labels_of("rv_rotated_0"))
+    gap = trace_septal_contour(labels_of("rv_not_touching_gap_3"))
+    touching = trace_septal_contour(labels_of("rv_rotated_0"))
     assert gap is not None and touching is not None
     assert gap.confidence == pytest.approx(0.5)
     assert np.abs(np.subtract(gap.first, touching.first)).max() < 4.0
@@ -87,15 +87,15 @@ def test_a_touch_of_few_pixels_is_no_septum():
     labels[10:30, 15:35] = 2
     labels[15:25, 20:30] = 3
     labels[10:12, 5:15] = 1
-    assert walk_septum(labels) is None
+    assert trace_septal_contour(labels) is None
     labels[10:22, 5:15] = 1
-    assert walk_septum(labels) is not None
+    assert trace_septal_contour(labels) is not None
 
 
 @pytest.mark.parametrize("angle", range(0, 360, 17))
 def test_corners_are_found_whatever_the_rotation(angle):
     y, x = np.mgrid[:80, :80] - 39.3
-    walk = walk_septum(slice_labels(y, x, 26.0, angle))
+    walk = trace_septal_contour(slice_labels(y, x, 26.0, angle))
     assert walk is not None
     errors = np.array([walk.first, walk.second]) - 39.3 - true_corners(26.0, angle)
     assert np.hypot(errors[:, 0], errors[:, 1]).max() < 1.3
@@ -108,7 +108,7 @@ def test_corners_are_on_average_right_to_a_fraction_of_a_pixel():
     radial, errors = [], []
     for angle in rng.uniform(0, 360, 40):
         cy, cx = 39.0 + rng.uniform(0, 1, 2)
-        walk = walk_septum(slice_labels(y - cy, x - cx, 26.0, angle))
+        walk = trace_septal_contour(slice_labels(y - cy, x - cx, 26.0, angle))
         assert walk is not None
         radial += [np.hypot(p[0] - cy, p[1] - cx) - 26.0 for p in (walk.first, walk.second)]
         middle = np.array([cy, cx])
@@ -125,7 +125,7 @@ def test_turning_or_mirroring_the_array_turns_the_points_exactly(turns, mirror):
     index = np.stack(np.mgrid[:size, :size], -1).astype(float)
     turned = np.rot90(labels[:, ::-1] if mirror else labels, turns)
     places = np.rot90(index[:, ::-1] if mirror else index, turns)
-    before, after = walk_septum(labels), walk_septum(turned)
+    before, after = trace_septal_contour(labels), trace_septal_contour(turned)
     assert before is not None and after is not None
     ends = [
         tuple(ndimage.map_coordinates(places[..., k], np.array([p]).T, order=1)[0] for k in (0, 1))
@@ -139,7 +139,7 @@ def test_turning_or_mirroring_the_array_turns_the_points_exactly(turns, mirror):
 def test_length_and_clefts_are_in_millimetres():
     y, x = np.mgrid[:80, :80] - 39.5
     labels = slice_labels(y, x, 26.0)
-    walk, double = walk_septum(labels), walk_septum(labels, (2.0, 2.0))
+    walk, double = trace_septal_contour(labels), trace_septal_contour(labels, (2.0, 2.0))
     half = np.arccos(12.0 / 26.0)
     assert walk is not None and double is not None
     assert walk.septum_mm == pytest.approx(2 * half * 26.0, rel=0.05)
@@ -149,16 +149,16 @@ def test_length_and_clefts_are_in_millimetres():
 def test_a_cleft_in_the_septum_is_bridged():
     y, x = np.mgrid[:80, :80] - 39.5
     labels = slice_labels(y, x, 26.0)
-    whole = walk_septum(labels)
+    whole = trace_septal_contour(labels)
     notched = labels.copy()
     notched[38:41][(labels == 1)[38:41]] = 0  # splits the right ventricle in two, open to the outside
-    walk = walk_septum(notched)
+    walk = trace_septal_contour(notched)
     assert whole is not None and walk is not None
     np.testing.assert_allclose(walk.first, whole.first, atol=0.3)
     np.testing.assert_allclose(walk.second, whole.second, atol=0.3)
 
 
-@pytest.mark.parametrize("function", [walk_septum, published_points_of_slice])
+@pytest.mark.parametrize("function", [trace_septal_contour, rvip_points_of_slice])
 def test_only_slices_are_taken(function):
     with pytest.raises(CardioDiTError, match=r"\(3, 4, 5\)"):
         function(np.zeros((3, 4, 5)))
