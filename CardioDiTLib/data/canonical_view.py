@@ -16,7 +16,7 @@ from CardioDiTLib.data.orientation import APEX_DIRECTION, short_axis_affine
 class CanonicalView:
     """Which axes of a stack to exchange and flip so that the patient is seen as a short axis is usually shown.
 
-    A cine that is stored mirrored, transposed or upside down shows the network the very same picture: its labels are
+    A cine that is stored mirrored, transposed or upside down shows the network the very same image: its labels are
     then the same in the patient, to the voxel.
 
     Args:

@@ -141,7 +141,7 @@ def _beating(energy: NDArray[np.float32], pixel_mm2: float, near: NDArray[np.boo
     18000 mm2 count nothing; the square root evens out the rest.
     """
     area = near.size * pixel_mm2
-    # A tight crop has no 18000 mm2 of heart to spare: never more than half the picture counts as moving.
+    # A tight crop has no 18000 mm2 of heart to spare: never more than half the image counts as moving.
     moving, saturated = min(0.5, _MOVING_AREA_MM2 / area), min(0.1, _SATURATED_AREA_MM2 / area)
     floor, cap = np.quantile(energy, (1.0 - moving, 1.0 - saturated))
     weight = np.sqrt(np.clip(np.minimum(energy, cap) - floor, 0.0, None))
@@ -195,7 +195,7 @@ Roi = tuple[slice, slice]
 """Rows and columns of a region of interest."""
 
 _SLACK = 1.15
-"""A picture up to so much larger than the region is looked at whole."""
+"""An image up to so much larger than the region is looked at whole."""
 
 _COARSE_MM = 3.0
 
@@ -203,9 +203,9 @@ _ENOUGH_VOXELS = 4_000_000
 
 
 def heart_roi(array: NDArray[Any], spacing_mm: tuple[float, float, float], roi_mm: float) -> Roi:
-    """Square about what beats, as the network was trained on; the whole picture where it is hardly larger.
+    """Square about what beats, as the network was trained on; the whole image where it is hardly larger.
 
-    Where nothing can be seen to beat, the middle of the picture is taken.
+    Where nothing can be seen to beat, the middle of the image is taken.
 
     Args:
         array: (T, Z, Y, X).
@@ -213,7 +213,7 @@ def heart_roi(array: NDArray[Any], spacing_mm: tuple[float, float, float], roi_m
         roi_mm: Side of the square.
 
     Returns:
-        Rows and columns, within the picture.
+        Rows and columns, within the image.
     """
     height, width = array.shape[-2:]
     if height * spacing_mm[1] <= _SLACK * roi_mm and width * spacing_mm[0] <= _SLACK * roi_mm:

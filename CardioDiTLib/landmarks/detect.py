@@ -57,7 +57,7 @@ def detect_landmarks(
     ================  ==============================================================================================
 
     The network learned from the ends of the septum in an expert's labels, not from points marked by hand. Which point
-    is the anterior one is decided once for the cine, in the patient's coordinates (``name_points``); a picture that was
+    is the anterior one is decided once for the cine, in the patient's coordinates (``name_points``); an image that was
     mirrored without a trace in its file gives exchanged names.
 
     Args:
@@ -71,8 +71,8 @@ def detect_landmarks(
         cancel: A function that says whether to stop, an event, or None; asked before every batch.
         track: Follow the points through the cycle (``track_landmarks``): outliers out, short gaps filled, a little
             smoothing.
-        swap: Exchange anterior and inferior, for mirrored pictures that do not say so.
-        views: The landmark network sees the picture and so many of its mirror images, 1 to 4 in all, and the mean is
+        swap: Exchange anterior and inferior, for mirrored images that do not say so.
+        views: The landmark network sees the image and so many of its mirror images, 1 to 4 in all, and the mean is
             taken; each takes as long as the first.
         batch: Slices at once.
 

@@ -24,7 +24,7 @@ class FusionRule:
             where the network, which knows the cine, has none; above 1: never. Between other slices with points no
             confidence is needed: a septum has no holes.
         known_share: Share of the points from labels that the network has to see too. Where it sees less, it does not
-            know such pictures: its silence says nothing then, and points from labels are taken as they are.
+            know such images: its silence says nothing then, and points from labels are taken as they are.
     """
 
     apart_mm: float = 12.0

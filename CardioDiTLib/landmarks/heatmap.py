@@ -143,8 +143,8 @@ def find_points(
 ) -> CinePoints:
     """Runs a network over a cine.
 
-    The picture is turned and mirrored into the usual view first, so that a cine gives the very same points however its
-    file stores it, and cut to the square that the network knows. Where no point is likely there, the whole picture is
+    The image is turned and mirrored into the usual view first, so that a cine gives the very same points however its
+    file stores it, and cut to the square that the network knows. Where no point is likely there, the whole image is
     looked at.
 
     Args:
@@ -152,8 +152,8 @@ def find_points(
         model: Ours or the published one; it is moved to `device`.
         device: None is the CPU.
         batch: Slices at once.
-        views: Take the mean over so many of the picture and its three mirror images, 1 to 4 (our network).
-        progress: Called with (frames done, frames in all); begins anew where the whole picture is looked at.
+        views: Take the mean over so many of the image and its three mirror images, 1 to 4 (our network).
+        progress: Called with (frames done, frames in all); begins anew where the whole image is looked at.
         stop: Asked before every batch.
 
     Returns:
@@ -250,7 +250,7 @@ def landmarks_from_network(
         device: None is the CPU.
         batch: Slices at once.
         views: See `find_points`.
-        swap: Exchange the names: for pictures that are mirrored but do not say so.
+        swap: Exchange the names: for images that are mirrored but do not say so.
         progress: Called with (frames done, frames in all).
         stop: Asked before every batch.
 

@@ -53,7 +53,7 @@ class PixelGrid:
         """A grid of 1 mm pixels through all points of one cine, the middle of the published frame at their mean.
 
         Rows run from the anterior to the inferior points. Distances and angles do not depend on it; the published
-        upper bound does, as it depends on where the picture's corners are.
+        upper bound does, as it depends on where the image's corners are.
         """
         points = np.stack([track.points for track in tracks])
         with_both = ~np.isnan(points).any(axis=(-2, -1))

@@ -263,7 +263,7 @@ def predict_rvip(
         stop: Asked before every batch.
 
     Returns:
-        Places in pixels (x, y) of the planes; presence is the highest probability in the picture, so that a point is
+        Places in pixels (x, y) of the planes; presence is the highest probability in the image, so that a point is
         there where it lies above the threshold; certainty is the mean probability of the blob's pixels.
 
     Raises:
@@ -271,13 +271,13 @@ def predict_rvip(
     """
     shape = (planes.shape[-2], planes.shape[-1])
     grid = RvipGrid(shape, spacing_xy_mm, network.config.spacing_mm, network.config.size)
-    pictures = grid.prepare(planes)[:, None]
+    images = grid.prepare(planes)[:, None]
     where = device or torch.device("cpu")
     parts = []
-    for first in range(0, len(pictures), batch):
+    for first in range(0, len(images), batch):
         if stop is not None:
             stop.check()
-        given = torch.from_numpy(np.ascontiguousarray(pictures[first : first + batch])).to(where)
+        given = torch.from_numpy(np.ascontiguousarray(images[first : first + batch])).to(where)
         parts.append(network(given).float().sigmoid().cpu().numpy())
     probabilities = np.concatenate(parts)
     labels = rvip_label_map(probabilities, threshold, largest_component)
@@ -311,7 +311,7 @@ class RvipVariant:
 
     Attributes:
         sigma_px: Of the Gaussian, pixels of 1.2 mm; 0: blobs.
-        histogram_share: Share of pictures that are matched to another slice's histogram.
+        histogram_share: Share of images that are matched to another slice's histogram.
     """
 
     sigma_px: float

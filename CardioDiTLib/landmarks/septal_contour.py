@@ -233,10 +233,10 @@ def rvip_points_of_slice(labels: ArrayLike) -> tuple[Point | None, Point | None]
     three labels together is "border", any other "septum". The first point is the last border pixel before the first
     stretch of septum, the second one the first border pixel after it. Kept for comparison with published numbers:
 
-    * of several components the one lowest in the picture is taken, however small, for either contour;
+    * of several components the one lowest in the image is taken, however small, for either contour;
     * the first stretch of septum counts, not the longest;
     * the walk has a beginning: where that is the second point itself, no second point is found;
-    * with points named first = anterior, second = inferior a mirrored picture swaps the names.
+    * with points named first = anterior, second = inferior a mirrored image swaps the names.
 
     Args:
         labels: (Y, X); 1 right ventricle, 2 myocardium, 3 left cavity.
@@ -348,7 +348,7 @@ def landmarks_from_segmentation(
 
     Args:
         segmentation: (T, Z, Y, X), 1 right ventricle, 2 myocardium, 3 left cavity.
-        swap: Exchange the names: for pictures that are mirrored but do not say so.
+        swap: Exchange the names: for images that are mirrored but do not say so.
         label_map: From its labels to 0 background, 1 RV, 2 myocardium, 3 LV, or the name of a convention; None to
             take them as said above unless the anatomy contradicts (:func:`~CardioDiTLib.io.label_convention`).
 

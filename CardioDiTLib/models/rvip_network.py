@@ -98,10 +98,10 @@ class RvipNetwork(nn.Module):
             if isinstance(module, nn.Conv2d):
                 _he_normal(module)
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(N, 1, H, W) within [0, 1] -> (N, 2, H, W) logits; H and W are multiples of 2 ** levels."""
         kept = []
-        features = pictures
+        features = images
         for block in self.down:
             features = block(features)
             kept.append(features)

@@ -1,7 +1,7 @@
 """The network that names the pixels of one slice.
 
 MONAI's residual U-Net in 2D, for three reasons. Slices lie 5 to 13 mm apart and shift with each breath-hold, pixels
-1 to 2 mm, so that 3D kernels would mix what does not fit together. Its first layer already halves the picture, which
+1 to 2 mm, so that 3D kernels would mix what does not fit together. Its first layer already halves the image, which
 makes it two to four times cheaper than DynUNet at the same number of weights, and a clinician's machine often has no
 GPU. And with instance normalisation it cares neither for the batch nor for a scanner's contrast.
 
@@ -121,23 +121,23 @@ class SliceNetwork(nn.Module):
             num_res_units=config.res_units,
         )
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Any size in, the same size out.
 
         Args:
-            pictures: (N, in_channels, H, W) within [-1, 1]; the slice itself is in the middle of the first
+            images: (N, in_channels, H, W) within [-1, 1]; the slice itself is in the middle of the first
                 2 * neighbours + 1 channels, mean and spread over the beat follow.
 
         Returns:
             (N, out_channels, H, W), as the last convolution gives them.
         """
-        height, width = pictures.shape[-2:]
+        height, width = images.shape[-2:]
         # Twice the multiple at least: a single pixel at the lowest level has no spread to normalise with.
         padding: list[int] = []
         for size in (width, height):
             missing = max(2 * self.config.multiple, -(-size // self.config.multiple) * self.config.multiple) - size
             padding += [missing // 2, missing - missing // 2]
-        numbers: torch.Tensor = self.unet(F.pad(pictures, padding, mode="replicate"))
+        numbers: torch.Tensor = self.unet(F.pad(images, padding, mode="replicate"))
         return numbers[..., padding[2] : padding[2] + height, padding[0] : padding[0] + width]
 
 

@@ -1,7 +1,7 @@
-"""Whether labels show a heart at all, or what a network makes of pictures that hold none.
+"""Whether labels show a heart at all, or what a network makes of images that hold none.
 
-A network names pixels of anything. In noise, in pictures of other things and in other parts of a body it finds little,
-without a wall around it, and is unsure of it. Pictures like those of Testing/test_segmentation_heart_check.py (white or
+A network names pixels of anything. In noise, in images of other things and in other parts of a body it finds little,
+without a wall around it, and is unsure of it. Images like those of Testing/test_segmentation_heart_check.py (white or
 smoothed noise, a photograph, a chest on CT) gave a cavity of 6 mL at most, walled by 37 % of its rim at most, and a
 myocardium whose expected Dice was 0.38 at most. Seven real cines (one of a pig) gave cavities walled by 74 to 100 % of
 their rim and an expected Dice of 0.82 to 0.92 (`pytest -m slow -rP` of that file prints both); the limits lie between.

@@ -48,7 +48,7 @@ def right_ventricle_direction(labels: NDArray[np.uint8], spacing_xy_mm: tuple[fl
         spacing_xy_mm: (x, y) mm.
 
     Returns:
-        Radians in the picture, x to the right and y down: 0 to the right, pi to the left; None where slices do not
+        Radians in the image, x to the right and y down: 0 to the right, pi to the left; None where slices do not
         agree, or none shows both cavities.
     """
     total, weights = np.zeros(2), 0.0
@@ -136,10 +136,10 @@ def segment(
         weights: A model from `load_model`, the folder of one, or None for the embedded model.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         progress: Called with (frames done, frames in all); begins anew where no cavity was found about what beats and
-            the whole picture is searched.
+            the whole image is searched.
         cancel: A function that says whether to stop, an event, or None; asked before every batch.
         mirrored: Take the mean over mirror images: twice the work (four times without `posed`), steadier rims.
-        posed: Look at a few frames first, to see on which side the right ventricle lies, and turn the pictures so that
+        posed: Look at a few frames first, to see on which side the right ventricle lies, and turn the images so that
             it lies on the left, as networks saw them most in training. Where slices do not agree nothing is turned.
         batch: Slices at once.
         plausible: Undo jumps of a single frame and remove what a heart cannot be; False gives the network's own labels.

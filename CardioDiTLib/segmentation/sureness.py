@@ -1,6 +1,6 @@
 """How sure a segmentation is of itself, frame by frame and slice by slice.
 
-The probabilities are means over mirror images, so that what turns over with the picture lowers them. Labels and
+The probabilities are means over mirror images, so that what turns over with the image lowers them. Labels and
 probabilities are compared as two segmentations are: the Dice that the labels would have, were the probabilities right.
 """
 

@@ -61,7 +61,7 @@ class VolumeEncoderStageConfig:
             raise CardioDiTError(f"A batch of {self.batch} volumes is not possible.", "Give two or more.")
 
 
-class VolumeEncoderStage(NetworkStage):
+class VolumeEncoderStage(NetworkStage[VolumeEmbedding]):
     """Trains a `VolumeEmbedding` on the end-diastolic volumes of a pack.
 
     Args:
@@ -90,8 +90,8 @@ class VolumeEncoderStage(NetworkStage):
         self.volumes = middle((small - low) / (high - low + 1e-4) * 2 - 1, config.size)
         extent = torch.tensor([config.size * config.spacing_mm] * 2 + [slices * data.spacing[2]])
         self.half_mm = extent / 2
-        self.model = VolumeEmbedding(config.downsample, config.hidden, 1, config.dimension)
-        super().__init__("encoder", self.model, torch.optim.Adam(self.model.parameters(), config.lr))
+        model = VolumeEmbedding(config.downsample, config.hidden, 1, config.dimension)
+        super().__init__("encoder", model, torch.optim.Adam(model.parameters(), config.lr))
 
     def _views(self, volumes: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         """(B, Z, Y, X) in [-1, 1], each turned, mirrored, both or neither."""

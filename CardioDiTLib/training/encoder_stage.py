@@ -6,7 +6,6 @@ copies: how many views of the cines held out are recognised at a threshold that 
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,7 +31,7 @@ from CardioDiTLib.privacy.cine_canvas import frame_brightness
 from CardioDiTLib.privacy.encoder import CineEncoder, load_encoder
 from CardioDiTLib.training.encoder_views import ViewMaker, ViewRanges
 from CardioDiTLib.training.loop import StepContext
-from CardioDiTLib.training.stage import NetworkStage
+from CardioDiTLib.training.stage import AveragedStage
 
 SINGLE_FRAMES = 4
 
@@ -167,7 +166,7 @@ class EncoderStageConfig:
 
 
 def working_frames(images: NDArray[np.uint8], frames: int, spacing_mm: float, target_mm: float) -> torch.Tensor:
-    """Cines (N, T, Z, Y, X) uint8 at the encoder's pixel spacing and with fewer frames, uint8, whole picture kept."""
+    """Cines (N, T, Z, Y, X) uint8 at the encoder's pixel spacing and with fewer frames, uint8, whole image kept."""
     steps = np.rint(np.arange(frames) * len(images[0]) / frames).astype(int)
     size = [round(n * spacing_mm / target_mm) for n in images.shape[-2:]]
     parts = []
@@ -209,7 +208,7 @@ def recognised(
     }
 
 
-class EncoderStage(NetworkStage):
+class EncoderStage(AveragedStage[CineEmbedding]):
     """Trains a `CineEmbedding` on a pack.
 
     Args:
@@ -235,7 +234,7 @@ class EncoderStage(NetworkStage):
         small = working_frames(data.images, config.frames, data.spacing[0], network.spacing_mm)
         if min(small.shape[-2:]) < network.size // 2:
             raise CardioDiTError(
-                f"The pack's pictures become {tuple(small.shape[-2:])} pixels, the encoder wants {network.size}.",
+                f"The pack's images become {tuple(small.shape[-2:])} pixels, the encoder wants {network.size}.",
                 "Make the pack and the settings to match.",
             )
         if data.labels is not None and data.labels.any():
@@ -248,26 +247,18 @@ class EncoderStage(NetworkStage):
         made = [moments(one, systole) for one in versions]
         self.moments = torch.stack([one for one, _ in made])
         self.frames = torch.stack([one for _, one in made])
-        self.model = CineEmbedding(network)
+        model = CineEmbedding(network)
         if config.start is not None:
-            self._begin_with(load_encoder(None if config.start == EMBEDDED else config.start))
-        self.average = copy.deepcopy(self.model).requires_grad_(False)
-        super().__init__(
-            "encoder",
-            self.model,
-            torch.optim.AdamW(self.model.parameters(), config.lr, weight_decay=config.weight_decay),
-            average=self.average,
-            average_decay=config.average_decay,
-            clip=config.clip,
-        )
+            self._begin_with(model, load_encoder(None if config.start == EMBEDDED else config.start))
+        super().__init__("encoder", model, config)
 
-    def _begin_with(self, encoder: CineEncoder) -> None:
+    def _begin_with(self, model: CineEmbedding, encoder: CineEncoder) -> None:
         if replace(encoder.network.config, dropout=self.config.network.dropout) != self.config.network:
             raise CardioDiTError(
                 f"The encoder '{encoder.manifest.name}' has another network than the settings describe.",
                 "Give its settings, or begin without it.",
             )
-        self.model.load_state_dict(encoder.network.state_dict())
+        model.load_state_dict(encoder.network.state_dict())
 
     def _views(
         self,
@@ -321,7 +312,7 @@ class EncoderStage(NetworkStage):
         return whitening(torch.cat(rows), self.config.whitening)
 
     def _plain(self, indices: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cines as they are, all of their slices, the middle of the picture."""
+        """Cines as they are, all of their slices, the middle of the image."""
         network = self.config.network
         count = self.moments.shape[3]
         make = ViewMaker(replace(ViewRanges().eased(0.0), mirror=0.0, slices=count), network.size, network.spacing_mm)
@@ -352,7 +343,7 @@ class EncoderStage(NetworkStage):
 
 
 def middle(frames: torch.Tensor, size: int) -> torch.Tensor:
-    """(..., Y, X) -> (..., size, size): the middle, what lies beyond the picture repeated from its rim."""
+    """(..., Y, X) -> (..., size, size): the middle, what lies beyond the image repeated from its rim."""
     for axis in (-2, -1):
         surplus = frames.shape[axis] - size
         if surplus >= 0:

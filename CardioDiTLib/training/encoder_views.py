@@ -183,7 +183,7 @@ class ViewMaker:
         return torch.stack(chosen)
 
     def _placed(self, unit: torch.Tensor, draw: _Draw) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 3, Z, Y, X) -> (B, 3, Z, size, size) moved, and (B, size, size) what lies inside of the picture."""
+        """(B, 3, Z, Y, X) -> (B, 3, Z, size, size) moved, and (B, size, size) what lies inside of the image."""
         ranges = self.ranges
         batch, parts, slices, height, width = unit.shape
         turn = draw.uniform(ranges.turn_deg)
@@ -205,7 +205,7 @@ class ViewMaker:
         return moved.view(batch, slices, parts, self.size, self.size).transpose(1, 2), inside
 
     def _kept(self, place: torch.Tensor, draw: _Draw) -> torch.Tensor:
-        """(B, Y, X) what is left of the picture where it was cut around the heart, along any axes."""
+        """(B, Y, X) what is left of the image where it was cut around the heart, along any axes."""
         ranges = self.ranges
         cut = draw.share() < ranges.crop
         field = ranges.crop_mm + draw.share(2) * max(0.0, 160.0 - ranges.crop_mm)

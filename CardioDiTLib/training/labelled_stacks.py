@@ -1,6 +1,6 @@
 """Labelled stacks as recorded, beside the pack: ED and ES volumes of ACDC, and slices with contours of the cavity.
 
-A pack's pictures were resampled before an expert's labels are compared with them; these are resampled once. Pictures of
+A pack's images were resampled before an expert's labels are compared with them; these are resampled once. Images of
 other scanners, where only the left cavity was drawn, teach what is and what is not cavity, and nothing else.
 """
 
@@ -62,7 +62,7 @@ def basal_slices(labels: NDArray[np.uint8], systole: int, valid: NDArray[np.bool
     Args:
         labels: (T, Z, Y, X).
         systole: That frame.
-        valid: (Z,), which slices hold pictures; None for all.
+        valid: (Z,), which slices hold images; None for all.
 
     Returns:
         From the last slice with both ventricles at ES on, two towards the base and one towards the apex.
@@ -169,17 +169,17 @@ def _stack(
     rows, columns = y + reach / spacing[1], x + reach / spacing[0]
     seen = intensity_range(images, 0.0, 100.0)
     grey = np.clip(127.5 * (seen.scale(images) + 1), 0, 255)
-    pictures = np.rint(_sampled(grey, rows, columns)).astype(np.uint8)
+    resampled = np.rint(_sampled(grey, rows, columns)).astype(np.uint8)
     near_y, near_x = np.rint(rows).astype(int), np.rint(columns).astype(int)
     inside = ((near_y >= 0) & (near_y < labels.shape[2]))[:, None] & ((near_x >= 0) & (near_x < labels.shape[3]))
     named = labels[:, :, near_y.clip(0, labels.shape[2] - 1)][..., near_x.clip(0, labels.shape[3] - 1)]
     named = np.where(inside, named, 0).astype(np.uint8)
     systole = int((named == LV).sum(axis=(1, 2, 3)).argmin())
     return LabelledStack(
-        images=pictures,
+        images=resampled,
         labels=named,
         slice_mm=spacing[2],
-        range=intensity_range(pictures, rule.low_percentile, rule.high_percentile),
+        range=intensity_range(resampled, rule.low_percentile, rule.high_percentile),
         basal=basal_slices(named, systole) if whole else (),
         whole=whole,
     )

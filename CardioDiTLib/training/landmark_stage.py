@@ -1,17 +1,16 @@
 """The landmark network as a stage of the training loop.
 
-Pictures and labels come from the labelled cines of a pack, as for the segmentation network; the points are the ends of
-the septum of these labels (`PackReferences`). Loss of a picture:
+Images and labels come from the labelled cines of a pack, as for the segmentation network; the points are the ends of
+the septum of these labels (`PackReferences`). Loss of an image:
 
 * cross-entropy between the heat and a Gaussian about the point, weighted by the walk's confidence, and the distance of
-  the heat's mean from the point; points that are not in the picture take no part,
+  the heat's mean from the point; points that are not in the image take no part,
 * binary cross-entropy of the presence of each point,
 * cross-entropy and soft Dice of the labels, the task that teaches the network what a ventricle is.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -39,21 +38,21 @@ from CardioDiTLib.models.slice_unet import (
 from CardioDiTLib.segmentation.model import IntensityRule
 from CardioDiTLib.training.loop import StepContext
 from CardioDiTLib.training.segmentation_stage import segmentation_loss
-from CardioDiTLib.training.slice_augment import ImageAugmenter, SegmentationAugmentation
-from CardioDiTLib.training.stage import LabelledPack, NetworkStage, neighbours_drawn
+from CardioDiTLib.training.slice_augment import ImageAugmenter
+from CardioDiTLib.training.stage import AveragedStage, LabelledPack, SliceStageConfig, neighbours_drawn
 
 
 def moved_points(points_mm: torch.Tensor, places: torch.Tensor, spacing_mm: float) -> torch.Tensor:
-    """Where points of the picture that went in lie in the one that came out.
+    """Where points of the image that went in lie in the one that came out.
 
     Args:
-        points_mm: (N, 2, 2): first and second point, (x, y) in mm from the middle of the picture that went in; NaN
+        points_mm: (N, 2, 2): first and second point, (x, y) in mm from the middle of the image that went in; NaN
             where there is none.
         places: (N, 2, S, S): where each pixel was taken from, (x, y) mm, as `ImageAugmenter.with_places` gives them.
-        spacing_mm: Pixel spacing of the picture that came out.
+        spacing_mm: Pixel spacing of the image that came out.
 
     Returns:
-        (N, 2, 2) pixels (x, y) of the picture that came out; NaN for points outside it. Where the picture was mirrored,
+        (N, 2, 2) pixels (x, y) of the image that came out; NaN for points outside it. Where the image was mirrored,
         first and second change places: a walk around the left ventricle meets them in the other order.
     """
     size = places.shape[-1]
@@ -185,45 +184,27 @@ class PackReferences:
 
 
 @dataclass(frozen=True)
-class LandmarkStageConfig:
-    """Settings of the stage.
+class LandmarkStageConfig(SliceStageConfig):
+    """Settings of the stage, beside those of `SliceStageConfig`; in mirrored images the two points change places.
 
     Attributes:
         network: The network.
-        augmentation: What is drawn; mirrored pictures too, in which the two points change places.
-        batch: Pictures a step and rank.
-        crop: Rows and columns of a picture, pixels at the network's spacing.
-        recorded_share: Share of pictures of end-diastole or end-systole.
-        ends_share: Share of pictures of the two first and two last slices of a stack, where points come and go.
+        ends_share: Share of images of the two first and two last slices of a stack, where points come and go.
         sigma_mm: Standard deviation of the Gaussian about a point.
-        lr, weight_decay, clip: AdamW and gradient clipping.
-        distance_weight: Of the distance of the heat's mean, in units of 10 mm.
+        distance_weight: Of the distance of the heatmap's mean, in units of 10 mm.
         presence_weight: Of the presence.
         label_weight: Of the labels.
-        average_decay: Moving average of the weights; the averaged ones are what is used.
     """
 
     network: LandmarkNetworkConfig = field(default_factory=LandmarkNetworkConfig)
-    augmentation: SegmentationAugmentation = field(default_factory=SegmentationAugmentation)
-    batch: int = 12
-    crop: int = 128
-    recorded_share: float = 0.5
     ends_share: float = 0.25
     sigma_mm: float = 3.0
-    lr: float = 3e-3
-    weight_decay: float = 1e-3
-    clip: float = 1.0
     distance_weight: float = 0.5
     presence_weight: float = 1.0
     label_weight: float = 0.5
-    average_decay: float = 0.998
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or self.crop < 16:
-            raise CardioDiTError(
-                f"A batch of {self.batch} pictures of {self.crop} pixels is not possible.",
-                "Give 1 picture or more, of 16 pixels or more.",
-            )
+        super().__post_init__()
         if not self.sigma_mm > 0:
             raise CardioDiTError(f"A Gaussian with sigma {self.sigma_mm} mm is not possible.", "Give for instance 3.")
 
@@ -261,7 +242,7 @@ def heatmap_loss(
     return (weight * difference).sum() / total, (weight * distance).sum() / total
 
 
-class LandmarkStage(NetworkStage):
+class LandmarkStage(AveragedStage[LandmarkNetwork]):
     """Trains a `LandmarkNetwork` on the labelled cines of a pack; validates on those that the pack holds out.
 
     Args:
@@ -281,16 +262,7 @@ class LandmarkStage(NetworkStage):
         network = config.network
         self.augment = ImageAugmenter(config.augmentation, config.crop, network.spacing_mm, self.pack.spacing_xy)
         self.neighbour_step = network.neighbour_step(data.spacing[2])
-        self.model = LandmarkNetwork(network)
-        self.average = copy.deepcopy(self.model).requires_grad_(False)
-        super().__init__(
-            "landmarks",
-            self.model,
-            torch.optim.AdamW(self.model.parameters(), config.lr, weight_decay=config.weight_decay),
-            average=self.average,
-            average_decay=config.average_decay,
-            clip=config.clip,
-        )
+        super().__init__("landmarks", LandmarkNetwork(network), config)
 
     def start_with(self, weights: dict[str, torch.Tensor]) -> int:
         """Takes over the weights of a segmentation network with the same channels.
@@ -328,7 +300,7 @@ class LandmarkStage(NetworkStage):
         return int(rng.choice(levels))
 
     def _batch(self, context: StepContext) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Pictures (N, C, crop, crop), labels (N, crop, crop), points (N, 2, 2) pixels (x, y), weights (N, 2)."""
+        """Images (N, C, crop, crop), labels (N, crop, crop), points (N, 2, 2) pixels (x, y), weights (N, 2)."""
         rng, config, data = context.rng, self.config, self.pack.data
         images, labels, points, confidences = [], [], [], []
         height, width = self.pack.labels.shape[-2:]

@@ -3,7 +3,7 @@
 Each cine gives two versions of its latents. One is what the transformer could draw at best: encoded, and cut to the
 coordinates that it sees. The other has the transformer's own faults: noise is added and taken away again by the
 transformer itself (Meng et al., SDEdit, arXiv 2108.01073), so that the heart stays the same one and its texture is
-the transformer's. From both the refiner has to find the real picture.
+the transformer's. From both the refiner has to find the real image.
 """
 
 from __future__ import annotations

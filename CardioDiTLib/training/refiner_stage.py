@@ -1,6 +1,6 @@
 """Stage 3: the refiner, on what the slice decoder makes of latents as encoded and as the transformer draws them.
 
-Loss: agreement with the real picture (`ReconstructionLoss`; less of it where latents are redrawn, since there the
+Loss: agreement with the real image (`ReconstructionLoss`; less of it where latents are redrawn, since there the
 texture is another), a critic of planes with their neighbours in time (hinge; Lim and Ye 2017, arXiv 1705.02894) with
 feature matching, cross-entropy and Dice of the tissues.
 """
@@ -185,11 +185,11 @@ class RefinerStage:
                 with context.autocast():
                     made, logits = self.average(base.to(context.device), latents.to(context.device))
                 made = made.float().cpu().clamp(-1, 1)
-                pictures = [x[0][keep][:, None] for x in (made, image, base)]
-                row |= {f"{name}{key}": value for key, value in codec_scores(pictures[0], pictures[1]).items()}
+                images = [x[0][keep][:, None] for x in (made, image, base)]
+                row |= {f"{name}{key}": value for key, value in codec_scores(images[0], images[1]).items()}
                 row[f"{name}sharpness"] = sharpness(made[0][keep]) / sharpness(image[0][keep])
                 if not version:
-                    row["base_psnr"] = codec_scores(pictures[2], pictures[1])["psnr"]
+                    row["base_psnr"] = codec_scores(images[2], images[1])["psnr"]
                     row["base_sharpness"] = sharpness(base[0][keep]) / sharpness(image[0][keep])
                 if logits is not None:
                     found = logits.argmax(1).cpu()[0][keep]

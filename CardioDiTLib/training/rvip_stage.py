@@ -1,6 +1,6 @@
 """The published landmark network as a stage of the training loop, its variants as settings.
 
-Pictures are slices of the labelled cines of a pack, prepared, augmented and blurred as published; the points are the
+Images are slices of the labelled cines of a pack, prepared, augmented and blurred as published; the points are the
 ends of the septum of an expert's labels, where the published ones were marked by hand. Two things differ on purpose:
 the learning rate follows the loop's schedule instead of falling where the training loss no longer does, and no
 checkpoint is chosen by its training loss.
@@ -68,10 +68,10 @@ class RvipAugmentation:
     """Shares and sizes; the defaults are the published ones.
 
     Args:
-        chain_share: Share of pictures that anything at all happens to.
+        chain_share: Share of images that anything at all happens to.
         turn_share: Share of those that are turned by 0 to 3 quarters.
         shift_share: Share of those that are shifted.
-        shift: Largest shift, as a share of the picture's side.
+        shift: Largest shift, as a share of the image's side.
         distort_share: Share of those that are distorted.
         distort: Largest change of a cell's width, as a share.
         cells: Cells of the distorted grid along a side.
@@ -98,12 +98,12 @@ class RvipAugmentation:
 
 
 def rvip_augmented(
-    picture: NDArray[np.float32], masks: NDArray[np.bool_], ranges: RvipAugmentation, rng: np.random.Generator
+    image: NDArray[np.float32], masks: NDArray[np.bool_], ranges: RvipAugmentation, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """One draw.
 
     Args:
-        picture: (Y, X).
+        image: (Y, X).
         masks: (2, Y, X) blobs; they move along, nearest neighbour.
         ranges: What may happen.
         rng: Where the randomness comes from.
@@ -112,18 +112,18 @@ def rvip_augmented(
         The same shapes, but that a quarter turn exchanges rows and columns.
     """
     if rng.random() >= ranges.chain_share:
-        return picture, masks
+        return image, masks
     if rng.random() < ranges.turn_share:
         turns = int(rng.integers(4))
-        picture, masks = np.rot90(picture, turns), np.rot90(masks, turns, axes=(1, 2))
-    rows, columns = (np.arange(size, dtype=np.float64) for size in picture.shape)
+        image, masks = np.rot90(image, turns), np.rot90(masks, turns, axes=(1, 2))
+    rows, columns = (np.arange(size, dtype=np.float64) for size in image.shape)
     if rng.random() < ranges.shift_share:
         shift = rng.uniform(-ranges.shift, ranges.shift, 2)
         rows, columns = rows - shift[0] * len(rows), columns - shift[1] * len(columns)
     if rng.random() < ranges.distort_share:
         rows, columns = (_distorted(axis, ranges, rng) for axis in (rows, columns))
     place = np.stack(np.meshgrid(rows, columns, indexing="ij"))
-    moved = ndimage.map_coordinates(np.asarray(picture, np.float32), place, order=1, mode="mirror")
+    moved = ndimage.map_coordinates(np.asarray(image, np.float32), place, order=1, mode="mirror")
     blobs = [ndimage.map_coordinates(mask.astype(np.uint8), place, order=0, mode="mirror") for mask in masks]
     return np.asarray(moved, np.float32), np.stack(blobs).astype(bool)
 
@@ -138,18 +138,18 @@ def _distorted(axis: NDArray[np.float64], ranges: RvipAugmentation, rng: np.rand
     return np.interp(axis, even, ends) + beyond
 
 
-def histogram_matched(picture: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The picture with the grey values of another, rank by rank (exact matching of the distributions).
+def histogram_matched(image: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The image with the grey values of another, rank by rank (exact matching of the distributions).
 
     Args:
-        picture: Any shape.
+        image: Any shape.
         other: Any shape.
     """
-    _, inverse, counts = np.unique(picture.ravel(), return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(image.ravel(), return_inverse=True, return_counts=True)
     wanted, wanted_counts = np.unique(other.ravel(), return_counts=True)
-    ranks = np.cumsum(counts) / picture.size
+    ranks = np.cumsum(counts) / image.size
     matched = np.interp(ranks, np.cumsum(wanted_counts) / other.size, wanted)
-    return np.asarray(matched[inverse.ravel()].reshape(picture.shape), np.float32)
+    return np.asarray(matched[inverse.ravel()].reshape(image.shape), np.float32)
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,8 @@ class RvipStageConfig:
         normalisation: Of blurred targets: `channel`, or `joint` as published.
         blob_mm: Radius of the blob about a point.
         augmentation: What is drawn.
-        batch: Pictures a step and rank.
-        recorded_share: Share of pictures of end-diastole or end-systole; as published 1.
+        batch: Images a step and rank.
+        recorded_share: Share of images of end-diastole or end-systole; as published 1.
         lr: Adam.
     """
 
@@ -180,12 +180,12 @@ class RvipStageConfig:
         check_choice("variant", self.variant, tuple(VARIANTS))
         check_choice("normalisation", self.normalisation, NORMALISATIONS)
         if self.batch < 1:
-            raise CardioDiTError(f"A batch of {self.batch} pictures is not possible.", "Give 1 or more.")
+            raise CardioDiTError(f"A batch of {self.batch} images is not possible.", "Give 1 or more.")
         if not self.blob_mm > 0:
             raise CardioDiTError(f"A blob of {self.blob_mm} mm is not possible.", "Give for instance 3.")
 
 
-class RvipLandmarkStage(NetworkStage):
+class RvipLandmarkStage(NetworkStage[RvipNetwork]):
     """Trains a `RvipNetwork` on the labelled cines of a pack; validates on those that the pack holds out.
 
     Args:
@@ -201,8 +201,8 @@ class RvipLandmarkStage(NetworkStage):
         self.references = PackReferences.of_pack(data)
         shape = (data.images.shape[-2], data.images.shape[-1])
         self.grid = RvipGrid(shape, self.pack.spacing_xy, config.network.spacing_mm, config.network.size)
-        self.model = RvipNetwork(config.network)
-        super().__init__("landmarks", self.model, torch.optim.Adam(self.model.parameters(), config.lr))
+        model = RvipNetwork(config.network)
+        super().__init__("landmarks", model, torch.optim.Adam(model.parameters(), config.lr))
 
     def _slice(self, rng: np.random.Generator) -> tuple[int, int, int]:
         index, frame = self.pack.draw_frame(rng, self.config.recorded_share)

@@ -1,6 +1,6 @@
 """The segmentation network as a stage of the training loop.
 
-Pictures come from the labelled cines of a pack. Half of them are of end-diastole or end-systole: in a pack of ED/ES
+Images come from the labelled cines of a pack. Half of them are of end-diastole or end-systole: in a pack of ED/ES
 pairs those are the recorded frames with an expert's labels, the others were made by motion between them. Beside the
 pack, stacks as recorded can be given, and slices in which only the left cavity was drawn (`labelled_stacks`).
 
@@ -11,7 +11,6 @@ pixel of it, and a loss by pixel lets it be: half the slice is named and counts 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -32,52 +31,31 @@ from CardioDiTLib.segmentation.postprocess import dice_per_label
 from CardioDiTLib.segmentation.segment import slice_probabilities
 from CardioDiTLib.training.labelled_stacks import GRID_MM, NOT_CAVITY, LabelledStack, basal_slices
 from CardioDiTLib.training.loop import StepContext
-from CardioDiTLib.training.slice_augment import ImageAugmenter, SegmentationAugmentation
-from CardioDiTLib.training.stage import LabelledPack, NetworkStage, neighbours_drawn
+from CardioDiTLib.training.slice_augment import ImageAugmenter
+from CardioDiTLib.training.stage import AveragedStage, LabelledPack, SliceStageConfig, neighbours_drawn
 
 
 @dataclass(frozen=True)
-class SegmentationStageConfig:
-    """Settings of the stage.
+class SegmentationStageConfig(SliceStageConfig):
+    """Settings of the stage, beside those of `SliceStageConfig`.
 
     Attributes:
         network: The network.
-        augmentation: What is drawn.
-        batch: Pictures a step and rank.
-        crop: Rows and columns of a picture, pixels at the network's spacing.
-        recorded_share: Share of pictures of end-diastole or end-systole.
-        lr, weight_decay, clip: AdamW and gradient clipping.
         dice_weight: Soft Dice beside cross-entropy.
         presence_weight: Of the question whether a label is in the slice.
-        basal_share: Share of the ED/ES pictures that show the hard slices at the base at ES (`basal_slices`).
-        stack_share: Share of pictures from stacks as recorded, where there are any.
-        cavity_share: Share of pictures with a drawn cavity alone, where there are any.
-        still_share: Share of pictures of which only one frame is known, for a network that sees motion.
-        average_decay: Moving average of the weights; the averaged ones are what is used.
+        basal_share: Share of the ED/ES images that show the hard slices at the base at ES (`basal_slices`).
+        stack_share: Share of images from stacks as recorded, where there are any.
+        cavity_share: Share of images with a drawn cavity alone, where there are any.
+        still_share: Share of images of which only one frame is known, for a network that sees motion.
     """
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    augmentation: SegmentationAugmentation = field(default_factory=SegmentationAugmentation)
-    batch: int = 12
-    crop: int = 128
-    recorded_share: float = 0.5
-    lr: float = 3e-3
-    weight_decay: float = 1e-3
-    clip: float = 1.0
     dice_weight: float = 1.0
     presence_weight: float = 0.0
     basal_share: float = 0.0
     stack_share: float = 0.5
     cavity_share: float = 0.12
     still_share: float = 0.1
-    average_decay: float = 0.998
-
-    def __post_init__(self) -> None:
-        if self.batch < 1 or self.crop < 16:
-            raise CardioDiTError(
-                f"A batch of {self.batch} pictures of {self.crop} pixels is not possible.",
-                "Give 1 picture or more, of 16 pixels or more.",
-            )
 
 
 BEAT_FRAMES = 4
@@ -86,20 +64,20 @@ BEAT_FRAMES = 4
 
 @dataclass(frozen=True, eq=False)
 class _Drawn:
-    """(C, Y, X) pictures within [-1, 1], (Y, X) labels, and whether only the one frame is known."""
+    """(C, Y, X) images within [-1, 1], (Y, X) labels, and whether only the one frame is known."""
 
-    pictures: NDArray[np.float32]
+    images: NDArray[np.float32]
     labels: NDArray[np.uint8]
     still: bool
 
 
-def _with_beat(pictures: torch.Tensor, slices: int, middle: int, still: torch.Tensor) -> torch.Tensor:
+def _with_beat(images: torch.Tensor, slices: int, middle: int, still: torch.Tensor) -> torch.Tensor:
     """Slices and frames (N, slices + BEAT_FRAMES, H, W) -> slices, mean and spread (N, slices + 2, H, W)."""
-    frames = pictures[:, slices:]
+    frames = images[:, slices:]
     alone = still[:, None, None]
-    mean = torch.where(alone, pictures[:, middle], frames.mean(1))
+    mean = torch.where(alone, images[:, middle], frames.mean(1))
     spread = (SPREAD_SCALE * frames.std(1, correction=0)).clamp(max=1.0).masked_fill(alone, 0.0)
-    return torch.cat([pictures[:, :slices], mean[:, None], spread[:, None]], 1)
+    return torch.cat([images[:, :slices], mean[:, None], spread[:, None]], 1)
 
 
 def segmentation_loss(
@@ -126,7 +104,7 @@ def segmentation_loss(
         loss = torch.where(unknown, -torch.logsumexp(every[:, :LV], 1), loss)
     share = every.exp()[:, 1:]
     truth = F.one_hot(named, len(LABEL_NAMES)).permute(0, 3, 1, 2)[:, 1:].to(share.dtype)
-    # A picture with its cavity alone counts for the cavity alone.
+    # An image with its cavity alone counts for the cavity alone.
     counts = torch.ones_like(share[:, :, :1, :1])
     counts[partly, : LV - 1] = 0
     overlap = (counts * share * truth).sum((0, 2, 3))
@@ -167,7 +145,7 @@ def begin_from(network: SegmentationNetwork, known: SegmentationNetwork) -> None
     network.load_state_dict(weights)
 
 
-class SegmentationStage(NetworkStage):
+class SegmentationStage(AveragedStage[SegmentationNetwork]):
     """Trains a `SegmentationNetwork` on the labelled cines of a pack; validates on those that the pack holds out.
 
     Args:
@@ -202,19 +180,10 @@ class SegmentationStage(NetworkStage):
             for index in self.pack.train_index
         }
         self.neighbour_step = network.neighbour_step(data.spacing[2])
-        self.model = SegmentationNetwork(network)
-        self.average = copy.deepcopy(self.model).requires_grad_(False)
-        super().__init__(
-            "segmentation",
-            self.model,
-            torch.optim.AdamW(self.model.parameters(), config.lr, weight_decay=config.weight_decay),
-            average=self.average,
-            average_decay=config.average_decay,
-            clip=config.clip,
-        )
+        super().__init__("segmentation", SegmentationNetwork(network), config)
 
     def _batch(self, context: StepContext) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, C, crop, crop) pictures and (N, crop, crop) labels."""
+        """(N, C, crop, crop) images and (N, crop, crop) labels."""
         rng, config = context.rng, self.config
         kinds: dict[str, list[_Drawn]] = {"pack": [], "stack": []}
         for _ in range(config.batch):
@@ -227,19 +196,19 @@ class SegmentationStage(NetworkStage):
                 kinds["pack"].append(self._of_pack(rng))
         slices = 2 * config.network.neighbours + 1
         own = [config.network.neighbours, *range(slices, slices + (BEAT_FRAMES if config.network.motion else 0))]
-        pictures, labels = [], []
+        images, labels = [], []
         for kind, augment in (("pack", self.augment), ("stack", self.augment_stack)):
             if not kinds[kind]:
                 continue
-            seen = torch.from_numpy(np.stack([drawn.pictures for drawn in kinds[kind]]))
+            seen = torch.from_numpy(np.stack([drawn.images for drawn in kinds[kind]]))
             truth = torch.from_numpy(np.stack([drawn.labels for drawn in kinds[kind]]))
             changed, moved = augment(seen, truth, context.generator, own)
             if config.network.motion:
                 still = torch.tensor([drawn.still for drawn in kinds[kind]])
                 changed = _with_beat(changed, slices, config.network.neighbours, still)
-            pictures.append(changed)
+            images.append(changed)
             labels.append(moved)
-        return torch.cat(pictures).to(context.device), torch.cat(labels).to(context.device)
+        return torch.cat(images).to(context.device), torch.cat(labels).to(context.device)
 
     def _of_pack(self, rng: np.random.Generator) -> _Drawn:
         config, data = self.config, self.pack.data
@@ -285,10 +254,10 @@ class SegmentationStage(NetworkStage):
         seen = slices_seen(z, valid, config.network.neighbours, step)
         seen = neighbours_drawn(seen, z, config.augmentation.drop_neighbours, rng)
         still = bool(rng.random() < config.still_share)
-        pictures = [images[frame, seen]]
+        shown = [images[frame, seen]]
         if config.network.motion:
-            pictures.append(images[beat, z])
-        return _Drawn(scale.scale(np.concatenate(pictures)), labels[frame, z], still)
+            shown.append(images[beat, z])
+        return _Drawn(scale.scale(np.concatenate(shown)), labels[frame, z], still)
 
     def loss(self, context: StepContext) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         images, labels = self._batch(context)

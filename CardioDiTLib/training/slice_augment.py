@@ -1,6 +1,6 @@
-"""Pictures of other scanners, patients and planes, drawn from those at hand.
+"""Images of other scanners, patients and planes, drawn from those at hand.
 
-Everything is drawn anew for every picture. Mirror images are among them: labels name tissue, not sides, and files come
+Everything is drawn anew for every image. Mirror images are among them: labels name tissue, not sides, and files come
 in every orientation. Contrast is never inverted: in a balanced cine blood is brighter than muscle.
 """
 
@@ -22,8 +22,8 @@ class SegmentationAugmentation:
 
     Args:
         turn_deg: Largest turn, either way.
-        mirror: Share of mirrored pictures.
-        posed_share: Share of pictures that are turned by `posed_turn_deg` at most, and mirrored top to bottom only: a
+        mirror: Share of mirrored images.
+        posed_share: Share of images that are turned by `posed_turn_deg` at most, and mirrored top to bottom only: a
             right ventricle that lies on the left stays there.
         posed_turn_deg: Largest turn of those, either way.
         scale: Standard deviation of the logarithm of the magnification.
@@ -31,7 +31,7 @@ class SegmentationAugmentation:
         shift_mm: Largest shift each way.
         bend_mm: Largest standard deviation of the smooth displacement.
         slice_shift_mm: Standard deviation of the shift of neighbouring slices (another breath-hold).
-        drop_neighbours: Share of pictures in which the slice stands in for its neighbours (a single slice, an end).
+        drop_neighbours: Share of images in which the slice stands in for its neighbours (a single slice, an end).
         gamma: Standard deviation of the logarithm of the exponent.
         warp: Strength of the random monotone curve of grey values.
         gain: Standard deviation of the logarithm of the contrast.
@@ -41,7 +41,7 @@ class SegmentationAugmentation:
         blur_px: Largest standard deviation of the blur, pixels.
         coarse: Largest factor by which the resolution is lowered; 1 is off.
         noise: Largest standard deviation of noise, in units of [-1, 1].
-        black: Share of pictures with a black band at a rim (a narrow field of view).
+        black: Share of images with a black band at a rim (a narrow field of view).
 
     Raises:
         CardioDiTError: A value is negative.
@@ -80,9 +80,9 @@ class ImageAugmenter:
 
     Args:
         ranges: What may happen.
-        size: Rows and columns of the pictures that come out.
+        size: Rows and columns of the images that come out.
         spacing_mm: Their pixel spacing.
-        source_mm: Pixel spacing (x, y) of the pictures that go in.
+        source_mm: Pixel spacing (x, y) of the images that go in.
     """
 
     def __init__(
@@ -92,15 +92,15 @@ class ImageAugmenter:
 
     def __call__(
         self,
-        pictures: torch.Tensor,
+        images: torch.Tensor,
         labels: torch.Tensor,
         generator: torch.Generator,
         own: Sequence[int] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Augments pictures and moves their labels along.
+        """Augments images and moves their labels along.
 
         Args:
-            pictures: (N, C, Y, X) within [-1, 1], CPU; the slice itself is in the middle of C.
+            images: (N, C, Y, X) within [-1, 1], CPU; the slice itself is in the middle of C.
             labels: (N, Y, X), whole numbers.
             generator: Where the randomness comes from.
             own: Channels that show the slice itself (other frames of it); they move and brighten as one. None: the one
@@ -109,11 +109,11 @@ class ImageAugmenter:
         Returns:
             (N, C, size, size) within [-1, 1] and (N, size, size) int64.
         """
-        return self.with_places(pictures, labels, generator, own)[:2]
+        return self.with_places(images, labels, generator, own)[:2]
 
     def with_places(
         self,
-        pictures: torch.Tensor,
+        images: torch.Tensor,
         labels: torch.Tensor,
         generator: torch.Generator,
         own: Sequence[int] | None = None,
@@ -121,19 +121,19 @@ class ImageAugmenter:
         """The same, and where each pixel was taken from.
 
         Returns:
-            Pictures, labels, and (N, 2, size, size): the place (x, y) of every pixel in the picture that went in, in mm
+            Images, labels, and (N, 2, size, size): the place (x, y) of every pixel in the image that went in, in mm
             from its middle.
         """
-        draw = _Draw(generator, len(pictures))
+        draw = _Draw(generator, len(images))
         place = self._places(draw)
         # Black is 0 from here on, which is also what comes in from beyond the rim.
-        unit = pictures.add(1.0).mul(0.5)
+        unit = images.add(1.0).mul(0.5)
         still = list(own) if own is not None else [unit.shape[1] // 2]
         channels = []
-        for channel, picture in enumerate(unit.split(1, dim=1)):
+        for channel, image in enumerate(unit.split(1, dim=1)):
             shift = draw.normal(self.ranges.slice_shift_mm, 2)[..., None, None]
             seen = place if channel in still else place + shift
-            channels.append(F.grid_sample(picture, self._grid(seen, unit), "bilinear", "zeros", align_corners=False))
+            channels.append(F.grid_sample(image, self._grid(seen, unit), "bilinear", "zeros", align_corners=False))
         truth = F.grid_sample(labels[:, None].float(), self._grid(place, unit), "nearest", "zeros", align_corners=False)
         return self._brightness(torch.cat(channels, 1), draw, still), truth[:, 0].round().long(), place
 
@@ -157,8 +157,8 @@ class ImageAugmenter:
         coarse = draw.field(2, 7) * (draw.share() * ranges.bend_mm)[..., None, None]
         return place + F.interpolate(coarse, (self.size, self.size), mode="bicubic", align_corners=True)
 
-    def _grid(self, place: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:
-        height, width = pictures.shape[-2:]
+    def _grid(self, place: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        height, width = images.shape[-2:]
         half = torch.tensor([2 / (width * self.source_mm[0]), 2 / (height * self.source_mm[1])])
         return (place * half.view(1, 2, 1, 1)).permute(0, 2, 3, 1)
 
@@ -187,7 +187,7 @@ class ImageAugmenter:
 
 
 class _Draw:
-    """Numbers for each of some pictures."""
+    """Numbers for each of some images."""
 
     def __init__(self, generator: torch.Generator, count: int) -> None:
         self.generator, self.count = generator, count
@@ -209,28 +209,28 @@ class _Draw:
         return torch.randn(self.count, channels, size, size, generator=self.generator)
 
 
-def _softened(pictures: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """Each picture with its own Gaussian; sigma (N, 1), pixels."""
-    count, channels = pictures.shape[:2]
+def _softened(images: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """Each image with its own Gaussian; sigma (N, 1), pixels."""
+    count, channels = images.shape[:2]
     taps = torch.arange(-5, 6).float()
     kernel = torch.exp(-0.5 * (taps / sigma.clamp_min(0.05)) ** 2)
     kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)[:, None, None]
-    flat = F.pad(pictures.reshape(1, count * channels, *pictures.shape[2:]), (5, 5, 5, 5), mode="replicate")
+    flat = F.pad(images.reshape(1, count * channels, *images.shape[2:]), (5, 5, 5, 5), mode="replicate")
     flat = F.conv2d(flat, kernel, groups=count * channels)
     flat = F.conv2d(flat, kernel.transpose(2, 3), groups=count * channels)
-    return flat.reshape(pictures.shape)
+    return flat.reshape(images.shape)
 
 
-def _coarsened(pictures: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Each picture down to fewer pixels and up again."""
-    size = pictures.shape[-1]
+def _coarsened(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """Each image down to fewer pixels and up again."""
+    size = images.shape[-1]
     parts = []
-    for picture, number in zip(pictures.split(1), factor[:, 0].tolist()):
+    for image, number in zip(images.split(1), factor[:, 0].tolist()):
         smaller = max(4, round(size / number))
         if smaller < size:
-            low = F.interpolate(picture, (smaller, smaller), mode="bilinear", antialias=True)
-            picture = F.interpolate(low, (size, size), mode="bilinear")
-        parts.append(picture)
+            low = F.interpolate(image, (smaller, smaller), mode="bilinear", antialias=True)
+            image = F.interpolate(low, (size, size), mode="bilinear")
+        parts.append(image)
     return torch.cat(parts)
 
 
@@ -247,7 +247,7 @@ def _warped(unit: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
 
 
 def _band(size: int, wanted: torch.Tensor, draw: _Draw) -> torch.Tensor:
-    """(N, 1, size, size): 0 in up to a fifth of the picture at one rim, else 1."""
+    """(N, 1, size, size): 0 in up to a fifth of the image at one rim, else 1."""
     width = (draw.share() * 0.2 * size * wanted).round()
     place = torch.arange(size).float()
     side = (draw.share() * 4).long()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,6 +18,22 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.labels import LV
 from CardioDiTLib.training.distributed import average_gradients
 from CardioDiTLib.training.loop import StepContext
+from CardioDiTLib.training.slice_augment import SegmentationAugmentation
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class LearningSettings(Protocol):
+    """What settings of a stage say about the optimizer and the averaged weights."""
+
+    @property
+    def lr(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def clip(self) -> float: ...
+    @property
+    def average_decay(self) -> float: ...
 
 
 @torch.no_grad()
@@ -36,55 +56,101 @@ def follow(average: nn.Module, model: nn.Module, step: int, decay: float, taken_
             value.copy_(own[name])
 
 
-class NetworkStage:
+class NetworkStage(Generic[Network]):
     """A stage of one network, one loss and one optimizer; subclasses say what is drawn and what it costs.
 
     Args:
         name: Of the stage; also the module's name in checkpoints.
         model: The network.
         optimizer: Of its parameters.
-        average: Gets the averaged weights; None where none are kept.
-        average_decay: See `follow`.
-        clip: Largest norm of the gradients; None for any.
+
+    Attributes:
+        model: The network.
     """
 
-    def __init__(
-        self,
-        name: str,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        *,
-        average: nn.Module | None = None,
-        average_decay: float = 0.0,
-        clip: float | None = None,
-    ) -> None:
-        self.name = name
-        self.modules: dict[str, nn.Module] = {name: model} | ({} if average is None else {"average": average})
+    average_decay: float | None = None
+    """See `follow`; None where no averaged weights are kept."""
+    clip: float | None = None
+    """Largest norm of the gradients; None for any."""
+
+    def __init__(self, name: str, model: Network, optimizer: torch.optim.Optimizer) -> None:
+        self.name, self.model = name, model
+        self.modules: dict[str, nn.Module] = {name: model}
         self.optimizers: dict[str, torch.optim.Optimizer] = {"network": optimizer}
-        self._average_decay, self._clip = average_decay, clip
 
     def loss(self, context: StepContext) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The loss of a batch, and its parts for the log."""
         raise NotImplementedError
 
     def step(self, context: StepContext) -> dict[str, torch.Tensor | float]:
-        model, optimizer = self.modules[self.name], self.optimizers["network"]
+        model, optimizer = self.model, self.optimizers["network"]
         model.train()
         loss, parts = self.loss(context)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         average_gradients(model.parameters())
-        if self._clip is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), self._clip)
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), self.clip)
         optimizer.step()
-        if "average" in self.modules:
-            follow(self.modules["average"], model, context.step, self._average_decay)
+        if self.average_decay is not None:
+            follow(self.modules["average"], model, context.step, self.average_decay)
         return {"loss": loss.detach(), **{name: part.detach() for name, part in parts.items()}}
 
     def load(self, weights: dict[str, torch.Tensor]) -> None:
         """Begins with these weights, in the network and its average."""
         for module in self.modules.values():
             module.load_state_dict(weights)
+
+
+class AveragedStage(NetworkStage[Network]):
+    """The same with AdamW; the averaged weights are what is used.
+
+    Args:
+        name: Of the stage.
+        model: The network, with the weights to begin with.
+        config: The stage's settings.
+
+    Attributes:
+        average: The network with averaged weights.
+    """
+
+    def __init__(self, name: str, model: Network, config: LearningSettings) -> None:
+        super().__init__(
+            name, model, torch.optim.AdamW(model.parameters(), config.lr, weight_decay=config.weight_decay)
+        )
+        self.average_decay, self.clip = config.average_decay, config.clip
+        self.average = copy.deepcopy(model).requires_grad_(False)
+        self.modules["average"] = self.average
+
+
+@dataclass(frozen=True)
+class SliceStageConfig:
+    """Settings of a stage that learns from augmented slices.
+
+    Attributes:
+        augmentation: What is drawn.
+        batch: Images a step and rank.
+        crop: Rows and columns of an image, pixels at the network's spacing.
+        recorded_share: Share of images of end-diastole or end-systole.
+        lr, weight_decay, clip: AdamW and gradient clipping.
+        average_decay: Moving average of the weights; the averaged ones are what is used.
+    """
+
+    augmentation: SegmentationAugmentation = field(default_factory=SegmentationAugmentation)
+    batch: int = 12
+    crop: int = 128
+    recorded_share: float = 0.5
+    lr: float = 3e-3
+    weight_decay: float = 1e-3
+    clip: float = 1.0
+    average_decay: float = 0.998
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.crop < 16:
+            raise CardioDiTError(
+                f"A batch of {self.batch} images of {self.crop} pixels is not possible.",
+                "Give 1 image or more, of 16 pixels or more.",
+            )
 
 
 class LabelledPack:

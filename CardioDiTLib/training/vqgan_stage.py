@@ -30,7 +30,7 @@ from CardioDiTLib.training.stage import follow
 
 
 def heart_box(frames: torch.Tensor, share: float = 0.5) -> torch.Tensor:
-    """Middle part of the picture, where a heart-centred cine has its heart: (..., H, W, T) cut in H and W."""
+    """Middle part of the image, where a heart-centred cine has its heart: (..., H, W, T) cut in H and W."""
     height, width = frames.shape[-3:-1]
     top, left = round(height * (1 - share) / 2), round(width * (1 - share) / 2)
     return frames[..., top : height - top, left : width - left, :]
