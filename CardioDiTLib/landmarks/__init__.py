@@ -3,11 +3,11 @@
 ============================  ========================================================================
 what                          where
 ============================  ========================================================================
-points of a cine              ``detect``; ``from_network``, ``fusion``
-networks                      ``network``, ``predict``, ``model``; ``published_network``, ``published_predict``
-points from labels            ``from_segmentation``, ``septal_contour``, ``naming``, ``contour``
+points of a cine              ``detect``; ``heatmap``, ``fusion``, ``angle_check``
+networks                      ``model``, ``slice_points``; the published one: ``rvip_detector``
+points from labels            ``septal_contour``, ``naming``
 following through the cycle   ``tracking``
-judging                       ``metrics``, ``pitfalls``; as published: ``published_metrics``
+judging                       ``metrics``, ``pitfalls``; as published: ``rvip_metrics``
 files                         ``files``
 ============================  ========================================================================
 

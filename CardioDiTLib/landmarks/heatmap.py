@@ -256,7 +256,7 @@ def landmarks_from_network(
 
     Returns:
         Points (T, Z, 2, 3) mm RAS, anterior then inferior, NaN where the presence is below the model's threshold;
-        confidence (T, Z, 2): presence times how much of the heat lies at the point; 0 where there is none.
+        confidence (T, Z, 2): presence times how much of the heatmap lies at the point; 0 where there is none.
 
     Raises:
         CardioDiTError: The images are blank.

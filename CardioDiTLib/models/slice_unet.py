@@ -163,7 +163,7 @@ class LandmarkNetworkConfig(NetworkConfig):
 
 
 class LandmarkNetwork(SliceNetwork):
-    """Heat, presence and labels (N, 8, H, W) for one slice.
+    """Heatmaps, presence and labels (N, 8, H, W) for one slice.
 
     Args:
         config: What it is like.
@@ -184,7 +184,7 @@ def presence_logits(numbers: torch.Tensor) -> torch.Tensor:
     """(N, 8, H, W) of the network -> (N, 2): logit of each point being in the slice.
 
     The mean of the presence channel, weighted by where the point would be. The weights take no part in learning: the
-    heat should say where a point is, not where it is easiest to call it absent.
+    heatmap should say where a point is, not where it is easiest to call it absent.
     """
     share = heatmap_logits(numbers).detach().flatten(2).softmax(-1)
     return (share * numbers[:, POINTS : 2 * POINTS].float().flatten(2)).sum(-1)
