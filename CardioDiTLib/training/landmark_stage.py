@@ -3,8 +3,8 @@
 Images and labels come from the labelled cines of a pack, as for the segmentation network; the points are the ends of
 the septum of these labels (`PackReferences`). Loss of an image:
 
-* cross-entropy between the heatmap and a Gaussian about the point, weighted by the walk's confidence, and the distance of
-  the heatmap's mean from the point; points that are not in the image take no part,
+* cross-entropy between the heatmap and a Gaussian about the point, weighted by the contour's confidence, and the
+  distance of the heatmap's mean from the point; points that are not in the image take no part,
 * binary cross-entropy of the presence of each point,
 * cross-entropy and soft Dice of the labels, the task that teaches the network what a ventricle is.
 """
