@@ -147,8 +147,7 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from CardioDiTModule.InstallLogic import InstallLogic
         from CardioDiTModule.LandmarksSection import LandmarksSection
         from CardioDiTModule.ModelsSection import ModelsSection
-        from CardioDiTModule.PanelLife import PanelLife
-        from CardioDiTModule.PanelWorker import PanelWorker
+        from CardioDiTModule.PanelLife import PanelLife, PanelWorker
         from CardioDiTModule.PlaySection import PlaySection
         from CardioDiTModule.PrivacySection import PrivacySection
         from CardioDiTModule.SharedWorker import later as sharedLater
@@ -816,7 +815,7 @@ class CardioDiTLogic(ScriptedLoadableModuleLogic):
 
     @staticmethod
     def _waitFor(ends: list, cancel) -> None:
-        from CardioDiTModule.Blocking import blockUntil
+        from CardioDiTModule.Steps import blockUntil
 
         try:
             blockUntil(lambda: bool(ends))

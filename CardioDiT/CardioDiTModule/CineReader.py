@@ -9,9 +9,34 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from .ArrayFile import arrayFileSteps
 from .Problem import CardioDiTProblem, Problem
 from .SequenceBuilder import PROVENANCE_ATTRIBUTE, cineTitle
+
+
+def arrayFileSteps(path: str | Path, shape: tuple[int, ...], dtype: Any, frames: Iterator[Any]) -> Iterator[None]:
+    """Write a ``.npy`` file a frame at a time, so that an event loop can run in between.
+
+    Args:
+        path: The file.
+        shape: Of the whole array, frames first.
+        dtype: Of the whole array.
+        frames: The frames in order.
+
+    Returns:
+        The path, as text.
+    """
+    import numpy as np
+
+    kind = np.dtype(dtype)
+    with open(path, "wb") as stream:
+        header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": tuple(shape)}
+        np.lib.format.write_array_header_1_0(stream, header)
+        for frame in frames:
+            if frame is not None:  # None: the frame is not ready yet, only let the application have its turn
+                stream.write(np.ascontiguousarray(frame, kind).data)
+            yield
+    return str(path)
+
 
 _SECONDS = {"s": 1.0, "ms": 0.001}
 

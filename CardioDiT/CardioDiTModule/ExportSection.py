@@ -16,8 +16,7 @@ from .DicomDatabase import addToDatabase, whyNoDatabase
 from .Problem import CardioDiTProblem, Problem
 from .SequenceBuilder import cineTitle
 from .Signal import Signal
-from .WorkerClient import WorkerClient
-from .WorkerRequest import WorkerRequest
+from .WorkerClient import WorkerClient, WorkerRequest
 
 FOLDER_SETTING = "CardioDiT/ExportFolder"
 

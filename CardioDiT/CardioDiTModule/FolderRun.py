@@ -9,13 +9,12 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from .CineFiles import cineFiles
 from .FolderResults import DONE, FAILED, RESULTS_NAME, FolderResults
 from .MeasurementRuns import LANDMARK_MODEL_SETTING, SEGMENTATION_MODEL_SETTING, modelSetting
 from .PrivacyRuns import ENCODER_MODEL_SETTING
 from .Problem import CardioDiTProblem, Problem
-from .WorkerClient import WorkerClient
-from .WorkerRequest import WorkerRequest
+from .SharedWorker import ensureLibrary
+from .WorkerClient import WorkerClient, WorkerRequest
 
 AUDITED_TOGETHER = 16
 """As many cines lie in the temporary folder at a time when they are audited: reading the training cines once for each
@@ -328,3 +327,19 @@ def _withoutSuffix(name: str) -> str:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return name
+
+
+def cineFiles(folder: str | Path) -> list[Path]:
+    """The cines of a folder and the folders in it, in the order of their names; labels and single volumes are left out.
+
+    Raises:
+        CardioDiTProblem: There is none, or the folder cannot be read.
+    """
+    ensureLibrary()
+    from CardioDiTLib.errors import CardioDiTError
+    from CardioDiTLib.io.cine_files import cines_by_name
+
+    try:
+        return list(cines_by_name(Path(folder), below=True).values())
+    except CardioDiTError as error:
+        raise CardioDiTProblem(Problem(error.message, error.hint)) from error

@@ -12,7 +12,7 @@ from .FolderRun import FolderChoices, FolderRun
 from .FolderTable import FolderTable
 from .RunControls import RunControls
 from .Signal import Signal
-from .TableFit import fitTable
+from .TableText import fitTable
 from .WorkerClient import WorkerClient
 
 EXPORTS = (

@@ -19,8 +19,7 @@ from .RunControls import RunControls
 from .SegmentationSequence import SegmentationSequence
 from .Signal import Signal
 from .Steps import Steps
-from .TableFit import fitTable
-from .TableText import tableText, writeText
+from .TableText import fitTable, tableText, writeText
 from .VolumeChart import VolumeChart
 from .WorkerClient import WorkerClient
 

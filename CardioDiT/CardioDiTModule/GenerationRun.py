@@ -13,8 +13,7 @@ from .Problem import Problem
 from .SegmentationSequence import SegmentationSequence
 from .SequenceBuilder import SequenceBuilder
 from .Steps import Steps
-from .WorkerClient import WorkerClient
-from .WorkerRequest import WorkerRequest
+from .WorkerClient import WorkerClient, WorkerRequest
 
 
 class GenerationRun:

@@ -8,7 +8,6 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from .ArrayFile import arrayFileSteps
 from .BrowserSequences import (
     attachSequence,
     cineMeta,
@@ -23,7 +22,7 @@ from .BrowserSequences import (
     removeSequence,
     requireCine,
 )
-from .CineReader import affineOf, describedCine, framesOf, metaOf
+from .CineReader import affineOf, arrayFileSteps, describedCine, framesOf, metaOf
 from .Problem import CardioDiTProblem, Problem
 from .SequenceBuilder import ATTRIBUTE_PREFIX
 

@@ -9,8 +9,7 @@ from slicer.i18n import tr as _
 
 from .Problem import Problem
 from .Signal import Signal
-from .WorkerClient import WorkerClient
-from .WorkerRequest import WorkerRequest
+from .WorkerClient import WorkerClient, WorkerRequest
 
 MANIFEST_NAME = "bundle.json"
 

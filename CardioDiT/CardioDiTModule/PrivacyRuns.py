@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import slicer
 from slicer.i18n import tr as _
 
 from .AuditMarks import markAudit
@@ -15,6 +16,7 @@ from .CineReader import cineFileSteps
 from .MeasurementRuns import absolute, modelSetting
 from .Problem import CardioDiTProblem, Problem
 from .SequenceBuilder import SequenceBuilder, displayName
+from .ShortAxisViews import turnToPlane
 from .WorkerClient import WorkerClient
 from .WorkerRun import WorkerRun
 
@@ -128,3 +130,29 @@ def cineTitle(browser: Any, number: int) -> str:
     """What a cine is called in the table: a synthetic one by what it is; a loaded one may be named like a patient."""
     meta = cineMeta(browser)
     return displayName({"meta": meta}) if meta.get("synthetic") else str(_("Cine {number}")).format(number=number)
+
+
+VIEWS = ("Red", "Yellow")
+
+
+def showSideBySide(first: Any, second: Any) -> None:
+    """Show two cines in two slice views beside each other, each in its short axis; nothing without a window.
+
+    Args:
+        first: Browser node of the cine on the left.
+        second: Of that on the right.
+    """
+    manager = slicer.app.layoutManager()
+    if manager is None:
+        return
+    manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutSideBySideView)
+    for name, browser in zip(VIEWS, (first, second)):
+        volume = browser.GetProxyNode(browser.GetMasterSequenceNode())
+        widget = manager.sliceWidget(name)
+        if widget is None or volume is None:
+            continue
+        logic = widget.sliceLogic()
+        logic.GetSliceCompositeNode().SetBackgroundVolumeID(volume.GetID())
+        turnToPlane(logic.GetSliceNode(), volume)
+        logic.FitSliceToBackground()
+        browser.SetPlaybackActive(True)

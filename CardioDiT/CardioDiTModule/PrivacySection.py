@@ -7,12 +7,11 @@ from slicer.i18n import tr as _
 
 from .AuditMarks import auditVerdict, isSyntheticCine, syntheticBrowsers
 from .AuditTable import AuditTable
-from .PrivacyRuns import auditRun, modelOf, nearestRun
+from .PrivacyRuns import auditRun, modelOf, nearestRun, showSideBySide
 from .Problem import CardioDiTProblem
 from .RunControls import RunControls
-from .SideBySide import showSideBySide
 from .Signal import Signal
-from .TableFit import fitTable
+from .TableText import fitTable
 from .WorkerClient import WorkerClient
 
 SELECTED, ALL = "selected", "all"

@@ -9,7 +9,6 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from .ArrayFile import arrayFileSteps
 from .BrowserSequences import (
     KIND_ATTRIBUTE,
     attachSequence,
@@ -25,7 +24,7 @@ from .BrowserSequences import (
     removeSequence,
     requireCine,
 )
-from .CineReader import affineOf, describedCine, framesOf, metaOf
+from .CineReader import affineOf, arrayFileSteps, describedCine, framesOf, metaOf
 from .OrientedLabels import OrientedLabels
 from .Problem import CardioDiTProblem, Problem
 from .SegmentNames import findSegment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -10,7 +11,6 @@ from pathlib import Path
 import qt
 import slicer
 
-from .LibraryPath import ensureLibrary
 from .QtProcess import QtProcess
 from .WorkerClient import WorkerClient
 
@@ -74,3 +74,30 @@ def pythonExecutable() -> str:
     name = "PythonSlicer.exe" if sys.platform == "win32" else "PythonSlicer"
     besides = Path(slicer.app.slicerHome) / "bin" / name
     return shutil.which("PythonSlicer") or (str(besides) if besides.is_file() else sys.executable)
+
+
+def libraryFolder() -> Path:
+    """Folder that holds the package CardioDiTLib.
+
+    Installed, it lies beside this module and is found by itself; in a source tree it lies one folder higher.
+
+    Raises:
+        ModuleNotFoundError: It is in neither place.
+    """
+    found = importlib.util.find_spec("CardioDiTLib")
+    if found is not None and found.origin is not None:
+        return Path(found.origin).resolve().parents[1]
+    here = Path(__file__).resolve()
+    for folder in (here.parents[1], here.parents[2]):
+        if (folder / "CardioDiTLib" / "__init__.py").is_file():
+            return folder
+    raise ModuleNotFoundError("CardioDiTLib is neither installed nor beside the module CardioDiT.")
+
+
+def ensureLibrary() -> Path:
+    """Make `import CardioDiTLib` possible; returns its parent folder."""
+    folder = libraryFolder()
+    if importlib.util.find_spec("CardioDiTLib") is None:
+        sys.path.append(str(folder))
+        importlib.invalidate_caches()
+    return folder

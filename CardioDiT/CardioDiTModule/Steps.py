@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import qt
+
 BUDGET_S = 0.008
 """How long steps may follow each other before the event loop has its turn."""
 
@@ -72,3 +74,24 @@ def runAtOnce(generator: Iterator[Any]) -> Any:
             next(generator)
         except StopIteration as end:
             return end.value
+
+
+LOOK_MS = 10
+
+
+def blockUntil(isDone: Callable[[], bool]) -> None:
+    """Come back once something is done; the application goes on meanwhile. For scripts.
+
+    Args:
+        isDone: Asked again and again.
+    """
+    loop = qt.QEventLoop()
+
+    def look() -> None:
+        if isDone():
+            loop.quit()
+        else:
+            qt.QTimer.singleShot(LOOK_MS, look)
+
+    qt.QTimer.singleShot(0, look)
+    loop.exec_()

@@ -3,16 +3,141 @@ from __future__ import annotations
 import json
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from slicer.i18n import tr as _
 
-from .LineReader import LineReader
 from .Problem import Problem
-from .ProcessProtocol import ProcessProtocol
 from .Signal import Signal
-from .WorkerRequest import WorkerRequest
+
+
+class ProcessProtocol(Protocol):
+    """A child process that is written to and that tells by signals. Only what is named here is relied upon.
+
+    Attributes:
+        outputReceived: (bytes), from stdout.
+        errorReceived: (bytes), from stderr.
+        ended: (exit code, crashed), once, however it ended; also where it could not be started (code -1, crashed).
+    """
+
+    outputReceived: Signal
+    errorReceived: Signal
+    ended: Signal
+
+    def start(self, program: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start it; `environment` is laid over the application's."""
+
+    def write(self, data: bytes) -> None:
+        """Send to its stdin."""
+
+    def closeInput(self) -> None:
+        """Close its stdin."""
+
+    def isRunning(self) -> bool:
+        """Whether it has been started and has not ended."""
+
+    def processId(self) -> int:
+        """Its number; 0 where it does not run."""
+
+    def killTree(self) -> None:
+        """End it and all that it started."""
+
+    def waitForEnd(self, milliseconds: int) -> bool:
+        """Block until it has ended, for use at the application's end; False if it takes longer."""
+
+
+LONGEST_LINE = 1 << 24
+
+
+class LineReader:
+    """Whole lines of a stream of bytes that comes in pieces cut anywhere, also within a character.
+
+    Example:
+        >>> reader = LineReader()
+        >>> reader.feed(b"one\\ntw")
+        ['one']
+        >>> reader.feed(b"o\\n")
+        ['two']
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[str]:
+        """Take a piece; returns the complete lines, without their ends. Damaged bytes become question marks."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LONGEST_LINE:  # somebody writes garbage without end
+            lines.append(self._rest)
+            self._rest = b""
+        return [self._decode(line) for line in lines]
+
+    def rest(self) -> str:
+        """What came after the last line end; empties the reader."""
+        rest, self._rest = self._rest, b""
+        return self._decode(rest)
+
+    @staticmethod
+    def _decode(line: bytes) -> str:
+        return line.rstrip(b"\r").decode("utf-8", errors="replace")
+
+
+@dataclass
+class WorkerRequest:
+    """An order to the worker that is under way. Exactly one of onResult, onProblem and onCancelled is called, once.
+
+    Attributes:
+        id: Its number.
+        command, arguments: What was asked for.
+        onProgress: (event: dict), any number of times.
+        onResult: (values: dict).
+        onProblem: (problem).
+        onCancelled: ().
+        onEnd: (), after one of these three, however it ended and whoever listens: to tidy up.
+        ended: True from the moment one of the three is called.
+        cancelAsked: True once it was cancelled, until it has ended.
+    """
+
+    id: str
+    command: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    onProgress: Callable[[dict[str, Any]], None] | None = None
+    onResult: Callable[[dict[str, Any]], None] | None = None
+    onProblem: Callable[[Problem], None] | None = None
+    onCancelled: Callable[[], None] | None = None
+    onEnd: Callable[[], None] | None = None
+    ended: bool = False
+    cancelAsked: bool = False
+
+    def progress(self, values: dict[str, Any]) -> None:
+        """Tell how far it is."""
+        if not self.ended and self.onProgress is not None:
+            self.onProgress(values)
+
+    def succeed(self, values: dict[str, Any]) -> None:
+        """End well."""
+        self._end(self.onResult, values)
+
+    def fail(self, problem: Problem) -> None:
+        """End with a problem."""
+        self._end(self.onProblem, problem)
+
+    def confirmCancel(self) -> None:
+        """End as the user asked."""
+        self._end(self.onCancelled)
+
+    def _end(self, callback: Callable[..., None] | None, *values: Any) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        try:
+            if callback is not None:
+                callback(*values)
+        finally:
+            if self.onEnd is not None:
+                self.onEnd()
+
 
 CANCEL_GRACE_MS = 1500
 """How long a worker has to answer a cancel before its process tree is ended."""

@@ -9,8 +9,7 @@ from slicer.i18n import tr as _
 
 from .Problem import CardioDiTProblem, Problem
 from .Steps import Steps
-from .WorkerClient import WorkerClient
-from .WorkerRequest import WorkerRequest
+from .WorkerClient import WorkerClient, WorkerRequest
 
 
 class RunRefused(Exception):

@@ -147,7 +147,7 @@ def test_red_is_the_short_axis_and_the_others_are_the_long_ones(panel, name):
 
 @pytest.mark.parametrize("first", AFFINES)
 def test_side_by_side_shows_the_same_plane_whatever_the_views_showed(panel, first, app):
-    from CardioDiTModule.SideBySide import showSideBySide
+    from CardioDiTModule.PrivacyRuns import showSideBySide
 
     for before in ("nearly axial", "as in M&Ms"):
         panel.play.show(build(affine=AFFINES[before]), play=False)
@@ -234,7 +234,7 @@ def test_tables_have_headers_and_no_second_row_of_them(panel, ui, browser, heart
     assert headers(ui.functionTable) == ["Quantity", "Value", "Unit", "Remark"]
     assert "end-diastolic" in ui.functionTable.model().index(0, 0).data()
     import qt
-    from CardioDiTModule.TableFit import fitTable
+    from CardioDiTModule.TableText import fitTable
 
     assert ui.functionTable.horizontalHeader().sectionResizeMode(3) == qt.QHeaderView.Stretch
     view = slicer.qMRMLTableView()

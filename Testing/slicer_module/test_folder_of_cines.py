@@ -229,7 +229,7 @@ def test_a_closed_scene_gives_the_folder_up(panel, ui, folder, spin, waitUntil):
 
 
 def test_what_is_a_cine_in_a_folder(app, heart, tmp_path):
-    from CardioDiTModule.CineFiles import cineFiles
+    from CardioDiTModule.FolderRun import cineFiles
 
     write_series(heart.cine, tmp_path / "one", study="1.2.3")
     write_series(heart.cine, tmp_path / "two", study="1.2.4")

@@ -665,7 +665,7 @@ def test_what_is_asked_for_is_saved_with_the_scene(steered, ui, tmp_path, spin):
     [(61.4, 330.2, True, (62, 330, 0)), (5.5, 9.0, False, (6, 9, 0)), (0.31, 0.74, True, (0.4, 0.7, 1))],
 )
 def test_a_slider_never_goes_beyond_what_the_model_has_seen(app, low, high, isMeasure, shown):
-    from CardioDiTModule.SteeringRow import shownRange
+    from CardioDiTModule.SteeringRows import shownRange
 
     assert shownRange(low, high, isMeasure) == shown
 

@@ -13,7 +13,7 @@ def clock():
 
 @pytest.fixture
 def client(app, clock):
-    from CardioDiTModule.LibraryPath import ensureLibrary
+    from CardioDiTModule.SharedWorker import ensureLibrary
     from CardioDiTModule.WorkerClient import WorkerClient
 
     ensureLibrary()
@@ -252,7 +252,7 @@ def test_a_process_tree_is_ended_to_its_leaves(app):
     import sys
     import time
 
-    from CardioDiTModule.ProcessTree import descendants, killTree
+    from CardioDiTModule.QtProcess import descendants, killTree
 
     leaf = "import time; time.sleep(60)"
     middle = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {leaf!r}])"
@@ -265,7 +265,7 @@ def test_a_process_tree_is_ended_to_its_leaves(app):
     assert len(below) == 2
     killTree(process.pid)
     process.wait(timeout=60)
-    from CardioDiTModule.ProcessTree import parentsOfAll
+    from CardioDiTModule.QtProcess import parentsOfAll
 
     # a zombie waits for whoever adopted it; it holds nothing any more
     end = time.monotonic() + 30
