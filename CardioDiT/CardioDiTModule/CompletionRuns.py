@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from slicer.i18n import tr as _
 
 from .BrowserSequences import cineName, requireCine
 from .CineReader import cineFileSteps
-from .GenerationRun import markIfGated, removeCine
+from .GenerationRun import cinesSteps, warningsOf
 from .MeasurementRuns import SEGMENTATION_MODEL_SETTING, modelSetting
 from .SegmentationSequence import SegmentationSequence
-from .SequenceBuilder import SequenceBuilder
 from .WorkerClient import WorkerClient
-from .WorkerRun import WorkerRun
-
-Later = Callable[[int, Callable[[], None]], None]
+from .WorkerRun import Later, WorkerRun
 
 
 def completionRun(
@@ -95,17 +92,7 @@ def _run(
     def build(values: dict[str, Any]) -> Iterator[Any]:
         requireCine(browser)
         name = title.format(cine=cineName(browser))
-        made: list[Any] = []
-        done = False
-        try:
-            for cine in values["cines"]:
-                made.append((yield from SequenceBuilder().buildSteps({**cine, "name": name})))
-                markIfGated(made[-1], cine["meta"])
-            done = True
-            return {"browsers": made, "warnings": [str(warning) for warning in values.get("warnings") or []]}
-        finally:
-            if not done:
-                for one in made:
-                    removeCine(one)
+        made = yield from cinesSteps([{**cine, "name": name} for cine in values["cines"]])
+        return {"browsers": made, "warnings": warningsOf(values)}
 
     return WorkerRun(worker, later, command, prepare, build, **callbacks)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import slicer
 from slicer.i18n import tr as _
 
 from .FolderResults import DONE, FAILED, RESULTS_NAME, FolderResults
@@ -14,7 +13,8 @@ from .MeasurementRuns import LANDMARK_MODEL_SETTING, SEGMENTATION_MODEL_SETTING,
 from .PrivacyRuns import ENCODER_MODEL_SETTING
 from .Problem import CardioDiTProblem, Problem
 from .SharedWorker import ensureLibrary
-from .WorkerClient import WorkerClient, WorkerRequest
+from .WorkerClient import WorkerClient
+from .WorkerRun import Later, Run
 
 AUDITED_TOGETHER = 16
 """As many cines lie in the temporary folder at a time when they are audited: reading the training cines once for each
@@ -65,12 +65,11 @@ class _Cine:
     problem: str = ""
 
 
-class FolderRun:
+class FolderRun(Run):
     """Measures, audits and exports all cines of a folder, one after the other, by orders to the worker; the scene is
     not touched. A cine that fails is a row that says so, and the next one comes.
 
-    Exactly one of onDone, onProblem and onCancelled is called, once; rows that were finished stay in the results file,
-    and the same run started again goes on after them.
+    Rows that were finished stay in the results file, and the same run started again goes on after them.
 
     Args:
         worker: The worker client.
@@ -79,68 +78,42 @@ class FolderRun:
         results: Folder for the results; empty for none.
         choices: What is done.
         onRow: (row), for each cine when it is finished, those of an earlier run too.
-        onProgress: (event), see `CardioDiTLib.service.protocol`.
-        onDone: (rows).
-        onProblem: (problem): the folder cannot be read, or the results cannot be written.
-        onCancelled: ().
+        **callbacks: As `Run`; `onDone` gets the rows, and there is a problem where the folder cannot be read, or the
+            results cannot be written.
     """
 
     def __init__(
         self,
         worker: WorkerClient,
-        later: Callable[[int, Callable[[], None]], None],
+        later: Later,
         folder: str,
         results: str,
         choices: FolderChoices,
         *,
         onRow: Callable[[dict[str, Any]], None] | None = None,
-        onProgress: Callable[[dict[str, Any]], None] | None = None,
-        onDone: Callable[[list[dict[str, Any]]], None] | None = None,
-        onProblem: Callable[[Problem], None] | None = None,
-        onCancelled: Callable[[], None] | None = None,
+        **callbacks: Any,
     ) -> None:
-        self._worker, self._later, self._choices = worker, later, choices
+        super().__init__(worker, later, **callbacks)
+        self._choices, self._onRow = choices, onRow
         self._root, self._results = Path(folder), Path(results) if results else None
-        self._onRow, self._onProgress, self._onDone = onRow, onProgress, onDone
-        self._onProblem, self._onCancelled = onProblem, onCancelled
-        self._order: WorkerRequest | None = None
-        self._temporary = ""
-        self._work: Work | None = None
-        self._cancelled = False
+        self._work = self._all()
         self._number, self._count, self._now = 0, 1, ""
         self._rows: list[dict[str, Any]] = []
-        self.isRunning = False
-
-    def start(self) -> FolderRun:
-        """Begin; callbacks come later. Returns itself."""
-        self.isRunning = True
-        self._temporary = slicer.util.tempDirectory("CardioDiTFolder")
-        self._work = self._all()
-        self._later(0, lambda: self._go(lambda: next(self._work)))
-        return self
+        self._cancelled = False
 
     def cancel(self) -> None:
-        """Give up; `onCancelled` follows soon."""
+        """Give up; `onCancelled` follows soon, also where the order that is under way is answered before that."""
         self._cancelled = True
-        if self._order is not None and not self._order.ended:
-            self._worker.cancel(self._order)
-        elif self.isRunning:
-            self._later(0, self._endCancelled)
-
-    def abandon(self) -> None:
-        """Give up and tell nobody: whoever listened is gone."""
-        if not self.isRunning:
-            return
-        self._cancelled = True
-        self._onRow = self._onProgress = self._onDone = self._onProblem = self._onCancelled = None
-        order = self._order
-        if order is not None and not order.ended:
-            self.isRunning = False
-            self._worker.cancel(order)  # `_tidyIfOver` follows
-        else:
-            self._end()
+        super().cancel()
 
     # -- the orders one after the other
+
+    def _begin(self) -> None:
+        self._later(0, lambda: self._go(lambda: next(self._work)))
+
+    def _halt(self) -> None:
+        if not self._work.gi_running:  # else a row was just told, and `_go` closes it
+            self._work.close()
 
     def _go(self, step: Callable[[], tuple[str, dict[str, Any]]]) -> None:
         """Run the work up to its next order, and send that."""
@@ -150,28 +123,31 @@ class FolderRun:
         try:
             command, arguments = step()
         except StopIteration:
-            self._end()
-            if self._onDone is not None:
-                self._onDone(self._rows)
-        except CardioDiTProblem as error:
-            self._fail(error.problem)
-        except OSError as error:
-            self._fail(
-                Problem(
-                    _("The folder cannot be read, or the results cannot be written: {error}.").format(error=error),
-                    _("Choose another folder."),
-                )
-            )
+            self._finish(self._rows)
+        except Exception as error:
+            self._failWith(error)
         else:
-            self._order = self._worker.request(
-                command,
-                arguments,
-                onProgress=self._tell,
-                onResult=lambda values: self._go(lambda: self._work.send(values)),
-                onProblem=lambda problem: self._go(lambda: self._work.throw(CardioDiTProblem(problem))),
-                onCancelled=self._endCancelled,
-                onEnd=self._tidyIfOver,
+            if self.isRunning and not self._cancelled:
+                self._request(
+                    command,
+                    arguments,
+                    lambda values: self._go(lambda: self._work.send(values)),
+                    lambda problem: self._go(lambda: self._work.throw(CardioDiTProblem(problem))),
+                )
+            else:
+                self._work.close()
+
+    def _problemOf(self, error: Exception) -> Problem:
+        if isinstance(error, OSError):
+            return Problem(
+                _("The folder cannot be read, or the results cannot be written: {error}.").format(error=error),
+                _("Choose another folder."),
             )
+        return Problem(
+            _("The cine {name} stopped the run: {error}.").format(name=self._now, error=error),
+            _("Copy the log and report it."),
+            repr(error),
+        )
 
     def _all(self) -> Work:
         """All cines; yields orders and gets what the worker answers."""
@@ -184,9 +160,9 @@ class FolderRun:
             cine = _Cine(self._nameOf(path), path)
             self._now = cine.name
             if results.isDone(cine.name, path):
-                self._finish(results.rows[cine.name])
+                self._tellRow(results.rows[cine.name])
                 continue
-            cine.folder = str(Path(self._temporary) / str(number))
+            cine.folder = str(Path(self._folder) / str(number))
             Path(cine.folder).mkdir()
             try:
                 yield from self._one(cine)
@@ -275,51 +251,27 @@ class FolderRun:
         state = FAILED if cine.problem else DONE
         row = results.put(cine.name, cine.path, {"state": state, "problem": cine.problem, **cine.values})
         shutil.rmtree(cine.folder, ignore_errors=True)
-        self._finish(row)
+        self._tellRow(row)
 
-    def _finish(self, row: dict[str, Any]) -> None:
+    def _tellRow(self, row: dict[str, Any]) -> None:
         self._rows.append(row)
-        if self._onRow is not None:
+        if self.isRunning and self._onRow is not None:
             self._onRow(row)
 
     def _nameOf(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix() if path != self._root else path.name
 
-    # -- what is told
-
-    def _tell(self, event: dict[str, Any]) -> None:
-        if self._onProgress is not None:
-            share = min(1.0, float(event.get("fraction") or 0.0))
-            self._onProgress(
-                {
-                    "stage": event["stage"],
-                    "cine": self._now,
-                    "step": self._number + 1,
-                    "of": self._count,
-                    "fraction": (self._number + 0.9 * share) / self._count,
-                }
-            )
-
-    def _fail(self, problem: Problem) -> None:
-        self._end()
-        if self._onProblem is not None:
-            self._onProblem(problem)
-
-    def _endCancelled(self) -> None:
-        if self.isRunning:
-            self._end()
-            if self._onCancelled is not None:
-                self._onCancelled()
-
-    def _tidyIfOver(self) -> None:
-        if not self.isRunning:
-            self._end()
-
-    def _end(self) -> None:
-        self.isRunning = False
-        if self._work is not None:
-            self._work.close()
-        shutil.rmtree(self._temporary, ignore_errors=True)
+    def _progress(self, event: dict[str, Any]) -> None:
+        share = min(1.0, float(event.get("fraction") or 0.0))
+        super()._progress(
+            {
+                "stage": event["stage"],
+                "cine": self._now,
+                "step": self._number + 1,
+                "of": self._count,
+                "fraction": (self._number + 0.9 * share) / self._count,
+            }
+        )
 
 
 def _withoutSuffix(name: str) -> str:

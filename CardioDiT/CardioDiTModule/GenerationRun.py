@@ -1,37 +1,30 @@
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import slicer
-from slicer.i18n import tr as _
 
 from .AuditMarks import markGated
 from .BrowserSequences import HEART_RATE_ATTRIBUTE, removeSequence
-from .Problem import Problem
 from .SegmentationSequence import SegmentationSequence
 from .SequenceBuilder import SequenceBuilder
-from .Steps import Steps
-from .WorkerClient import WorkerClient, WorkerRequest
+from .WorkerClient import WorkerClient
+from .WorkerRun import Later, WorkerRun
 
 
-class GenerationRun:
-    """One generation, from the order to the nodes in the scene, without blocking the event loop.
+class GenerationRun(WorkerRun):
+    """One generation, from the order to the nodes in the scene; the result is the browser nodes, one a cine.
 
-    The scene is touched only once all cines are there; if the run is cancelled or fails, it stays as it was. Exactly
-    one of onDone, onProblem and onCancelled is called, once.
+    The scene is touched only once all cines are there; if the run is cancelled or fails, it stays as it was.
 
     Args:
         worker: The worker client.
         request: As `CardioDiTLib.GenerationRequest.to_dict`.
         later: (milliseconds, callback).
-        onProgress: (event), see `CardioDiTLib.service.protocol`.
-        onDone: (browser nodes, one a cine).
-        onProblem: (problem).
-        onCancelled: ().
         gate: Draw again what lies too near to a training patient; the model has to carry training embeddings.
         falseAlarm: Of the gate: share of novel patients who are refused.
+        **callbacks: As `WorkerRun` takes them.
 
     Attributes:
         drawn: How many cines were drawn, once they are there.
@@ -43,141 +36,69 @@ class GenerationRun:
         self,
         worker: WorkerClient,
         request: dict[str, Any],
-        later: Callable[[int, Callable[[], None]], None],
+        later: Later,
         *,
-        onProgress: Callable[[dict[str, Any]], None] | None = None,
-        onDone: Callable[[list[Any]], None] | None = None,
-        onProblem: Callable[[Problem], None] | None = None,
-        onCancelled: Callable[[], None] | None = None,
         gate: bool = False,
         falseAlarm: float = 0.05,
+        **callbacks: Any,
     ) -> None:
-        self._worker, self._later = worker, later
-        self._request = request
-        self._gate = {"gate": True, "false_alarm": float(falseAlarm)} if gate else {}
+        order: dict[str, Any] = {"request": request}
+        if gate:
+            order |= {"gate": True, "false_alarm": float(falseAlarm)}
+        super().__init__(
+            worker, later, "generate", lambda folder: {**order, "folder": folder}, self._buildAll, **callbacks
+        )
+        self._cycle = request.get("cycle_s")
         self.drawn = self.rejected = 0
         self.warnings: list[str] = []
-        self._onProgress, self._onDone = onProgress, onDone
-        self._onProblem, self._onCancelled = onProblem, onCancelled
-        self._folder = ""
-        self._order: WorkerRequest | None = None
-        self._steps: Steps | None = None
-        self.isRunning = False
 
-    def start(self) -> GenerationRun:
-        """Send the order; returns itself."""
-        self.isRunning = True
-        self._folder = slicer.util.tempDirectory("CardioDiT")
-        self._order = self._worker.request(
-            "generate",
-            {"request": self._request, "folder": self._folder, **self._gate},
-            onProgress=self._onProgress,
-            onResult=self._build,
-            onProblem=self._fail,
-            onCancelled=self._endCancelled,
-            onEnd=self._tidyIfOver,
-        )
-        return self
-
-    def cancel(self) -> None:
-        """Give up; `onCancelled` follows soon, and the scene is as it was."""
-        if not self.isRunning:
-            return
-        if self._order is not None and not self._order.ended:
-            self._worker.cancel(self._order)
-        elif self._steps is not None:
-            self._steps.close()
-            self._later(0, self._endCancelled)
-
-    def abandon(self) -> None:
-        """Give up and tell nobody: whoever listened is gone. Nothing half built stays in the scene, and the files go as
-        soon as the worker has let go of them.
-        """
-        if not self.isRunning:
-            return
-        self.isRunning = False
-        self._onProgress = self._onDone = self._onProblem = self._onCancelled = None
-        if self._order is not None and not self._order.ended:
-            self._worker.cancel(self._order)  # `_tidyIfOver` follows
-            return
-        if self._steps is not None:
-            self._steps.close()
-        self._tidy()
-
-    def _build(self, values: dict[str, Any]) -> None:
-        if not self.isRunning:
-            return
+    def _buildAll(self, values: dict[str, Any]) -> Iterator[Any]:
         self.drawn = int(values.get("drawn", len(values["cines"])))
         self.rejected = int(values.get("rejected", 0))
-        self.warnings = [str(warning) for warning in values.get("warnings") or []]
-        if self._onProgress is not None:
-            self._onProgress({"stage": "load", "step": 0, "of": 1, "fraction": 1.0, "eta_s": 0.0})
-        # a frame takes a millisecond or so, and the application stays alive in between
-        self._steps = Steps(self._buildAll(values["cines"]), self._later, self._finish, self._failWith)
+        self.warnings = warningsOf(values)
+        return cinesSteps(values["cines"], self._addToCine)
 
-    def _finish(self, browsers: list[Any]) -> None:
-        self._end()
-        if self._onDone is not None:
-            self._onDone(browsers)
-
-    def _failWith(self, error: Exception) -> None:
-        self._fail(
-            Problem(
-                _("The cine could not be put into the scene: {error}.").format(error=error),
-                _("Copy the log and report it."),
-                repr(error),
-            )
-        )
-
-    def _buildAll(self, cines: list[dict[str, Any]]) -> Iterator[None]:
-        """Returns the browsers; leaves nothing in the scene if it is stopped."""
-        browsers: list[Any] = []
-        try:
-            for cine in cines:
-                browser = yield from SequenceBuilder().buildSteps(cine)
-                browsers.append(browser)
-                markIfGated(browser, cine["meta"])
-                if self._request.get("cycle_s"):
-                    browser.SetAttribute(HEART_RATE_ATTRIBUTE, f"{60.0 / self._request['cycle_s']:g}")
-                if cine.get("segmentation"):
-                    labels = SegmentationSequence(browser)
-                    yield from labels.buildSteps(cine["segmentation"])
-                    if browser is not browsers[0]:  # which is the one that is shown
-                        labels.putAside()
-            return browsers
-        except BaseException:
-            for browser in browsers:
-                removeCine(browser)
-            raise
-
-    def _fail(self, problem: Problem) -> None:
-        if self.isRunning:
-            self._end()
-            if self._onProblem is not None:
-                self._onProblem(problem)
-
-    def _endCancelled(self) -> None:
-        if self.isRunning:
-            self._end()
-            if self._onCancelled is not None:
-                self._onCancelled()
-
-    def _end(self) -> None:
-        self.isRunning = False
-        self._tidy()
-
-    def _tidyIfOver(self) -> None:
-        if not self.isRunning:
-            self._tidy()
-
-    def _tidy(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+    def _addToCine(self, browser: Any, cine: dict[str, Any], isShown: bool) -> Iterator[Any]:
+        if self._cycle:
+            browser.SetAttribute(HEART_RATE_ATTRIBUTE, f"{60.0 / self._cycle:g}")
+        if cine.get("segmentation"):
+            labels = SegmentationSequence(browser)
+            yield from labels.buildSteps(cine["segmentation"])
+            if not isShown:
+                labels.putAside()
 
 
-def markIfGated(browser: Any, meta: dict[str, Any]) -> None:
-    """Let the nodes of a cine that came through a gate say so."""
-    if isinstance(meta.get("audit"), dict):
-        markGated(browser, meta["audit"], str(meta.get("model") or ""))
+def warningsOf(values: dict[str, Any]) -> list[str]:
+    """What the worker has to say about an order."""
+    return [str(warning) for warning in values.get("warnings") or []]
+
+
+def cinesSteps(
+    cines: Sequence[dict[str, Any]], add: Callable[[Any, dict[str, Any], bool], Iterator[Any]] | None = None
+) -> Iterator[Any]:
+    """Put cines into the scene, a frame at a time. If it is stopped before its end, none of them stays.
+
+    Args:
+        cines: As the worker describes them.
+        add: (browser node, cine, whether it is the first, which is the one that is shown) -> steps that add to it.
+
+    Returns:
+        The browser nodes.
+    """
+    browsers: list[Any] = []
+    try:
+        for cine in cines:
+            browser = yield from SequenceBuilder().buildSteps(cine)
+            browsers.append(browser)
+            if isinstance(cine["meta"].get("audit"), dict):  # it came through a gate, and its nodes say so
+                markGated(browser, cine["meta"]["audit"], str(cine["meta"].get("model") or ""))
+            if add is not None:
+                yield from add(browser, cine, len(browsers) == 1)
+        return browsers
+    except BaseException:
+        for browser in browsers:
+            removeCine(browser)
+        raise
 
 
 def removeCine(browser: Any) -> None:

@@ -17,13 +17,11 @@ from .Problem import CardioDiTProblem, Problem
 from .SegmentationSequence import SegmentationSequence
 from .SequenceBuilder import displayName
 from .WorkerClient import WorkerClient
-from .WorkerRun import RunRefused, WorkerRun
+from .WorkerRun import Later, RunRefused, WorkerRun
 
 SEGMENTATION_MODEL_SETTING = "CardioDiT/SegmentationModel"
 LANDMARK_MODEL_SETTING = "CardioDiT/LandmarkModel"
 """Settings of the application: folders of models to be used in place of the embedded ones."""
-
-Later = Callable[[int, Callable[[], None]], None]
 
 
 def segmentationRun(

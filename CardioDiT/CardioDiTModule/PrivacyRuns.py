@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,10 @@ from .Problem import CardioDiTProblem, Problem
 from .SequenceBuilder import SequenceBuilder, displayName
 from .ShortAxisViews import turnToPlane
 from .WorkerClient import WorkerClient
-from .WorkerRun import WorkerRun
+from .WorkerRun import Later, WorkerRun
 
 ENCODER_MODEL_SETTING = "CardioDiT/EncoderModel"
 """Setting of the application: folder of an encoder to be used in place of the embedded one, for folders of cines."""
-
-Later = Callable[[int, Callable[[], None]], None]
 
 
 def auditRun(
