@@ -1,32 +1,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
-from .BrowserSequences import (
-    attachSequence,
-    cineMeta,
-    cineName,
-    dataNodes,
-    describeNode,
-    findSequence,
-    indexValues,
-    neighbours,
-    newSequence,
-    removeNodes,
-    removeSequence,
-    requireCine,
-)
-from .CineReader import affineOf, arrayFileSteps, describedCine, framesOf, metaOf
+from .BrowserSequences import dataNodes, neighbours
+from .CineReader import affineOf, describedCine, framesOf
+from .CompanionSequence import CompanionSequence
 from .Problem import CardioDiTProblem, Problem
 from .SequenceBuilder import ATTRIBUTE_PREFIX
+from .Steps import runAtOnce
 
-KIND = "landmarks"
 DETECTED_ATTRIBUTE = ATTRIBUTE_PREFIX + "detected"
 POINTS = (("A", "anterior", (0.94, 0.89, 0.26)), ("I", "inferior", (0.34, 0.71, 0.91)))
 """Letter, name and colour of the two points of a slice, in the order of the library."""
@@ -36,90 +23,51 @@ MOVED_MM = 0.005
 """A point this far from where it was found was moved by hand."""
 
 
-class LandmarkSequence:
+class LandmarkSequence(CompanionSequence):
     """The insertion points of a cine: a sequence of point lists on the index values of the cine. Each list holds two
     points a slice, "A 3" and "I 3" for the anterior and the inferior one of slice 3 (counted from 0, as in Slicer's
     data probe and in the files); points that were not found are there without a position and can be placed by hand.
 
-    Args:
-        browser: The browser node of the cine, or None.
+    Its array is (T, Z, 2, 4): mm RAS, NaN where there is no point, then the confidence, which is 1 for points that were
+    placed or moved by hand. What was edited is a list of (frame, point).
     """
 
-    def __init__(self, browser: Any) -> None:
-        self._browser = browser
+    KIND = "landmarks"
+    NODE_CLASS = "vtkMRMLMarkupsFiducialNode"
+    DTYPE = "float64"
 
-    @property
-    def sequence(self) -> Any:
-        """The sequence node; None where there is none."""
-        return findSequence(self._browser, KIND)
+    def _name(self, cine: str) -> str:
+        return str(_("Landmarks {cine}")).format(cine=cine)
 
-    @property
-    def proxy(self) -> Any:
-        """The point list that is shown; None where there is none."""
-        sequence = self.sequence
-        return None if sequence is None else self._browser.GetProxyNode(sequence)
+    def _absent(self) -> Problem:
+        return Problem(_("There are no landmarks of this cine."), _("Find them in the section Landmarks."))
 
-    def buildSteps(self, described: dict[str, Any]) -> Iterator[float]:
-        """Put points into the scene in place of those that are there, a frame at a time.
-
-        Args:
-            described: ``array`` (a .npy file or an array, (T, Z, 2, 4): mm RAS, NaN where there is no point, then the
-                confidence) and ``meta``.
-
-        Returns:
-            The sequence node. If the iterator is closed before its end, the scene is as it was.
-
-        Raises:
-            CardioDiTProblem: The cine has gone.
-        """
-        import numpy as np
-
-        requireCine(self._browser)
-        array = described["array"]
-        array = np.load(array, allow_pickle=False) if isinstance(array, str) else np.asarray(array, float)
-        meta = dict(described.get("meta") or {})
-        name = _("Landmarks {cine}").format(cine=cineName(self._browser))
-        sequence = newSequence(self._browser, name)
+    def _nodeMaker(self, array: Any) -> Callable[[Any], Any]:
         node = _emptyList(array.shape[1])
-        node.SetName(name)
-        describeNode(node, KIND, self._browser, meta)
-        values = indexValues(self._browser)
-        for number, value in enumerate(values):
-            _fill(node, array[number].reshape(-1, 4))
-            sequence.SetDataNodeAtValue(node, value)
-            yield (number + 1) / (len(values) + 1)
-            requireCine(self._browser)
-        describeNode(sequence, KIND, self._browser, meta)
+
+        def fill(points: Any) -> Any:
+            _fill(node, points.reshape(-1, 4))
+            return node
+
+        return fill
+
+    def _remember(self, sequence: Any, array: Any) -> None:
         sequence.SetAttribute(DETECTED_ATTRIBUTE, json.dumps(_plain(array)))
         sequence.SetAttribute(AFFINE_ATTRIBUTE, json.dumps(describedCine(self._browser)["affine"]))
-        self._putInPlace(sequence, meta)
-        return sequence
 
-    def readSteps(self, folder: str) -> Iterator[None]:
-        """Write the points into a file, a frame at a time.
+    def _style(self, display: Any) -> None:
+        # anterior points are "selected", inferior ones are not: two colours in one list
+        display.SetSelectedColor(*POINTS[0][2])
+        display.SetColor(*POINTS[1][2])
+        display.SetUseGlyphScale(False)
+        display.SetGlyphSize(4.0)
+        display.SetTextScale(2.5)
 
-        Returns:
-            ``array`` (the file, as `buildSteps` takes it; points that were placed or moved by hand have the confidence
-            1), ``frame_times``, ``meta`` (of the cine and of the landmarks, with the number of points moved).
+    def _editedEntry(self, edited: list[Any]) -> dict[str, Any]:
+        return {"edited_points": len(edited)}
 
-        Raises:
-            CardioDiTProblem: There are no landmarks, or they do not fit the cine.
-        """
-        sequence = self.sequence
-        if sequence is None:
-            raise CardioDiTProblem(
-                Problem(_("There are no landmarks of this cine."), _("Find them in the section Landmarks."))
-            )
-        cine = describedCine(self._browser)
-        slices = framesOf(self._browser)[0].GetImageData().GetDimensions()[2]
-        shape = (len(cine["frame_times"]), slices, len(POINTS), 4)
-        moved: list[tuple[int, int]] = []
-        path = Path(folder) / "landmarks.npy"
-        array = yield from arrayFileSteps(path, shape, "float64", self._pointFrames(slices, moved))
-        meta = {**metaOf(sequence), **cine["meta"]}
-        about = metaOf(sequence).get(KIND)
-        meta[KIND] = {**(about if isinstance(about, dict) else {}), "edited_points": len(moved)}
-        return {"array": array, "frame_times": cine["frame_times"], "meta": meta}
+    def _frameShape(self) -> tuple[int, ...]:
+        return (self._cineShape()[0], len(POINTS), 4)
 
     def countFound(self) -> tuple[int, int]:
         """(points with a position, all points) over all frames."""
@@ -127,19 +75,6 @@ class LandmarkSequence:
         nodes = [] if sequence is None else dataNodes(self._browser, sequence)
         found = sum(node.GetNumberOfDefinedControlPoints() for node in nodes)
         return found, sum(node.GetNumberOfControlPoints() for node in nodes)
-
-    def editedSteps(self) -> Iterator[None]:
-        """Look for points that were placed, moved or taken away by hand.
-
-        Returns:
-            (frame, point) of each.
-        """
-        moved: list[tuple[int, int]] = []
-        if self.sequence is not None:
-            slices = framesOf(self._browser)[0].GetImageData().GetDimensions()[2]
-            for _frame in self._pointFrames(slices, moved):
-                yield
-        return moved
 
     def carry(self, frame: int, reach: int) -> tuple[int, int]:
         """Move points of the neighbouring frames as they were moved by hand in a frame: by less, the farther a frame is
@@ -158,16 +93,10 @@ class LandmarkSequence:
         """
         import numpy as np
 
-        if self.sequence is None:
-            raise CardioDiTProblem(
-                Problem(_("There are no landmarks of this cine."), _("Find them in the section Landmarks."))
-            )
-        moved: list[tuple[int, int]] = []
-        slices = framesOf(self._browser)[0].GetImageData().GetDimensions()[2]
-        for _frame in self._pointFrames(slices, moved):
-            pass
-        nodes = dataNodes(self._browser, self.sequence)
-        detected = self._detected((len(nodes), slices * len(POINTS), 4))
+        sequence = self.required()
+        moved = runAtOnce(self.editedSteps())
+        nodes = dataNodes(self._browser, sequence)
+        detected = self._detected(len(nodes))
         here, changed = [index for number, index in moved if number == frame], 0
         points = _pointsOf(nodes[frame])
         for other, weight in neighbours(frame, reach, len(nodes)).items():
@@ -185,13 +114,13 @@ class LandmarkSequence:
                 changed += 1
         return changed, len(here)
 
-    def _pointFrames(self, slices: int, moved: list[tuple[int, int]]) -> Iterator[Any]:
-        """(Z, 2, 4) of each frame. Fills in which points were changed by hand."""
+    def _frames(self, edited: list[Any]) -> Iterator[Any]:
         import numpy as np
 
         nodes = dataNodes(self._browser, self.sequence)
+        slices = self._cineShape()[0]
         order = self._order(slices)
-        detected = self._detected((len(nodes), slices * len(POINTS), 4))
+        detected = self._detected(len(nodes))
         for number, node in enumerate(nodes):
             if node.GetNumberOfControlPoints() != slices * len(POINTS):
                 raise CardioDiTProblem(
@@ -206,7 +135,7 @@ class LandmarkSequence:
             before = detected[number]
             same = np.isnan(points[:, 0]) & np.isnan(before[:, 0])
             same |= np.linalg.norm(points[:, :3] - before[:, :3], axis=1) < MOVED_MM
-            moved += [(number, int(index)) for index in np.flatnonzero(~same)]
+            edited += [(number, int(index)) for index in np.flatnonzero(~same)]
             points[:, 3] = np.where(same, np.nan_to_num(before[:, 3]), 1.0)
             points[np.isnan(points[:, 0]), 3] = 0.0
             frame = np.zeros((slices, len(POINTS), 4))
@@ -223,7 +152,7 @@ class LandmarkSequence:
 
         now = affineOf(framesOf(self._browser)[0])
         try:
-            then = np.array(json.loads(self.sequence.GetAttribute(AFFINE_ATTRIBUTE) or "null"), float).reshape(4, 4)
+            then = np.array(self._remembered(AFFINE_ATTRIBUTE), float).reshape(4, 4)
         except (TypeError, ValueError):
             then = now
         depths = np.arange(slices)[:, None] * [0.0, 0.0, 1.0, 0.0] + [0.0, 0.0, 0.0, 1.0]
@@ -235,51 +164,15 @@ class LandmarkSequence:
             )
         return order
 
-    def _detected(self, shape: tuple[int, ...]) -> Any:
-        """Where the points were found; NaN where that is not known."""
+    def _detected(self, frames: int) -> Any:
+        """(frames, points, 4): where the points were found; NaN where that is not known."""
         import numpy as np
 
+        shape = (frames, self._cineShape()[0] * len(POINTS), 4)
         try:
-            values = json.loads(self.sequence.GetAttribute(DETECTED_ATTRIBUTE) or "null")
-            return np.array(values, dtype=float).reshape(shape)
+            return np.array(self._remembered(DETECTED_ATTRIBUTE), dtype=float).reshape(shape)
         except (TypeError, ValueError):
             return np.full(shape, np.nan)
-
-    def _putInPlace(self, sequence: Any, meta: dict[str, Any]) -> None:
-        """The new one first, then away with the old one: whatever goes wrong, one of them is there."""
-        old = self.sequence
-        name = sequence.GetName()
-        made = []
-        try:
-            sequence.SetName(slicer.mrmlScene.GenerateUniqueName(name))
-            slicer.mrmlScene.AddNode(sequence)
-            made.append(sequence)
-            proxy = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
-            made.append(proxy)
-            proxy.CreateDefaultDisplayNodes()
-            display = proxy.GetDisplayNode()
-            made.append(display)
-            # anterior points are "selected", inferior ones are not: two colours in one list
-            display.SetSelectedColor(*POINTS[0][2])
-            display.SetColor(*POINTS[1][2])
-            display.SetUseGlyphScale(False)
-            display.SetGlyphSize(4.0)
-            display.SetTextScale(2.5)
-            describeNode(proxy, KIND, self._browser, meta)
-            attachSequence(self._browser, sequence, proxy)
-            made.append(proxy.GetStorageNode())
-        except BaseException:
-            removeNodes(made[::-1])
-            raise
-        if old is not None:
-            removeSequence(self._browser, old)
-            sequence.SetName(name)
-            proxy.SetName(name)
-
-    def meta(self) -> dict[str, Any]:
-        """Provenance of the landmarks, that of the cine included."""
-        sequence = self.sequence
-        return {} if sequence is None else {**metaOf(sequence), **cineMeta(self._browser)}
 
 
 def _emptyList(slices: int) -> Any:

@@ -2,35 +2,22 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
-from .BrowserSequences import (
-    KIND_ATTRIBUTE,
-    attachSequence,
-    cineMeta,
-    cineName,
-    dataNodes,
-    describeNode,
-    findSequence,
-    indexValues,
-    neighbours,
-    newSequence,
-    removeNodes,
-    removeSequence,
-    requireCine,
-)
-from .CineReader import affineOf, arrayFileSteps, describedCine, framesOf, metaOf
+from .BrowserSequences import KIND_ATTRIBUTE, dataNodes, neighbours, requireCine
+from .CineReader import affineOf, framesOf
+from .CompanionSequence import CompanionSequence
 from .OrientedLabels import OrientedLabels
 from .Problem import CardioDiTProblem, Problem
-from .SegmentNames import findSegment
+from .SegmentNames import LV, MYOCARDIUM, RV, findSegment
 from .SequenceBuilder import ATTRIBUTE_PREFIX
+from .SharedWorker import ensureLibrary
 
-KIND = "segmentation"
 CHECKSUMS_ATTRIBUTE = ATTRIBUTE_PREFIX + "checksums"
 PLANES_ATTRIBUTE = ATTRIBUTE_PREFIX + "planes"
 ASIDE_ATTRIBUTE = ATTRIBUTE_PREFIX + "segmentationAside"
@@ -40,36 +27,112 @@ MOST_SEGMENTS = 32
 """Of a segmentation without names that say anything."""
 
 SEGMENTS = (
-    (1, "RV", "Right ventricle", (0.84, 0.37, 0.0)),
-    (2, "myocardium", "Myocardium", (0.0, 0.62, 0.45)),
-    (3, "LV", "Left ventricle", (0.0, 0.45, 0.7)),
+    (RV, "Right ventricle", (0.84, 0.37, 0.0)),
+    (MYOCARDIUM, "Myocardium", (0.0, 0.62, 0.45)),
+    (LV, "Left ventricle", (0.0, 0.45, 0.7)),
 )
-"""Label of the library, ID of the segment, name, colour (told apart with any kind of colour vision)."""
+"""ID of the segment, name, colour (told apart with any kind of colour vision)."""
 
 
-class SegmentationSequence:
+@cache
+def segmentLabels() -> dict[str, int]:
+    """Label of each segment, by its ID: the names of the library's labels are the IDs."""
+    ensureLibrary()
+    from CardioDiTLib.labels import LABEL_NAMES
+
+    labels = {name: label for label, name in LABEL_NAMES.items()}
+    return {segmentId: labels[segmentId] for segmentId, _name, _colour in SEGMENTS}
+
+
+class SegmentationSequence(CompanionSequence):
     """The segmentation of a cine: a sequence of segmentation nodes on the index values of the cine, with the segments
-    RV, myocardium and LV, shown by one node that can be edited; what is edited is kept, frame by frame.
+    RV, myocardium and LV.
 
     The segments of a frame share one labelmap, as the Segment Editor makes it: a third of the memory, and no overlaps.
-
-    Args:
-        browser: The browser node of the cine, or None.
+    Its array is (T, Z, Y, X) on the grid of the cine. What was edited is a list of frames.
     """
 
-    def __init__(self, browser: Any) -> None:
-        self._browser = browser
+    KIND = "segmentation"
+    NODE_CLASS = "vtkMRMLSegmentationNode"
+    TAKES_UNMARKED = True
+    DTYPE = "uint8"
 
-    @property
-    def sequence(self) -> Any:
-        """The sequence node; None where there is none."""
-        return findSequence(self._browser, KIND, "vtkMRMLSegmentationNode")
+    def _name(self, cine: str) -> str:
+        return str(_("Segmentation {cine}")).format(cine=cine)
 
-    @property
-    def proxy(self) -> Any:
-        """The node that shows it; None where there is none."""
-        sequence = self.sequence
-        return None if sequence is None else self._browser.GetProxyNode(sequence)
+    def _absent(self) -> Problem:
+        return Problem(_("There is no segmentation of this cine."), _("Make one in the section Function."))
+
+    def _nodeMaker(self, array: Any) -> Callable[[Any], Any]:
+        labels, volume = self._labels(), framesOf(self._browser)[0]
+        planes = self._newPlanes = []
+
+        def make(frame: Any) -> Any:
+            planes.append(_planes(frame))
+            return _segmentationNode(labels.image(frame), volume)
+
+        return make
+
+    def _remember(self, sequence: Any, array: Any) -> None:
+        sequence.SetAttribute(CHECKSUMS_ATTRIBUTE, json.dumps([sum(planes) for planes in self._newPlanes]))
+        sequence.SetAttribute(PLANES_ATTRIBUTE, json.dumps(self._newPlanes))
+
+    def _style(self, display: Any) -> None:
+        display.SetOpacity2DFill(0.25)
+        display.SetOpacity2DOutline(1.0)
+
+    def _attached(self, proxy: Any) -> None:
+        volume = self._browser.GetProxyNode(self._browser.GetMasterSequenceNode())
+        proxy.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+
+    def _editedEntry(self, edited: list[Any]) -> dict[str, Any]:
+        return {"edited_frames": edited}
+
+    def _labels(self) -> OrientedLabels:
+        return OrientedLabels(affineOf(framesOf(self._browser)[0]), self._cineShape())
+
+    def _frames(self, edited: list[Any]) -> Iterator[Any]:
+        import numpy as np
+
+        labels = self._labels()
+        checksums = self._remembered(CHECKSUMS_ATTRIBUTE) or []
+        named = self._hasNames()
+        for number, node in enumerate(dataNodes(self._browser, self.sequence)):
+            array = np.zeros(labels.shape, np.uint8)
+            inside = node.GetSegmentation()
+            if named:
+                parts = [(segmentLabels()[one], findSegment(inside, one, name)) for one, name, _colour in SEGMENTS]
+            else:
+                count = min(inside.GetNumberOfSegments(), MOST_SEGMENTS)
+                parts = [(one + 1, inside.GetNthSegment(one)) for one in range(count)]
+            for label, segment in parts:
+                if segment is not None:
+                    labels.addTo(array, label, segment)
+                    yield None
+            # the sum does not know in which order the slices are: files turn those of left-handed stacks about
+            if number >= len(checksums) or sum(_planes(array)) != checksums[number]:
+                edited.append(number)
+            yield array
+
+    def readSteps(self, folder: str) -> Iterator[None]:
+        """As that of every such sequence, with ``affine``. Of a segmentation that was not made here also ``named_by``:
+        "names", where segments are called like parts of the heart, or "order", where none is and labels are just
+        counted; the library holds either against the anatomy.
+        """
+        described = yield from super().readSteps(folder)
+        described["affine"] = affineOf(framesOf(self._browser)[0]).tolist()
+        if self.sequence.GetAttribute(KIND_ATTRIBUTE) != self.KIND:
+            described["named_by"] = "names" if self._hasNames() else "order"
+        return described
+
+    def _hasNames(self) -> bool:
+        """Whether any segment is called like a part of the heart."""
+        nodes = dataNodes(self._browser, self.sequence)
+        return any(
+            findSegment(node.GetSegmentation(), segmentId, name) is not None
+            for node in nodes
+            for segmentId, name, _colour in SEGMENTS
+        )
 
     def putAside(self) -> None:
         """Hide it while another cine is seen: hearts lie in the same place."""
@@ -91,97 +154,6 @@ class SegmentationSequence:
             proxy.SetDisplayVisibility(on)
             self._browser.RemoveAttribute(ASIDE_ATTRIBUTE)
 
-    def buildSteps(self, described: dict[str, Any]) -> Iterator[float]:
-        """Put labels into the scene in place of those that are there, a frame at a time.
-
-        Args:
-            described: ``array`` (a .npy file or an array, (T, Z, Y, X) on the grid of the cine) and ``meta``.
-
-        Returns:
-            The sequence node. If the iterator is closed before its end, the scene is as it was.
-
-        Raises:
-            CardioDiTProblem: The cine has gone.
-        """
-        import numpy as np
-
-        requireCine(self._browser)
-        array = described["array"]
-        array = np.load(array, allow_pickle=False) if isinstance(array, str) else np.asarray(array, np.uint8)
-        meta = dict(described.get("meta") or {})
-        name = _("Segmentation {cine}").format(cine=cineName(self._browser))
-        volume = framesOf(self._browser)[0]
-        labels = OrientedLabels(affineOf(volume), array.shape[1:])
-        sequence = newSequence(self._browser, name)
-        values = indexValues(self._browser)
-        checksums, planes = [], []
-        for number, value in enumerate(values):
-            node = _segmentationNode(labels.image(array[number]), volume)
-            node.SetName(name)
-            describeNode(node, KIND, self._browser, meta)
-            sequence.SetDataNodeAtValue(node, value)
-            planes.append(_planes(array[number]))
-            checksums.append(sum(planes[-1]))
-            yield (number + 1) / (len(values) + 1)
-            requireCine(self._browser)
-        describeNode(sequence, KIND, self._browser, meta)
-        sequence.SetAttribute(CHECKSUMS_ATTRIBUTE, json.dumps(checksums))
-        sequence.SetAttribute(PLANES_ATTRIBUTE, json.dumps(planes))
-        self._putInPlace(sequence, meta)
-        return sequence
-
-    def readSteps(self, folder: str) -> Iterator[None]:
-        """Write the labels into a file, a frame at a time.
-
-        Returns:
-            ``array`` (the file, (T, Z, Y, X) uint8 on the grid of the cine), ``affine``, ``frame_times``, ``meta`` (of
-            the cine and of the segmentation, with the numbers of the frames that were edited). Of a segmentation that
-            was not made here also ``named_by``: "names", where segments are called like parts of the heart, or "order",
-            where none is and labels are just counted; the library holds either against the anatomy.
-
-        Raises:
-            CardioDiTProblem: There is no segmentation, or a frame lacks one.
-        """
-        sequence = self.sequence
-        if sequence is None:
-            raise CardioDiTProblem(
-                Problem(_("There is no segmentation of this cine."), _("Make one in the section Function."))
-            )
-        cine = describedCine(self._browser)
-        size = framesOf(self._browser)[0].GetImageData().GetDimensions()[::-1]
-        edited: list[int] = []
-        path = Path(folder) / "segmentation.npy"
-        frames = self._labelFrames(edited)
-        array = yield from arrayFileSteps(path, (len(cine["frame_times"]), *size), "uint8", frames)
-        meta = {**metaOf(sequence), **cine["meta"]}
-        about = metaOf(sequence).get(KIND)
-        meta[KIND] = {**(about if isinstance(about, dict) else {}), "edited_frames": edited}
-        described = {"array": array, "affine": cine["affine"], "frame_times": cine["frame_times"], "meta": meta}
-        if sequence.GetAttribute(KIND_ATTRIBUTE) != KIND:
-            described["named_by"] = "names" if self._hasNames() else "order"
-        return described
-
-    def _hasNames(self) -> bool:
-        """Whether any segment is called like a part of the heart."""
-        nodes = dataNodes(self._browser, self.sequence)
-        return any(
-            findSegment(node.GetSegmentation(), segmentId, name) is not None
-            for node in nodes
-            for _label, segmentId, name, _colour in SEGMENTS
-        )
-
-    def editedSteps(self) -> Iterator[None]:
-        """Look for frames that were edited since they were made.
-
-        Returns:
-            Their numbers.
-        """
-        edited: list[int] = []
-        if self.sequence is not None:
-            for _frame in self._labelFrames(edited):
-                yield
-        return edited
-
     def surfaceSteps(self) -> Iterator[float]:
         """Give every frame closed surfaces of its segments, and show them in 3D: they beat with the cine.
 
@@ -191,11 +163,9 @@ class SegmentationSequence:
         Raises:
             CardioDiTProblem: There is no segmentation.
         """
-        sequence, proxy = self.sequence, self.proxy
-        if sequence is None or proxy is None:
-            raise CardioDiTProblem(
-                Problem(_("There is no segmentation of this cine."), _("Make one in the section Function."))
-            )
+        sequence, proxy = self.required(), self.proxy
+        if proxy is None:
+            raise CardioDiTProblem(self._absent())
         surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
         nodes = dataNodes(self._browser, sequence)
         for number, node in enumerate(nodes):
@@ -207,10 +177,10 @@ class SegmentationSequence:
         display = proxy.GetDisplayNode()
         display.SetPreferredDisplayRepresentationName3D(surface)
         segmentation = proxy.GetSegmentation()
-        for _label, segmentId, name, _colour in SEGMENTS:
+        for segmentId, name, _colour in SEGMENTS:
             segment = findSegment(segmentation, segmentId, name)
             if segment is not None:
-                opacity = MYOCARDIUM_OPACITY_3D if segmentId == "myocardium" else 1.0
+                opacity = MYOCARDIUM_OPACITY_3D if segmentId == MYOCARDIUM else 1.0
                 display.SetSegmentOpacity3D(segmentation.GetSegmentIdBySegment(segment), opacity)
         display.SetVisibility3D(True)
         return proxy
@@ -233,7 +203,7 @@ class SegmentationSequence:
         """Colour of each segment in the frame that is shown, by the segment's ID."""
         proxy = self.proxy
         found = {}
-        for _label, segmentId, name, _colour in SEGMENTS:
+        for segmentId, name, _colour in SEGMENTS:
             segment = None if proxy is None else _segmentOrNone(proxy.GetSegmentation(), segmentId, name)
             if segment is not None:
                 found[segmentId] = tuple(segment.GetColor())
@@ -244,7 +214,7 @@ class SegmentationSequence:
         sequence, proxy = self.sequence, self.proxy
         if sequence is None:
             return
-        name = next(one[2] for one in SEGMENTS if one[1] == segmentId)
+        name = next(one[1] for one in SEGMENTS if one[0] == segmentId)
         for node in [*dataNodes(self._browser, sequence), *([] if proxy is None else [proxy])]:
             segment = _segmentOrNone(node.GetSegmentation(), segmentId, name)
             if segment is not None:
@@ -264,16 +234,13 @@ class SegmentationSequence:
         Raises:
             CardioDiTProblem: There is no segmentation, or it is not known what was edited.
         """
-        sequence = self.sequence
+        sequence = self.required()
         arrays: list[Any] = []
-        for array in self._labelFrames([]):
+        for array in self._frames([]):
             if array is not None:
                 arrays.append(array)
             yield
-        try:
-            before = json.loads(sequence.GetAttribute(PLANES_ATTRIBUTE) or "[]")
-        except ValueError:
-            before = []
+        before = self._remembered(PLANES_ATTRIBUTE) or []
         if [len(planes) for planes in before] != [len(array) for array in arrays]:
             raise CardioDiTProblem(
                 Problem(
@@ -283,8 +250,7 @@ class SegmentationSequence:
             )
         edited = [_editedPlanes(_planes(array), planes) for array, planes in zip(arrays, before)]
         nodes = dataNodes(self._browser, sequence)
-        volume = framesOf(self._browser)[0]
-        labels = OrientedLabels(affineOf(volume), volume.GetImageData().GetDimensions()[::-1])
+        labels = self._labels()
         changed = 0
         for other in neighbours(frame, reach, len(arrays)):
             slices = sorted(edited[frame] - edited[other])
@@ -296,68 +262,6 @@ class SegmentationSequence:
         slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(self._browser)
         return changed, len(edited[frame])
 
-    def _labelFrames(self, edited: list[int]) -> Iterator[Any]:
-        """The labels of each frame; None in between, where it takes longer. Fills in which frames were edited."""
-        import numpy as np
-
-        sequence = self.sequence
-        volume = framesOf(self._browser)[0]
-        labels = OrientedLabels(affineOf(volume), volume.GetImageData().GetDimensions()[::-1])
-        try:
-            checksums = json.loads(sequence.GetAttribute(CHECKSUMS_ATTRIBUTE) or "[]")
-        except ValueError:
-            checksums = []
-        named = self._hasNames()
-        for number, node in enumerate(dataNodes(self._browser, sequence)):
-            array = np.zeros(labels.shape, np.uint8)
-            inside = node.GetSegmentation()
-            if named:
-                parts = [(label, findSegment(inside, segmentId, name)) for label, segmentId, name, _colour in SEGMENTS]
-            else:
-                count = min(inside.GetNumberOfSegments(), MOST_SEGMENTS)
-                parts = [(one + 1, inside.GetNthSegment(one)) for one in range(count)]
-            for label, segment in parts:
-                if segment is not None:
-                    labels.addTo(array, label, segment)
-                    yield None
-            if number >= len(checksums) or _checksum(array) != checksums[number]:
-                edited.append(number)
-            yield array
-
-    def _putInPlace(self, sequence: Any, meta: dict[str, Any]) -> None:
-        """The new one first, then away with the old one: whatever goes wrong, one of them is there."""
-        old = self.sequence
-        name = sequence.GetName()
-        made = []
-        try:
-            sequence.SetName(slicer.mrmlScene.GenerateUniqueName(name))
-            slicer.mrmlScene.AddNode(sequence)
-            made.append(sequence)
-            proxy = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-            made.append(proxy)
-            proxy.CreateDefaultDisplayNodes()
-            display = proxy.GetDisplayNode()
-            made.append(display)
-            display.SetOpacity2DFill(0.25)
-            display.SetOpacity2DOutline(1.0)
-            describeNode(proxy, KIND, self._browser, meta)
-            attachSequence(self._browser, sequence, proxy)
-            made.append(proxy.GetStorageNode())
-            volume = self._browser.GetProxyNode(self._browser.GetMasterSequenceNode())
-            proxy.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-        except BaseException:
-            removeNodes(made[::-1])
-            raise
-        if old is not None:
-            removeSequence(self._browser, old)
-            sequence.SetName(name)
-            proxy.SetName(name)
-
-    def meta(self) -> dict[str, Any]:
-        """Provenance of the segmentation, that of the cine included."""
-        sequence = self.sequence
-        return {} if sequence is None else {**metaOf(sequence), **cineMeta(self._browser)}
-
 
 def _segmentOrNone(segmentation: Any, segmentId: str, name: str) -> Any:
     """As `findSegment`; None too where two are called alike: only what measures has to ask which one is meant."""
@@ -365,11 +269,6 @@ def _segmentOrNone(segmentation: Any, segmentId: str, name: str) -> Any:
         return findSegment(segmentation, segmentId, name)
     except CardioDiTProblem:
         return None
-
-
-def _checksum(array: Any) -> int:
-    """Of labels (Z, Y, X), in whatever order the slices are: files turn the slices of left-handed stacks about."""
-    return sum(_planes(array))
 
 
 def _planes(array: Any) -> list[int]:
@@ -391,12 +290,12 @@ def _segmentationNode(image: Any, volume: Any) -> Any:
     segmentation = node.GetSegmentation()
     representation = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
     segmentation.SetSourceRepresentationName(representation)
-    for label, segmentId, name, colour in SEGMENTS:
+    for segmentId, name, colour in SEGMENTS:
         segment = slicer.vtkSegment()
         segment.SetName(name)
         segment.SetColor(*colour)
         segment.AddRepresentation(representation, image)
-        segment.SetLabelValue(label)
+        segment.SetLabelValue(segmentLabels()[segmentId])
         segmentation.AddSegment(segment, segmentId)
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     return node
@@ -408,11 +307,11 @@ def _putLabels(node: Any, image: Any) -> None:
     representation = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
     surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
     hadSurface = segmentation.ContainsRepresentation(surface)
-    for label, segmentId, name, _colour in SEGMENTS:
+    for segmentId, name, _colour in SEGMENTS:
         segment = findSegment(segmentation, segmentId, name)
         if segment is not None:
             segment.AddRepresentation(representation, image)
-            segment.SetLabelValue(label)
+            segment.SetLabelValue(segmentLabels()[segmentId])
     if hadSurface:
         segmentation.RemoveRepresentation(surface)
         node.CreateClosedSurfaceRepresentation()

@@ -44,7 +44,7 @@ class SequenceBuilder:
         Returns:
             The browser node. If the iterator is closed before its end, nothing stays in the scene.
         """
-        array = _loadArray(cine["array"])
+        array = loadArray(cine["array"])
         times = indexStrings(cine["frame_times"])
         low, high = cine.get("display_range") or _displayRange(array)
         made: list[slicer.vtkMRMLNode] = []
@@ -220,10 +220,11 @@ def beatRateFps(frameTimes: Sequence[float]) -> float:
     return (len(frameTimes) - 1) / (frameTimes[-1] - frameTimes[0])
 
 
-def _loadArray(source: Any) -> Any:
+def loadArray(source: Any, dtype: Any = None) -> Any:
+    """The array that a description holds: a .npy file, or the array itself, which is turned into `dtype` then."""
     import numpy as np
 
-    return np.load(source, allow_pickle=False) if isinstance(source, str) else np.asarray(source)
+    return np.load(source, allow_pickle=False) if isinstance(source, str) else np.asarray(source, dtype)
 
 
 def _displayRange(array: Any) -> tuple[float, float]:

@@ -689,7 +689,7 @@ def test_labels_that_come_with_a_heart_can_be_measured(steered, ui, tmp_path, wa
     from CardioDiTModule.SegmentationSequence import SEGMENTS
 
     for segmentId, colour in labels.colours().items():
-        assert colour == pytest.approx(next(one[3] for one in SEGMENTS if one[1] == segmentId), abs=1e-6)
+        assert colour == pytest.approx(next(one[2] for one in SEGMENTS if one[0] == segmentId), abs=1e-6)
     assert set(labels.colours()) == {"RV", "myocardium", "LV"}
     assert ui.segmentShowCheck.checked and ui.measureButton.enabled and ui.heartRateSpin.value == 75
     browser.SetPlaybackActive(False)
