@@ -112,14 +112,9 @@ class ExportSection:
         self.saveToDatabase()
 
     def _ask(self, nameFilter: str, suffix: str, multiFrame: bool = False) -> None:
-        settings = qt.QSettings()
-        folder = str(settings.value(FOLDER_SETTING) or "")
-        proposed = str(Path(folder) / (fileName(self._browser()) + suffix))
-        path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Export cine"), proposed, nameFilter)
-        if not path:
-            return
-        settings.setValue(FOLDER_SETTING, str(Path(path).parent))
-        self.save(path if path.endswith((suffix, ".nii")) else path + suffix, multiFrame)
+        path = askForFile(fileName(self._browser()) + suffix, _("Export cine"), nameFilter)
+        if path:
+            self.save(path if path.endswith((suffix, ".nii")) else path + suffix, multiFrame)
 
 
 def exportCine(
@@ -221,3 +216,19 @@ def fileName(browser: Any) -> str:
     sequence = None if browser is None else browser.GetMasterSequenceNode()
     name = "cine" if sequence is None else cineTitle(sequence)
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("_.") or "cine"
+
+
+def askForFile(name: str, title: str, filters: str) -> str:
+    """The path that the user chose; empty where none. The folder is remembered.
+
+    Args:
+        name: Of the file that is proposed.
+        title: Of the dialog.
+        filters: As Qt takes them.
+    """
+    settings = qt.QSettings()
+    proposed = str(Path(str(settings.value(FOLDER_SETTING) or "")) / name)
+    path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, proposed, filters)
+    if path:
+        settings.setValue(FOLDER_SETTING, str(Path(path).parent))
+    return str(path or "")

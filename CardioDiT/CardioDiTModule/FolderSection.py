@@ -10,10 +10,10 @@ from slicer.i18n import tr as _
 from .FolderResults import FAILED, RESULTS_NAME
 from .FolderRun import FolderChoices, FolderRun
 from .FolderTable import FolderTable
-from .RunControls import RunControls
-from .Signal import Signal
+from .Section import Section
 from .TableText import fitTable
 from .WorkerClient import WorkerClient
+from .WorkerRun import Later
 
 EXPORTS = (
     (_("no"), ""),
@@ -23,19 +23,13 @@ EXPORTS = (
 )
 
 
-class FolderSection:
+class FolderSection(Section):
     """Widgets that measure, audit and export all cines of a folder.
 
     Args:
-        ui: The module's widgets.
-        worker: The worker client.
-        parameterNode: () -> the module's parameter node, or None.
+        ui, worker, parameterNode, later: As `Section`.
         auditAgainst: () -> (folder of training cines, folder of other patients, share of false alarms), as chosen in
             the section Privacy; empty folders for the training set of each cine's own model.
-        later: (milliseconds, callback).
-
-    Attributes:
-        problemOccurred: (problem).
     """
 
     def __init__(
@@ -44,30 +38,23 @@ class FolderSection:
         worker: WorkerClient,
         parameterNode: Callable[[], Any],
         auditAgainst: Callable[[], tuple[str, str, float]],
-        later: Callable[[int, Callable[[], None]], None],
+        later: Later,
     ) -> None:
-        self.ui, self._worker, self._later = ui, worker, later
-        self._parameterNode, self._auditAgainst = parameterNode, auditAgainst
-        self.problemOccurred = Signal("folder problem")
-        self._notReady = _("The worker is starting")
+        super().__init__(ui, worker, parameterNode, later)
+        self._auditAgainst = auditAgainst
         self._rows: list[dict[str, Any]] = []
-        self._filling = False
         for text, suffix in EXPORTS:
             ui.folderExportCombo.addItem(text, suffix)
-        self.controls = RunControls(
-            ui.folderButton,
-            ui.folderBar,
-            ui.folderLabel,
+        self.controls = self.makeControls(
+            (ui.folderButton, ui.folderBar, ui.folderLabel),
             _("Start"),
             _("Measure, audit and export all cines of the folder, one after the other"),
             self._start,
             {},
+            self._onDone,
         )
         self.controls.cancelToolTip = _("Stop; what is finished stays, and Start goes on after it")
         self.controls.describe = describeProgress
-        self.controls.onDone = self._onDone
-        self.controls.onProblem = self.problemOccurred.emit
-        self.controls.onEnded = self.update
         for edit in (ui.folderEdit, ui.folderResultsEdit):
             edit.connect("currentPathChanged(QString)", self.update)
         for check in (ui.folderMeasureCheck, ui.folderAuditCheck):
@@ -77,18 +64,11 @@ class FolderSection:
         self.showTable()
         self.update()
 
-    def setNotReady(self, reason: str) -> None:
-        """Why nothing can be computed now; empty where it can."""
-        self._notReady = reason
-        self.update()
-
     def updateFromParameterNode(self) -> None:
         """Show what the parameter node says, where widgets are not bound to it by themselves."""
-        node, combo = self._parameterNode(), self.ui.folderExportCombo
+        node = self._parameterNode()
         if node is not None:
-            self._filling = True
-            combo.setCurrentIndex(max(0, combo.findData(node.folderExport)))
-            self._filling = False
+            self.show(self.ui.folderExportCombo, node.folderExport)
             self.update()
 
     def _onExport(self, _index: int) -> None:
@@ -96,14 +76,6 @@ class FolderSection:
         if node is not None and not self._filling:
             node.folderExport = str(self.ui.folderExportCombo.currentData or "")
         self.update()
-
-    def cancel(self) -> None:
-        """Give up what is under way."""
-        self.controls.cancel()
-
-    def cleanup(self) -> None:
-        """The widgets go, or are gone: a run that is on is given up, and nobody hears of it."""
-        self.controls.cleanup()
 
     def forgetScene(self) -> None:
         """The scene is about to be closed, and takes the table along."""
@@ -113,7 +85,7 @@ class FolderSection:
 
     def choices(self) -> FolderChoices:
         """What the widgets say."""
-        ui, node = self.ui, self._parameterNode()
+        ui = self.ui
         train, validation, falseAlarm = self._auditAgainst()
         audit = bool(ui.folderAuditCheck.checked)
         return FolderChoices(
@@ -124,11 +96,10 @@ class FolderSection:
             validation=validation if audit else "",
             falseAlarm=falseAlarm,
             exportSuffix=str(ui.folderExportCombo.currentData or ""),
-            device="auto" if node is None else node.device,
+            device=self.device(),
         )
 
     def update(self, _unused: Any = None) -> None:
-        """Show what can be done, and why not."""
         ui, choices = self.ui, self.choices()
         ui.folderLandmarksCheck.enabled = choices.measure
         self.controls.setReason(self._notReady or self._lacks(choices))
@@ -159,16 +130,8 @@ class FolderSection:
 
     def _start(self, **callbacks: Any) -> Any:
         self._rows = []
-        run = FolderRun(
-            self._worker,
-            self._later,
-            str(self.ui.folderEdit.currentPath),
-            self._results(),
-            self.choices(),
-            onRow=self._onRow,
-            **callbacks,
-        )
-        return run.start()
+        folder = str(self.ui.folderEdit.currentPath)
+        return self.startRun(FolderRun, folder, self._results(), self.choices(), onRow=self._onRow, **callbacks)
 
     def _onRow(self, row: dict[str, Any]) -> None:
         self._rows.append(row)

@@ -11,70 +11,44 @@ from slicer.i18n import tr as _
 
 from .BrowserSequences import HEART_RATE_ATTRIBUTE
 from .BullseyePicture import BullseyePicture
-from .ExportSection import FOLDER_SETTING, fileName
+from .ExportSection import askForFile, fileName
 from .FunctionNodes import FunctionNodes
 from .MeasurementRuns import functionRun, segmentationRun
 from .Problem import CardioDiTProblem, Problem
-from .RunControls import RunControls
+from .Section import Section
 from .SegmentationSequence import SegmentationSequence
-from .Signal import Signal
+from .SegmentNames import LV, MYOCARDIUM, RV
 from .Steps import Steps
 from .TableText import fitTable, tableText, writeText
 from .VolumeChart import VolumeChart
 from .WorkerClient import WorkerClient
+from .WorkerRun import Later
 
 REPORT_SUFFIXES = (".html", ".htm", ".csv", ".json")
 
 
-class FunctionSection:
-    """Widgets that segment the chosen cine, measure its function, and show and write what was measured.
+class FunctionSection(Section):
+    """Widgets that segment the chosen cine, measure its function, and show and write what was measured."""
 
-    Args:
-        ui: The module's widgets.
-        worker: The worker client.
-        parameterNode: () -> the module's parameter node, or None.
-        later: (milliseconds, callback).
-
-    Attributes:
-        problemOccurred: (problem).
-    """
-
-    def __init__(
-        self,
-        ui: Any,
-        worker: WorkerClient,
-        parameterNode: Callable[[], Any],
-        later: Callable[[int, Callable[[], None]], None],
-    ) -> None:
-        self.ui, self._worker, self._parameterNode, self._later = ui, worker, parameterNode, later
-        self.problemOccurred = Signal("function problem")
-        self._browser: Any = None
+    def __init__(self, ui: Any, worker: WorkerClient, parameterNode: Callable[[], Any], later: Later) -> None:
+        super().__init__(ui, worker, parameterNode, later)
         self._measured: Any = None
-        self._notReady = _("The worker is starting")
-        self.segmenting = RunControls(
-            ui.segmentButton,
-            ui.segmentBar,
-            ui.segmentLabel,
+        self.segmenting = self.makeControls(
+            (ui.segmentButton, ui.segmentBar, ui.segmentLabel),
             _("Segment"),
             _("Label both ventricles and the myocardium in every frame"),
             self._startSegmentation,
             {"segment": _("Segmenting frame")},
+            self._onSegmented,
         )
-        self.measuring = RunControls(
-            ui.measureButton,
-            ui.measureBar,
-            ui.measureLabel,
+        self.measuring = self.makeControls(
+            (ui.measureButton, ui.measureBar, ui.measureLabel),
             _("Measure"),
             _("Measure volumes, mass, rates and wall thickness from the segmentation and landmarks as they are now"),
             self._startMeasurement,
             {"measure": _("Measuring"), "draw": _("Drawing")},
+            self._onMeasured,
         )
-        self.segmenting.onDone = self._onSegmented
-        self.measuring.onDone = self._onMeasured
-        for controls in (self.segmenting, self.measuring):
-            controls.onProblem = self.problemOccurred.emit
-            controls.onEnded = self.update
-        self._filling = False
         self._steps: Steps | None = None
         self._bullseye = BullseyePicture(ui.bullseyeLabel)
         self.chart = VolumeChart(ui.chartFrame, later, self.jumpTo)
@@ -83,7 +57,7 @@ class FunctionSection:
         ui.heartRateSpin.connect("valueChanged(double)", self._onHeartRate)
         ui.segment3DCheck.connect("toggled(bool)", self._onShow3D)
         ui.segmentCarryButton.connect("clicked(bool)", self._onCarry)
-        self._pickers = {"LV": ui.colourLVButton, "myocardium": ui.colourMyocardiumButton, "RV": ui.colourRVButton}
+        self._pickers = {LV: ui.colourLVButton, MYOCARDIUM: ui.colourMyocardiumButton, RV: ui.colourRVButton}
         for segmentId, picker in self._pickers.items():
             picker.connect("colorChanged(QColor)", partial(self._onColour, segmentId))
         ui.chartLayoutButton.connect("clicked(bool)", self._onLargeChart)
@@ -99,28 +73,20 @@ class FunctionSection:
         """The segmentation of the chosen cine."""
         return SegmentationSequence(self._browser)
 
-    def setNotReady(self, reason: str) -> None:
-        """Why nothing can be computed now; empty where it can."""
-        self._notReady = reason
-        self.update()
-
     def setBrowser(self, browser: Any) -> None:
         """Choose a cine; a run on another one goes on."""
         if browser is not self._browser:
             self._bullseye.clear()
-            self._filling = True
-            self.ui.heartRateSpin.value = heartRateOf(browser)
-            self._filling = False
-            for controls, label in ((self.segmenting, self.ui.segmentLabel), (self.measuring, self.ui.measureLabel)):
-                if controls.run is None:
-                    label.text = ""
+            with self.filling():
+                self.ui.heartRateSpin.value = heartRateOf(browser)
+            for controls in (self.segmenting, self.measuring):
+                controls.clearText()
         self._browser = browser
         self._showResults()
         self.update()
 
-    def update(self) -> None:
-        """Show what is there and what can be done."""
-        reason = self._notReady or ("" if self._browser is not None else _("Choose a cine in the section Play"))
+    def update(self, _unused: Any = None) -> None:
+        reason = self.lacksCine()
         proxy = self.segmentation.proxy
         lacks = "" if proxy is not None else _("Segment the cine first")
         self.segmenting.setReason(reason)
@@ -129,21 +95,15 @@ class FunctionSection:
         own = (ui.segmentShowCheck, ui.segment3DCheck, ui.segmentEditButton, ui.segmentCarryButton, ui.segmentCarrySpin)
         for widget in (*own, *self._pickers.values()):
             widget.enabled = proxy is not None
-        self._filling = True
-        if proxy is not None:
-            ui.segmentShowCheck.checked = bool(proxy.GetDisplayVisibility())
-        ui.segment3DCheck.checked = proxy is not None and self.segmentation.isShownIn3D()
-        for segmentId, colour in self.segmentation.colours().items():
-            self._pickers[segmentId].color = qt.QColor.fromRgbF(*colour)
-        self._filling = False
+        with self.filling():
+            if proxy is not None:
+                ui.segmentShowCheck.checked = bool(proxy.GetDisplayVisibility())
+            ui.segment3DCheck.checked = proxy is not None and self.segmentation.isShownIn3D()
+            for segmentId, colour in self.segmentation.colours().items():
+                self._pickers[segmentId].color = qt.QColor.fromRgbF(*colour)
         self.ui.segmentEditButton.toolTip = lacks or _("Correct the segmentation of the frame that is shown")
         self.ui.reportButton.enabled = not (reason or lacks) and self.measuring.run is None
         self.ui.reportButton.toolTip = reason or lacks or _("Measure, and write a page, a table or JSON")
-
-    def cancel(self) -> None:
-        """Give up what is under way."""
-        self.segmenting.cancel()
-        self.measuring.cancel()
 
     def forgetScene(self) -> None:
         """The scene is about to be closed."""
@@ -152,9 +112,7 @@ class FunctionSection:
         self.chart.forgetScene()
 
     def cleanup(self) -> None:
-        """The widgets go, or are gone: what is under way is given up, and nobody hears of it."""
-        for controls in (self.segmenting, self.measuring):
-            controls.cleanup()
+        super().cleanup()
         if self._steps is not None:
             self._steps.close()
         self.chart.cleanup()
@@ -168,21 +126,15 @@ class FunctionSection:
     def saveReport(self, path: str) -> None:
         """Measure, and write a report to a file."""
         self.measuring.start(path=path)
-        self.update()
 
     def _startSegmentation(self, **callbacks: Any) -> Any:
-        node = self._parameterNode()
-        device = "auto" if node is None else node.device
-        run = segmentationRun(
-            self._worker, self._later, self._browser, device=device, mayReplace=self._mayReplace, **callbacks
-        )
-        return run.start()
+        options = {"device": self.device(), "mayReplace": self._mayReplace}
+        return self.startRun(segmentationRun, self._browser, **options, **callbacks)
 
     def _startMeasurement(self, path: str = "", **callbacks: Any) -> Any:
         rate = float(self.ui.heartRateSpin.value) or None
         self._measured = self._browser
-        run = functionRun(self._worker, self._later, self._browser, heartRateBpm=rate, path=path, **callbacks)
-        return run.start()
+        return self.startRun(functionRun, self._browser, heartRateBpm=rate, path=path, **callbacks)
 
     @staticmethod
     def _mayReplace(count: int) -> bool:
@@ -300,7 +252,7 @@ class FunctionSection:
 
     def _onSaveCsv(self, _checked: bool = False) -> None:
         """Table and curves as they are shown, without measuring anew."""
-        path = self._askForFile(f"{fileName(self._browser)}_function.csv", _("Save tables"), _("Tables (*.csv)"))
+        path = askForFile(f"{fileName(self._browser)}_function.csv", _("Save tables"), _("Tables (*.csv)"))
         if not path:
             return
         nodes = FunctionNodes(self._browser)
@@ -320,7 +272,7 @@ class FunctionSection:
         self.chart.showInLayout()
 
     def _onReport(self, _checked: bool = False) -> None:
-        path = self._askForFile(
+        path = askForFile(
             f"{fileName(self._browser)}_function.html",
             _("Save report"),
             _("Page with pictures (*.html);;Tables (*.csv);;JSON (*.json)"),
@@ -328,16 +280,6 @@ class FunctionSection:
         if not path:
             return
         self.saveReport(path if path.lower().endswith(REPORT_SUFFIXES) else path + ".html")
-
-    @staticmethod
-    def _askForFile(name: str, title: str, filters: str) -> str:
-        """The path that the user chose; empty where none. The folder is remembered."""
-        settings = qt.QSettings()
-        proposed = str(Path(str(settings.value(FOLDER_SETTING) or "")) / name)
-        path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, proposed, filters)
-        if path:
-            settings.setValue(FOLDER_SETTING, str(Path(path).parent))
-        return str(path or "")
 
 
 def showLayoutWith3D() -> None:

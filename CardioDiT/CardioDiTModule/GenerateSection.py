@@ -7,35 +7,31 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from .DeviceNote import deviceNote
 from .GenerationRun import GenerationRun
-from .Machine import hasNvidiaDriver, ownNiceness
 from .ModelManager import ModelManager
 from .PreviewPlayer import PreviewPlayer
 from .Problem import Problem
+from .Section import Section
 from .Signal import Signal
 from .SteeringRows import SteeringRows
 from .WorkerClient import WorkerClient
+from .WorkerRun import Later
 
 PREVIEWS_A_RUN = 8
 GUIDANCE_RANGE = (1.0, 5.0)
-NICE_FROM = 10
-"""Priority from which it is said; 0 is that of ordinary programs, 19 the lowest."""
 
 
-class GenerateSection:
+class GenerateSection(Section):
     """Widgets that order hearts.
 
     Args:
-        ui: The module's widgets.
-        worker: The worker client.
+        ui, worker, parameterNode, later: As `Section`.
         models: The models.
-        parameterNode: () -> the module's parameter node, or None.
-        later: (milliseconds, callback).
         falseAlarm: () -> share of novel patients whom the gate may refuse.
 
     Attributes:
         generated: (browser nodes).
-        problemOccurred: (problem).
     """
 
     def __init__(
@@ -44,20 +40,31 @@ class GenerateSection:
         worker: WorkerClient,
         models: ModelManager,
         parameterNode: Callable[[], Any],
-        later: Callable[[int, Callable[[], None]], None],
+        later: Later,
         falseAlarm: Callable[[], float] = lambda: 0.05,
     ) -> None:
-        self.ui, self._worker, self._models = ui, worker, models
-        self._falseAlarm = falseAlarm
-        self._parameterNode, self._later = parameterNode, later
+        super().__init__(ui, worker, parameterNode, later)
+        self._models, self._falseAlarm = models, falseAlarm
         self.generated = Signal("generated")
-        self.problemOccurred = Signal("generation problem")
-        self.run: GenerationRun | None = None
+        self._lastRun: GenerationRun | None = None
         self._preview = PreviewPlayer(ui.previewLabel)
         self._estimates: dict[tuple[str, str], dict[str, Any]] = {}
         self._probe: dict[str, Any] | None = None
-        self._notReady = _("The worker is starting")
-        self._filling = False
+        self.controls = self.makeControls(
+            (ui.generateButton, ui.progressBar, ui.progressLabel),
+            _("Generate"),
+            _("Make synthetic hearts with this model"),
+            self._start,
+            {
+                "wait": _("Loading the model ..."),
+                "load": _("Loading ..."),
+                "denoise": _("Denoising"),
+                "decode": _("Decoding"),
+                "judge": _("Held against training patients"),
+            },
+            self._onDone,
+        )
+        self.controls.onProgress = self._onProgress
 
         self.steering = SteeringRows(ui.steeringFrame, self._onSteering)
         ui.deviceCombo.addItem(_("automatic"), "auto")
@@ -66,14 +73,13 @@ class GenerateSection:
         ui.deviceCombo.connect("currentIndexChanged(int)", self._onDevice)
         ui.presetCombo.connect("currentIndexChanged(int)", self._onTimingChanged)
         ui.diceButton.connect("clicked(bool)", self._onDice)
-        ui.generateButton.connect("clicked(bool)", self._onGenerate)
         models.modelsChanged.connect(self._fillBundles)
-        self._showRunning(False)
+        self.update()
 
-    def setNotReady(self, reason: str) -> None:
-        """Why hearts cannot be ordered now; empty where they can."""
-        self._notReady = reason
-        self.updateButton()
+    @property
+    def run(self) -> GenerationRun | None:
+        """The run that is on; None for none."""
+        return self.controls.run
 
     def setProbe(self, probe: dict[str, Any]) -> None:
         """What the worker found this machine to have."""
@@ -106,34 +112,18 @@ class GenerateSection:
         self._fillSteering()
         self.ui.deviceCombo.setCurrentIndex(max(0, self.ui.deviceCombo.findData(node.device)))
         self._filling = False
-        self.updateButton()
+        self.update()
 
-    def updateButton(self) -> None:
-        """Generate or Cancel, enabled or not, and why not."""
+    def update(self, _unused: Any = None) -> None:
+        self.controls.setReason(self._notReady or self._modelReason())
+        self.ui.previewLabel.setVisible(self.run is not None)
+        if self.run is None:
+            self._preview.stop()
         self._updateGate()
-        button = self.ui.generateButton
-        if self.run is not None:
-            button.text, button.enabled = _("Cancel"), True
-            button.toolTip = _("Stop; the scene stays as it is")
-            return
-        reason = self._notReady or self._modelReason()
-        button.text = _("Generate")
-        button.enabled = not reason
-        button.toolTip = reason or _("Make synthetic hearts with this model")
-
-    def cancel(self) -> None:
-        """Give up a run, if there is one."""
-        if self.run is not None:
-            self.run.cancel()
-            self.ui.generateButton.enabled = False
-            self.ui.progressLabel.text = _("Cancelling ...")
 
     def cleanup(self) -> None:
-        """The widgets go, or are gone: a run that is on is given up, and nobody hears of it."""
         self._preview.cleanup()
-        run, self.run = self.run, None
-        if run is not None:
-            run.abandon()
+        super().cleanup()
 
     def request(self) -> dict[str, Any]:
         """The order that the widgets describe."""
@@ -182,17 +172,16 @@ class GenerateSection:
 
     # -- what the user does
 
-    def _onGenerate(self, _checked: bool = False) -> None:
-        if self.run is not None:
-            self.cancel()
-            return
+    def _start(self, **callbacks: Any) -> GenerationRun | None:
         model = self._model()
         if model is None:
-            return
+            return None
         if not model.get("accepted", True):
             self._askForLicence(model)
-            return
-        self._start()
+            return None
+        run = GenerationRun(self._worker, self.request(), self._later, **self.gate(), **callbacks)
+        self._lastRun = run.start()
+        return self._lastRun
 
     def _askForLicence(self, model: dict[str, Any]) -> None:
         licence = model["licence"]
@@ -200,24 +189,7 @@ class GenerateSection:
             "The model {title} may be used under these terms ({name}):\n\n{conditions}\n\nDo you accept them?"
         ).format(title=model["title"], name=licence["name"], conditions=licence["conditions"])
         if slicer.util.confirmOkCancelDisplay(text, _("Terms of the model")):
-            self._models.acceptLicence(model["name"], self._start)
-
-    def _start(self) -> None:
-        if self.run is not None:
-            return
-        self.run = GenerationRun(
-            self._worker,
-            self.request(),
-            self._later,
-            onProgress=self._onProgress,
-            onDone=self._onDone,
-            onProblem=self._onProblem,
-            onCancelled=self._onCancelled,
-            **self.gate(),
-        )
-        self._showRunning(True)
-        self.ui.progressLabel.text = _("Loading the model ...")
-        self.run.start()
+            self._models.acceptLicence(model["name"], self.controls.start)
 
     def _onDice(self, _checked: bool = False) -> None:
         node = self._parameterNode()
@@ -236,7 +208,7 @@ class GenerateSection:
         self._fillPathologies()
         self._fillSteering()
         self._filling = False
-        self.updateButton()
+        self.update()
         self._askForEstimate()
         self._showDeviceNote()
 
@@ -270,49 +242,17 @@ class GenerateSection:
     # -- what the worker tells
 
     def _onProgress(self, event: dict[str, Any]) -> None:
-        self.ui.progressBar.value = round(100 * float(event.get("fraction") or 0.0))
-        stage = event["stage"]
-        if stage == "load":
-            text = _("Loading ...")
-        else:
-            what = {"denoise": _("Denoising"), "judge": _("Held against training patients")}.get(stage, _("Decoding"))
-            text = _("{what}: {step} of {of}").format(what=what, step=event["step"], of=event["of"])
-            if event.get("eta_s") is not None:
-                text += _(", {seconds:.0f} s left").format(seconds=event["eta_s"])
-        if not self._isCancelling():
-            self.ui.progressLabel.text = text
         if event.get("preview"):
             self._preview.show(event["preview"], int(event["preview_frames"]))
 
     def _onDone(self, browsers: list[Any]) -> None:
-        text = _("Done.")
-        if self.run is not None and self.run.rejected:
+        run, text = self._lastRun, _("Done.")
+        if run.rejected:
             text += " " + _("The gate refused {rejected} of {drawn} hearts.").format(
-                rejected=self.run.rejected, drawn=self.run.drawn
+                rejected=run.rejected, drawn=run.drawn
             )
-        if self.run is not None:
-            text = " ".join([text, *self.run.warnings])
-        self._endRun(text)
+        self.ui.progressLabel.text = " ".join([text, *run.warnings])
         self.generated.emit(browsers)
-
-    def _onProblem(self, problem: Problem) -> None:
-        self._endRun("")
-        self.problemOccurred.emit(problem)
-
-    def _onCancelled(self) -> None:
-        self._endRun(_("Cancelled."))
-
-    def _endRun(self, text: str) -> None:
-        self.run = None
-        self._preview.stop()
-        self._showRunning(False)
-        self.ui.progressLabel.text = text
-
-    def _showRunning(self, running: bool) -> None:
-        self.ui.progressBar.setVisible(running)
-        self.ui.progressBar.value = 0
-        self.ui.previewLabel.setVisible(running)
-        self.updateButton()
 
     def _gateReason(self) -> str:
         """Why there can be no gate; empty where there can."""
@@ -333,9 +273,6 @@ class GenerateSection:
             "alarms is set in the section Privacy"
         )
 
-    def _isCancelling(self) -> bool:
-        return self.run is not None and not self.ui.generateButton.enabled
-
     # -- lists
 
     def _fillBundles(self, models: list[dict[str, Any]]) -> None:
@@ -354,7 +291,7 @@ class GenerateSection:
         self._filling = False
         if node is not None and index < 0:
             node.bundle = str(combo.currentData or "")
-        self.updateButton()
+        self.update()
         self._askForEstimate()
         self._showDeviceNote()
 
@@ -425,45 +362,11 @@ class GenerateSection:
         node = self._parameterNode()
         if self._probe is None or node is None:
             return
-        parts = []
-        if not self._probe["has_gpu"]:
-            parts.append(
-                _("No graphics card was found that can be used: computing on the processor ({cores} cores).").format(
-                    cores=self._probe["processors"]
-                )
-            )
         preset = (self._estimates.get((node.bundle, self._device())) or {}).get("presets", {}).get(node.preset.value)
+        seconds = None
         if preset:
             seconds = preset["guided_seconds" if self._hasAim() and node.guidance != 1 else "seconds"]
-            parts.append(_("About {seconds:.0f} s a heart.").format(seconds=max(1.0, seconds)))
-        self._noteUnusedGpu(parts)
-        niceness = ownNiceness()
-        self.ui.deviceLabel.toolTip = ""
-        if niceness >= NICE_FROM:
-            parts.append(_("Slicer runs at low priority here: other programs go first."))
-            self.ui.deviceLabel.toolTip = _(
-                "On Linux Slicer gives itself the priority {nice}, and the worker inherits it: beside other programs "
-                "that compute, it hardly gets on. Start Slicer with the environment variable "
-                "SLICER_BACKGROUND_THREAD_PRIORITY=0 to avoid it."
-            ).format(nice=niceness)
-        self.ui.deviceLabel.text = " ".join(parts)
-
-    def _noteUnusedGpu(self, parts: list[str]) -> None:
-        """Say why a graphics card that is there is not offered."""
-        if self._probe is None or self._probe["has_gpu"] or not hasNvidiaDriver():
-            return
-        version = str((self._probe.get("versions") or {}).get("torch") or "")
-        parts[:1] = [
-            _(
-                "There is an NVIDIA graphics card, but the installed PyTorch ({version}) was made for the processor "
-                "alone: uninstall it in the module PyTorch Util, restart Slicer, and install it there with CUDA."
-            ).format(version=version)
-            if "+cpu" in version
-            else _(
-                "There is an NVIDIA graphics card, but PyTorch ({version}) cannot use it: its driver may be too old, "
-                "or PyTorch was made for the processor alone (module PyTorch Util)."
-            ).format(version=version)
-        ]
+        self.ui.deviceLabel.text, self.ui.deviceLabel.toolTip = deviceNote(self._probe, seconds)
 
     def _presetSteps(self, name: str) -> int | None:
         preset = ((self._model() or {}).get("presets") or {}).get(name)

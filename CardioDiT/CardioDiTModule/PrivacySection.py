@@ -9,27 +9,24 @@ from .AuditMarks import auditVerdict, isSyntheticCine, syntheticBrowsers
 from .AuditTable import AuditTable
 from .PrivacyRuns import auditRun, modelOf, nearestRun, showSideBySide
 from .Problem import CardioDiTProblem
-from .RunControls import RunControls
+from .Section import Section
 from .Signal import Signal
 from .TableText import fitTable
 from .WorkerClient import WorkerClient
+from .WorkerRun import Later
 
 SELECTED, ALL = "selected", "all"
 MODEL, FOLDER = "model", "folder"
 
 
-class PrivacySection:
+class PrivacySection(Section):
     """Widgets that ask whether cines are nearer to training patients than novel patients would be.
 
     Args:
-        ui: The module's widgets.
-        worker: The worker client.
+        ui, worker, parameterNode, later: As `Section`.
         modelHasPrivacy: (name of a model) -> whether it carries training embeddings; None where that is not known.
-        later: (milliseconds, callback).
-        parameterNode: () -> the module's parameter node, or None.
 
     Attributes:
-        problemOccurred: (problem).
         audited: () when verdicts were written onto cines.
     """
 
@@ -38,34 +35,25 @@ class PrivacySection:
         ui: Any,
         worker: WorkerClient,
         modelHasPrivacy: Callable[[str], bool | None],
-        later: Callable[[int, Callable[[], None]], None],
+        later: Later,
         parameterNode: Callable[[], Any] = lambda: None,
     ) -> None:
-        self._parameterNode = parameterNode
-        self._filling = False
-        self.ui, self._worker, self._modelHasPrivacy, self._later = ui, worker, modelHasPrivacy, later
-        self.problemOccurred = Signal("privacy problem")
+        super().__init__(ui, worker, parameterNode, later)
+        self._modelHasPrivacy = modelHasPrivacy
         self.audited = Signal("audited")
-        self._browser: Any = None
-        self._notReady = _("The worker is starting")
         self._nearest: dict[str, tuple[str, str]] = {}
-        self._nearestRun: Any = None
         ui.auditCinesCombo.addItem(_("selected cine"), SELECTED)
         ui.auditCinesCombo.addItem(_("all synthetic cines in the scene"), ALL)
         ui.auditAgainstCombo.addItem(_("the model's training set"), MODEL)
         ui.auditAgainstCombo.addItem(_("a folder of mine"), FOLDER)
-        self.controls = RunControls(
-            ui.auditButton,
-            ui.auditBar,
-            ui.auditLabel,
+        self.controls = self.makeControls(
+            (ui.auditButton, ui.auditBar, ui.auditLabel),
             _("Audit"),
             _("See whether cines are nearer to training patients than novel patients would be"),
             self._start,
             {"embed": _("Looking at cine"), "compare": _("Comparing")},
+            self._onAudited,
         )
-        self.controls.onDone = self._onAudited
-        self.controls.onProblem = self.problemOccurred.emit
-        self.controls.onEnded = self.update
         for combo in (ui.auditCinesCombo, ui.auditAgainstCombo):
             combo.connect("currentIndexChanged(int)", self._onChanged)
         for edit in (ui.auditTrainEdit, ui.auditValidationEdit):
@@ -88,24 +76,13 @@ class PrivacySection:
             return "", "", self.falseAlarm
         return str(ui.auditTrainEdit.currentPath), str(ui.auditValidationEdit.currentPath), self.falseAlarm
 
-    def setNotReady(self, reason: str) -> None:
-        """Why nothing can be computed now; empty where it can."""
-        self._notReady = reason
-        self.update()
-
     def updateFromParameterNode(self) -> None:
-        """Show what the parameter node says."""
+        """Show what the parameter node says, where widgets are not bound to it by themselves."""
         node = self._parameterNode()
-        if node is None:
-            return
-        self._filling = True
-        for combo, value in (
-            (self.ui.auditCinesCombo, node.auditCines),
-            (self.ui.auditAgainstCombo, node.auditAgainst),
-        ):
-            combo.setCurrentIndex(max(0, combo.findData(value)))
-        self._filling = False
-        self.update()
+        if node is not None:
+            self.show(self.ui.auditCinesCombo, node.auditCines)
+            self.show(self.ui.auditAgainstCombo, node.auditAgainst)
+            self.update()
 
     def setBrowser(self, browser: Any) -> None:
         """Choose a cine; a run goes on."""
@@ -116,7 +93,6 @@ class PrivacySection:
         self.update()
 
     def update(self, _unused: Any = None) -> None:
-        """Show what can be done, and why not."""
         ui = self.ui
         own = ui.auditAgainstCombo.currentData == FOLDER
         for widget in (ui.auditTrainTitle, ui.auditTrainEdit, ui.auditValidationTitle, ui.auditValidationEdit):
@@ -124,25 +100,12 @@ class PrivacySection:
         self.controls.setReason(self._notReady or self._lacks())
         file = self._nearestFile()
         ui.nearestButton.setVisible(own or bool(file))
-        ui.nearestButton.enabled = bool(file) and self._nearestRun is None and not self._notReady
+        ui.nearestButton.enabled = bool(file) and self.beside is None and not self._notReady
         ui.nearestButton.toolTip = (
             _("Load the nearest training cine beside this one: it is a patient's, and would be saved with the scene")
             if file
             else _("Audit the selected cine against a folder of yours first")
         )
-
-    def cancel(self) -> None:
-        """Give up what is under way."""
-        self.controls.cancel()
-        if self._nearestRun is not None:
-            self._nearestRun.cancel()
-
-    def cleanup(self) -> None:
-        """The widgets go, or are gone: what is under way is given up, and nobody hears of it."""
-        self.controls.cleanup()
-        if self._nearestRun is not None:
-            self._nearestRun.abandon()
-            self._nearestRun = None
 
     def forgetScene(self) -> None:
         """The scene is about to be closed."""
@@ -197,13 +160,9 @@ class PrivacySection:
         return ""
 
     def _start(self, **callbacks: Any) -> Any:
-        ui = self.ui
-        folders: dict[str, str] = {}
-        if ui.auditAgainstCombo.currentData == FOLDER:
-            folders = {"folder": str(ui.auditTrainEdit.currentPath)}
-            folders["validation"] = str(ui.auditValidationEdit.currentPath)
-        run = auditRun(self._worker, self._later, self._browsers(), falseAlarm=self.falseAlarm, **folders, **callbacks)
-        return run.start()
+        folder, validation, falseAlarm = self.against()
+        options = {"folder": folder, "validation": validation, "falseAlarm": falseAlarm}
+        return self.startRun(auditRun, self._browsers(), **options, **callbacks)
 
     def _onAudited(self, verdicts: list[dict[str, Any]]) -> None:
         for verdict in verdicts:
@@ -234,31 +193,15 @@ class PrivacySection:
         return self._nearest.get(self._browser.GetID(), ("", ""))[0]
 
     def _onNearest(self, _checked: bool = False) -> None:
-        if self._nearestRun is not None or not self._nearestFile():
+        if not self._nearestFile():
             return
         browser = self._browser
         path, short = self._nearest[browser.GetID()]
 
-        def end() -> None:
-            self._nearestRun = None
-            self.update()
-
-        def done(nearest: Any) -> None:
-            end()
+        def show(nearest: Any) -> None:
             if browser.GetScene() is not None:
                 showSideBySide(browser, nearest)
 
-        def fail(problem: Any) -> None:
-            end()
-            self.problemOccurred.emit(problem)
-
-        self._nearestRun = nearestRun(
-            self._worker,
-            self._later,
-            path,
-            str(_("Nearest training cine {hash}")).format(hash=short),
-            onDone=done,
-            onProblem=fail,
-            onCancelled=end,
-        ).start()
+        title = str(_("Nearest training cine {hash}")).format(hash=short)
+        self.startBeside(nearestRun, path, title, onDone=show, onEnd=self.update)
         self.update()

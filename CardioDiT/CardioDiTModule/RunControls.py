@@ -21,6 +21,11 @@ class RunControls:
     Attributes:
         cancelToolTip: What Cancel does.
         describe: (event) -> what is said while it runs.
+        run: The run that is on; None for none.
+        onProgress: (event).
+        onDone: (result).
+        onProblem: (problem).
+        onChanged: () when a run has begun or ended.
     """
 
     def __init__(
@@ -42,9 +47,10 @@ class RunControls:
         self._reason = ""
         self._cancelling = False
         self.run: Any = None
+        self.onProgress: Callable[[dict[str, Any]], None] | None = None
         self.onDone: Callable[[Any], None] | None = None
         self.onProblem: Callable[[Problem], None] | None = None
-        self.onEnded: Callable[[], None] | None = None
+        self.onChanged: Callable[[], None] | None = None
         button.connect("clicked(bool)", self._onClicked)
         self.update()
 
@@ -65,7 +71,7 @@ class RunControls:
         }
         self._cancelling = False
         self.run = self._start(**arguments, **callbacks)
-        self.update()
+        self._tellChanged()
 
     def cancel(self) -> None:
         """Give the run up, if there is one."""
@@ -75,10 +81,15 @@ class RunControls:
             self.run.cancel()
             self.update()
 
+    def clearText(self) -> None:
+        """Say nothing any more, but for a run that is on."""
+        if self.run is None:
+            self._label.text = ""
+
     def cleanup(self) -> None:
         """The widgets go, or are gone: a run that is on is given up, and nobody hears of it."""
         run, self.run = self.run, None
-        self.onDone = self.onProblem = self.onEnded = None
+        self.onProgress = self.onDone = self.onProblem = self.onChanged = None
         if run is not None:
             run.abandon()
 
@@ -104,6 +115,8 @@ class RunControls:
         self._bar.value = round(100 * float(event.get("fraction") or 0.0))
         if not self._cancelling:
             self._label.text = self.describe(event)
+        if self.onProgress is not None:
+            self.onProgress(event)
 
     def _describe(self, event: dict[str, Any]) -> str:
         text = self._stages.get(event["stage"], event["stage"])
@@ -130,6 +143,9 @@ class RunControls:
         self.run = None
         self._cancelling = False
         self._label.text = text
+        self._tellChanged()
+
+    def _tellChanged(self) -> None:
         self.update()
-        if self.onEnded is not None:
-            self.onEnded()
+        if self.onChanged is not None:
+            self.onChanged()

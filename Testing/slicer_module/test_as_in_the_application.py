@@ -374,27 +374,27 @@ def test_no_file_of_the_current_folder_ends_the_worker(app, tmp_path, monkeypatc
 
 
 def test_a_low_priority_is_told(panel, ui, monkeypatch):
-    from CardioDiTModule import GenerateSection
+    from CardioDiTModule import DeviceNote
 
-    monkeypatch.setattr(GenerateSection, "ownNiceness", lambda: 19)
+    monkeypatch.setattr(DeviceNote, "ownNiceness", lambda: 19)
     panel.generate._showDeviceNote()
     assert "SLICER_BACKGROUND_THREAD_PRIORITY" in ui.deviceLabel.toolTip and "priority" in ui.deviceLabel.text
-    monkeypatch.setattr(GenerateSection, "ownNiceness", lambda: 0)
+    monkeypatch.setattr(DeviceNote, "ownNiceness", lambda: 0)
     panel.generate._showDeviceNote()
     assert "priority" not in ui.deviceLabel.text
 
 
 @pytest.mark.parametrize("version, word", [("2.9.1+cpu", "made for the processor"), ("2.9.1", "driver may be too old")])
 def test_a_graphics_card_that_is_not_used_is_explained(panel, ui, monkeypatch, version, word):
-    from CardioDiTModule import GenerateSection
+    from CardioDiTModule import DeviceNote
 
-    monkeypatch.setattr(GenerateSection, "hasNvidiaDriver", lambda: True)
+    monkeypatch.setattr(DeviceNote, "hasNvidiaDriver", lambda: True)
     panel.generate.setProbe({**PROBE, "versions": {"torch": version}})
     assert word in ui.deviceLabel.text and version in ui.deviceLabel.text and "PyTorch Util" in ui.deviceLabel.text
     gpu = {"name": "cuda:0", "title": "A card", "memory_bytes": 8e9}
     panel.generate.setProbe({**PROBE, "devices": [gpu, *PROBE["devices"]], "has_gpu": True, "versions": {}})
     assert "PyTorch" not in ui.deviceLabel.text
-    monkeypatch.setattr(GenerateSection, "hasNvidiaDriver", lambda: False)
+    monkeypatch.setattr(DeviceNote, "hasNvidiaDriver", lambda: False)
     panel.generate.setProbe({**PROBE, "versions": {"torch": version}})
     assert "No graphics card" in ui.deviceLabel.text and "NVIDIA" not in ui.deviceLabel.text
 

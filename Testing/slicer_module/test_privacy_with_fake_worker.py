@@ -213,7 +213,7 @@ def test_a_folder_of_ones_own_and_the_nearest_cine(panel, ui, browser, waitUntil
     np.save(array, cine["array"])
     kept = {key: cine[key] for key in ("affine", "frame_times")}
     process().answer("load_cine", cine={**kept, "array": str(array), "meta": {"PatientName": "Doe"}})
-    waitUntil(lambda: panel.privacy._nearestRun is None, 5)
+    waitUntil(lambda: panel.privacy.beside is None, 5)
     loaded = slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode")[-1]
     sequence = loaded.GetMasterSequenceNode()
     assert sequence.GetName() == "Nearest training cine " + "bb" * 8 + " sequence"

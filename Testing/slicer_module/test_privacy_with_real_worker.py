@@ -86,7 +86,7 @@ def test_a_copy_fails_and_a_gated_heart_passes(panel, cache, tmp_path, waitUntil
     assert "too few" in ui.auditNotesLabel.text and ui.nearestButton.enabled
     assert Path(panel.privacy._nearestFile()).name == "Doe_0.nii.gz"
     ui.nearestButton.click()
-    waitUntil(lambda: panel.privacy._nearestRun is None, 60)
+    waitUntil(lambda: panel.privacy.beside is None, 60)
     assert not ui.problemFrame.isVisibleTo(panel.parent), ui.problemLabel.text
 
     plain = logic.generate(show=False, seed=1, preset="draft", bundle="plain")
