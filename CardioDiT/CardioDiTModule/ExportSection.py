@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,15 @@ import slicer
 from slicer.i18n import tr as _
 
 from .AuditMarks import exportWarning
-from .CineReader import cineOfBrowser
+from .CineReader import cineFileSteps
 from .DicomDatabase import addToDatabase, whyNoDatabase
+from .MeasurementRuns import absolute
 from .Problem import CardioDiTProblem, Problem
 from .SequenceBuilder import cineTitle
 from .Signal import Signal
-from .WorkerClient import WorkerClient, WorkerRequest
+from .Steps import runAtOnce
+from .WorkerClient import WorkerClient
+from .WorkerRun import Later, WorkerRun
 
 FOLDER_SETTING = "CardioDiT/ExportFolder"
 
@@ -28,13 +30,15 @@ class ExportSection:
         ui: The module's widgets.
         worker: The worker client.
         browser: () -> the browser node that is chosen, or None.
+        later: (milliseconds, callback).
 
     Attributes:
         problemOccurred: (problem).
     """
 
-    def __init__(self, ui: Any, worker: WorkerClient, browser: Callable[[], Any]) -> None:
-        self.ui, self._worker, self._browser = ui, worker, browser
+    def __init__(self, ui: Any, worker: WorkerClient, browser: Callable[[], Any], later: Later) -> None:
+        self.ui, self._worker, self._browser, self._later = ui, worker, browser, later
+        self._runs: list[WorkerRun] = []
         self.problemOccurred = Signal("export problem")
         ui.exportNiftiButton.connect("clicked(bool)", self._onNifti)
         ui.exportSequenceButton.connect("clicked(bool)", self._onSequence)
@@ -66,35 +70,28 @@ class ExportSection:
 
     def cleanup(self) -> None:
         """The widgets go; what is being written is finished."""
+        for run in self._runs:
+            run.abandon(finish=True)
 
-    def save(self, path: str, multiFrame: bool = False) -> WorkerRequest | None:
-        """Write the chosen cine to a file; None where it cannot be read."""
-        return self._start(exportCine, path, self._onSaved, multiFrame=multiFrame)
+    def save(self, path: str, multiFrame: bool = False) -> None:
+        """Write the chosen cine to a file."""
+        self._start(exportRun, _("Written: {result}"), path=path, multiFrame=multiFrame)
 
-    def saveToDatabase(self) -> WorkerRequest | None:
-        """Copy the chosen cine into Slicer's DICOM database; None where it cannot be read."""
-        return self._start(exportToDatabase, self._onInDatabase)
+    def saveToDatabase(self) -> None:
+        """Copy the chosen cine into Slicer's DICOM database."""
+        self._start(databaseRun, _("{result} images were copied into the DICOM database: see the module DICOM."))
 
-    def _start(self, export: Callable[..., WorkerRequest], *arguments: Any, **options: Any) -> WorkerRequest | None:
-        try:
-            order = export(self._worker, self._browser(), *arguments, self._onProblem, **options)
-        except CardioDiTProblem as error:
-            self.problemOccurred.emit(error.problem)
-            return None
+    def _start(self, makeRun: Callable[..., WorkerRun], said: str, **options: Any) -> None:
+        def done(result: Any) -> None:
+            self.ui.exportLabel.text = said.format(result=result)
+
         self.ui.exportLabel.text = _("Writing ...")
-        return order
+        run = makeRun(self._worker, self._later, self._browser(), onDone=done, onProblem=self._onProblem, **options)
+        self._runs = [*(one for one in self._runs if one.isRunning), run.start()]
 
     def _onProblem(self, problem: Problem) -> None:
         self.ui.exportLabel.text = ""
         self.problemOccurred.emit(problem)
-
-    def _onInDatabase(self, count: int) -> None:
-        self.ui.exportLabel.text = _(
-            "{count} images were copied into the DICOM database: see the module DICOM."
-        ).format(count=count)
-
-    def _onSaved(self, path: str) -> None:
-        self.ui.exportLabel.text = _("Written: {path}").format(path=path)
 
     def _onNifti(self, _checked: bool = False) -> None:
         self._ask(_("NIfTI file (*.nii.gz *.nii)"), ".nii.gz")
@@ -117,98 +114,49 @@ class ExportSection:
             self.save(path if path.endswith((suffix, ".nii")) else path + suffix, multiFrame)
 
 
-def exportCine(
-    worker: WorkerClient,
-    browser: Any,
-    path: str,
-    onSaved: Callable[[str], None] | None = None,
-    onProblem: Callable[[Problem], None] | None = None,
-    multiFrame: bool = False,
-) -> WorkerRequest:
-    """Write the cine of a browser to a file, through the worker.
+def exportRun(
+    worker: WorkerClient, later: Later, browser: Any, *, path: str, multiFrame: bool = False, **callbacks: Any
+) -> WorkerRun:
+    """Write the cine of a browser to a file, through the worker; the result is the path.
 
     Args:
         worker: The worker client.
+        later: (milliseconds, callback).
         browser: The browser node of the cine.
         path: Ends in .nii.gz, .nii, .seq.nrrd, .nrrd, or .dcm for a folder of DICOM images.
-        onSaved: (path).
-        onProblem: (problem).
         multiFrame: DICOM only: one multi-frame file in place of the folder.
-
-    Raises:
-        CardioDiTProblem: The browser shows no cine.
+        **callbacks: As `WorkerRun` takes them.
     """
-    import numpy as np
 
-    cine = cineOfBrowser(browser)
-    folder = slicer.util.tempDirectory("CardioDiTExport")
-    array = str(Path(folder) / "cine.npy")
-    np.save(array, cine.pop("array"), allow_pickle=False)
+    def prepare(folder: str) -> dict[str, Any]:
+        # at once: what has been asked for is written, whatever becomes of the panel
+        order = {"cine": runAtOnce(cineFileSteps(browser, folder)), "path": absolute(path)}
+        return {**order, "multi_frame": True} if multiFrame else order
 
-    def tidy() -> None:
-        shutil.rmtree(folder, ignore_errors=True)
+    def build(values: dict[str, Any]) -> Iterator[Any]:
+        yield
+        return values["path"]
 
-    def done(values: dict[str, Any]) -> None:
-        if onSaved is not None:
-            onSaved(values["path"])
-
-    cine.pop("name")
-    # the worker's current folder need not be the application's
-    order: dict[str, Any] = {"cine": {**cine, "array": array}, "path": str(Path(path).expanduser().absolute())}
-    if multiFrame:
-        order["multi_frame"] = True
-    return worker.request("save_cine", order, onResult=done, onProblem=onProblem, onEnd=tidy)
+    return WorkerRun(worker, later, "save_cine", prepare, build, **callbacks)
 
 
-def exportToDatabase(
-    worker: WorkerClient,
-    browser: Any,
-    onDone: Callable[[int], None] | None = None,
-    onProblem: Callable[[Problem], None] | None = None,
-) -> WorkerRequest:
-    """Write the cine of a browser as DICOM images and copy them into Slicer's DICOM database.
-
-    Args:
-        worker: The worker client.
-        browser: The browser node of the cine.
-        onDone: (number of images).
-        onProblem: (problem).
-
-    Raises:
-        CardioDiTProblem: No database is open, or the browser shows no cine.
+def databaseRun(worker: WorkerClient, later: Later, browser: Any, **callbacks: Any) -> WorkerRun:
+    """Write the cine of a browser as DICOM images and copy them into Slicer's DICOM database; the result is the number
+    of images. Arguments as for `exportRun`.
     """
-    lacks = whyNoDatabase()
-    if lacks:
-        raise CardioDiTProblem(Problem(lacks + "."))
-    folder = slicer.util.tempDirectory("CardioDiTDicom")
 
-    def tidy() -> None:
-        shutil.rmtree(folder, ignore_errors=True)
+    def prepare(folder: str) -> dict[str, Any]:
+        lacks = whyNoDatabase()
+        if lacks:
+            raise CardioDiTProblem(Problem(lacks + "."))
+        cine = runAtOnce(cineFileSteps(browser, folder))
+        return {"cine": cine, "path": str(Path(folder) / (fileName(browser) + ".dcm"))}
 
-    def add(path: str) -> None:
-        try:
-            count = addToDatabase(path)
-        except CardioDiTProblem as error:
-            if onProblem is not None:
-                onProblem(error.problem)
-        else:
-            if onDone is not None:
-                onDone(count)
+    def build(values: dict[str, Any]) -> Iterator[Any]:
+        yield
+        return addToDatabase(values["path"])
 
-    try:
-        order = exportCine(worker, browser, str(Path(folder) / (fileName(browser) + ".dcm")), add, onProblem)
-    except CardioDiTProblem:
-        tidy()
-        raise
-    tidyExport = order.onEnd
-
-    def tidyAll() -> None:
-        if tidyExport is not None:
-            tidyExport()
-        tidy()
-
-    order.onEnd = tidyAll
-    return order
+    return WorkerRun(worker, later, "save_cine", prepare, build, **callbacks)
 
 
 def fileName(browser: Any) -> str:

@@ -179,8 +179,7 @@ class GenerateSection(Section):
         if not model.get("accepted", True):
             self._askForLicence(model)
             return None
-        run = GenerationRun(self._worker, self.request(), self._later, **self.gate(), **callbacks)
-        self._lastRun = run.start()
+        self._lastRun = self.startRun(GenerationRun, self.request(), **self.gate(), **callbacks)
         return self._lastRun
 
     def _askForLicence(self, model: dict[str, Any]) -> None:

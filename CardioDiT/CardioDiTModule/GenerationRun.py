@@ -20,8 +20,8 @@ class GenerationRun(WorkerRun):
 
     Args:
         worker: The worker client.
-        request: As `CardioDiTLib.GenerationRequest.to_dict`.
         later: (milliseconds, callback).
+        request: As `CardioDiTLib.GenerationRequest.to_dict`.
         gate: Draw again what lies too near to a training patient; the model has to carry training embeddings.
         falseAlarm: Of the gate: share of novel patients who are refused.
         **callbacks: As `WorkerRun` takes them.
@@ -35,8 +35,8 @@ class GenerationRun(WorkerRun):
     def __init__(
         self,
         worker: WorkerClient,
-        request: dict[str, Any],
         later: Later,
+        request: dict[str, Any],
         *,
         gate: bool = False,
         falseAlarm: float = 0.05,

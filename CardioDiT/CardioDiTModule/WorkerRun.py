@@ -67,18 +67,22 @@ class Run:
             self._halt()
             self._later(0, self._endCancelled)
 
-    def abandon(self) -> None:
+    def abandon(self, finish: bool = False) -> None:
         """Give up and tell nobody: whoever listened is gone. Nothing half built stays in the scene, and the files go as
         soon as the worker has let go of them.
+
+        Args:
+            finish: Let the worker finish what it has been told.
         """
         if not self.isRunning:
             return
         self.isRunning = False
         self._onProgress = self._onDone = self._onProblem = self._onCancelled = None
-        if self._order is not None and not self._order.ended:
-            self._worker.cancel(self._order)  # `_tidyIfOver` follows
-        else:
+        if self._order is None or self._order.ended:
             self._tidy()
+        elif not finish:
+            self._worker.cancel(self._order)
+        # of an order that is under way `_tidyIfOver` follows
 
     # -- what derived classes define
 
@@ -187,7 +191,12 @@ class WorkerRun(Run):
         self._steps: Steps | None = None
 
     def _begin(self) -> None:
-        prepared = self._prepare(self._folder)
+        try:
+            prepared = self._prepare(self._folder)
+        except CardioDiTProblem as error:
+            problem = error.problem
+            self._later(0, lambda: self._fail(problem))
+            return
         if isinstance(prepared, dict):
             self._send(prepared)
         else:

@@ -12,7 +12,7 @@ import pytest
 from module_under_test import MODULE, MODULE_FOLDER, REPOSITORY, UI_FILES
 
 SOURCES = [MODULE, *sorted((MODULE_FOLDER / "CardioDiTModule").glob("*.py"))]
-AT_FILE_SCOPE = {"vtk", "qt", "ctk", "slicer"}
+AT_FILE_SCOPE = {"vtk", "qt", "ctk", "slicer", MODULE_FOLDER.name + "Module"}
 
 
 def facts(version):
@@ -62,21 +62,30 @@ def test_the_module_is_imported_quickly(app):
     times = []
     for _ in range(5):
         spec = importlib.util.spec_from_file_location("CardioDiTTimed", MODULE)
+        parts = {name: sys.modules.pop(name) for name in list(sys.modules) if name.startswith("CardioDiTModule")}
         began = time.process_time()
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
         times.append(time.process_time() - began)
-    assert min(times) < 0.05, times
+        print(f"imported in {times[-1]:.3f} s, with all its parts")
+        for name in [name for name in sys.modules if name.startswith("CardioDiTModule")]:
+            del sys.modules[name]
+        sys.modules.update(parts)
+    assert min(times) < 0.2, times
 
 
 def test_the_parts_bring_neither_torch_nor_numpy(app):
     """Asked of a fresh process that has nothing but names for qt and slicer."""
     code = (
         "import sys, types\n"
-        "for name in ('qt', 'ctk', 'vtk', 'slicer', 'slicer.i18n', 'slicer.util'):\n"
+        "for name in ('qt', 'ctk', 'vtk', 'slicer', 'slicer.i18n', 'slicer.util', 'slicer.ScriptedLoadableModule'):\n"
         "    sys.modules[name] = types.ModuleType(name)\n"
+        "wrapper = sys.modules['slicer.parameterNodeWrapper'] = types.ModuleType('wrapper')\n"
+        "wrapper.WithinRange, wrapper.parameterNodeWrapper = (lambda *ends: ends), (lambda wrapped: wrapped)\n"
+        "for part in ('Widget', 'Logic', 'Test'):\n"
+        "    setattr(sys.modules['slicer.ScriptedLoadableModule'], 'ScriptedLoadableModule' + part, type(part, (), {}))\n"
         "sys.modules['slicer.i18n'].tr = str\n"
         "sys.modules['slicer'].vtkMRMLSequenceBrowserNode = sys.modules['slicer'].vtkMRMLNode = object\n"
-        "sys.modules['slicer.util'].VTKObservationMixin = object\n"
+        "sys.modules['slicer.util'].VTKObservationMixin = type('Mixin', (), {})\n"
         "sys.modules['vtk'].vtkMatrix4x4 = object\n"
         "sys.modules['vtk'].VTK_OBJECT, sys.modules['vtk'].calldata_type = 0, lambda kind: lambda method: method\n"
         f"sys.path.insert(0, {str(MODULE_FOLDER)!r})\n"

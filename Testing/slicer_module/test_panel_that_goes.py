@@ -215,7 +215,7 @@ class UnderWay:
         return "download", {"name": "large", "notes": ["Note."]}
 
     def licence(self):
-        self.widget.logic.modelManager.acceptLicence("acdc-mini", self.widget.generate._start)
+        self.widget.logic.modelManager.acceptLicence("acdc-mini", self.widget.generate.controls.start)
         return "accept_licence", {}
 
     def estimate(self):
