@@ -13,6 +13,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pytest
+from module_under_test import MODULE, PROBE, FakeProcess, playWorker, process
 from slicer_standin import pythonqt, slicer_app
 
 _status = [0]
@@ -139,3 +140,98 @@ def load(scene):
     yield load_module
     for module in reversed(loaded):
         slicer_app.unloadModule(module)
+
+
+@pytest.fixture(scope="module")
+def heart():
+    """A digital heart: cine, labels and landmarks that belong together."""
+    from measured_cine import phantom
+
+    return phantom()
+
+
+@pytest.fixture
+def processClass():
+    """The worker that the test plays; a test file may have its own."""
+    return FakeProcess
+
+
+@pytest.fixture
+def firstAnswers():
+    """What that worker answers to the panel's first questions; a test file may have its own."""
+    return {"models": {"models": [], "folder": "/somewhere", "problem": ""}, "probe": PROBE}
+
+
+@pytest.fixture
+def panel(load, monkeypatch, spin, processClass, firstAnswers):
+    """The module's widget with a worker that the test plays, and that has answered the first questions."""
+    playWorker(monkeypatch, processClass)
+    widget = load(MODULE).widget
+    process().ready()
+    for button in (widget.ui.generateButton, widget.ui.landmarksButton, widget.ui.folderButton):
+        assert not button.enabled and "starting" in button.toolTip
+    for command, values in firstAnswers.items():
+        process().answer(command, **values)
+    spin(5)
+    yield widget
+    from CardioDiTModule.SharedWorker import stopSharedWorker
+
+    stopSharedWorker()
+
+
+@pytest.fixture
+def ui(panel):
+    return panel.ui
+
+
+@pytest.fixture
+def choose(panel, app):
+    """`choose(cine)`: put a described cine into the scene and choose it in the section Play; its browser node."""
+
+    def build(cine):
+        from CardioDiTModule.SequenceBuilder import SequenceBuilder
+
+        browser = SequenceBuilder().build(cine)
+        panel.play.show(browser, play=False)
+        app.processEvents()
+        return browser
+
+    return build
+
+
+@pytest.fixture
+def browser(choose, heart):
+    """The digital heart as a synthetic cine that is chosen."""
+    from measured_cine import described
+
+    return choose(described(heart.cine, synthetic=True, model="tiny", seed=7))
+
+
+@pytest.fixture
+def warmPanel(load, waitUntil):
+    """`warmPanel(settings)`: the module's widget with the real worker, which has answered the first questions; keys of
+    the settings without "CardioDiT/".
+    """
+
+    def make(settings):
+        import qt
+
+        for name, value in settings.items():
+            qt.QSettings().setValue(f"CardioDiT/{name}", str(value))
+        widget = load(MODULE).widget
+        waitUntil(lambda: not widget.completion._notReady, 240)
+        waitUntil(lambda: not widget.logic.worker.openRequests(), 240)
+        return widget
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def workerEnds():
+    """No real worker is left after the tests of a file, nor any setting of theirs."""
+    yield
+    import qt
+    from CardioDiTModule.SharedWorker import stopSharedWorker
+
+    qt.QSettings().remove("CardioDiT")
+    stopSharedWorker()

@@ -48,3 +48,33 @@ def processorSeconds(pid: int | None) -> float | None:
     except OSError:
         return None
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class LoopWatch:
+    """How long the event loop was away: a timer that ticks every few milliseconds.
+
+    On two cores that are busy with the worker the system itself keeps this process waiting now and then. What counts is
+    what this process does between two ticks, so its own processor time is measured beside the wall clock.
+    """
+
+    def __init__(self) -> None:
+        import qt
+
+        self.busy: list[float] = []
+        self.wall: list[float] = []
+        self._timer = qt.QTimer()
+        self._timer.setInterval(2)
+        self._timer.connect("timeout()", self._tick)
+        self._last = (time.perf_counter(), time.thread_time())
+        self._timer.start()
+
+    def stop(self) -> float:
+        """The longest processor time between two ticks."""
+        self._timer.stop()
+        return max(self.busy)
+
+    def _tick(self) -> None:
+        now = (time.perf_counter(), time.thread_time())
+        self.wall.append(now[0] - self._last[0])
+        self.busy.append(now[1] - self._last[1])
+        self._last = now

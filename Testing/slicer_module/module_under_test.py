@@ -32,6 +32,8 @@ def oblique_affine(spacing: tuple[float, float, float] = (1.5, 1.5, 10.0)) -> li
 
 
 OBLIQUE = oblique_affine()
+PROBE = {"devices": [{"name": "cpu", "title": "Processor", "memory_bytes": 1e9}], "has_gpu": False, "processors": 2}
+"""What the worker finds a machine to have."""
 
 
 def described_cine(seed: int = 7, frames: int = 5, dtype: str = "int16", **meta: Any) -> dict[str, Any]:
@@ -133,6 +135,36 @@ class FakeProcess:
 
     def answer(self, command: str, **values: Any) -> None:
         self.tell("result", id=self.asked(command)["id"], **values)
+
+
+def playWorker(monkeypatch, process: type[FakeProcess] = FakeProcess) -> None:
+    """Let the test play the worker of the application."""
+    from CardioDiTModule import SharedWorker
+
+    SharedWorker.stopSharedWorker()
+    FakeProcess.made.clear()
+    FakeProcess.obeys_close = True
+    monkeypatch.setattr(SharedWorker, "QtProcess", process)
+
+
+def process() -> FakeProcess:
+    """The worker that the test plays."""
+    return FakeProcess.made[-1]
+
+
+def asked(command: str, waitUntil) -> dict[str, Any]:
+    """Arguments of an order, once it has come."""
+    waitUntil(lambda: process().has_asked(command), 5)
+    return process().asked(command)["arguments"]
+
+
+def finish(command: str, answer: dict[str, Any], controls, waitUntil) -> dict[str, Any]:
+    """Answer an order, and wait until its run is over; the order's arguments. It is forgotten, for the next of them."""
+    order = asked(command, waitUntil)
+    process().answer(command, **answer)
+    waitUntil(lambda: controls.run is None, 5)
+    process().requests[:] = [request for request in process().requests if request["command"] != command]
+    return order
 
 
 class Clock:

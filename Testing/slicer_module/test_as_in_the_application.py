@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from measured_cine import described, landmarks_answer, phantom, segmentation_answer
-from module_under_test import MODULE, OBLIQUE, REPOSITORY, FakeProcess, described_cine
+from measured_cine import landmarks_answer, segmentation_answer
+from module_under_test import OBLIQUE, PROBE, REPOSITORY, FakeProcess, described_cine, finish
 
-PROBE = {"devices": [{"name": "cpu", "title": "Processor", "memory_bytes": 1e9}], "has_gpu": False, "processors": 2}
 CONTROLS = ("Ctrl+Shift+Down", "Ctrl+Shift+Left", "Ctrl+Shift+Right")
 
 
@@ -39,56 +38,10 @@ AFFINES = {
 }
 
 
-@pytest.fixture(scope="module")
-def heart():
-    return phantom()
-
-
-@pytest.fixture
-def panel(load, monkeypatch, spin):
-    from CardioDiTModule import SharedWorker
-
-    SharedWorker.stopSharedWorker()
-    FakeProcess.made.clear()
-    FakeProcess.obeys_close = True
-    monkeypatch.setattr(SharedWorker, "QtProcess", FakeProcess)
-    widget = load(MODULE).widget
-    FakeProcess.made[0].ready()
-    FakeProcess.made[0].answer("models", models=[], folder="/somewhere", problem="")
-    FakeProcess.made[0].answer("probe", **PROBE)
-    spin(5)
-    yield widget
-    SharedWorker.stopSharedWorker()
-
-
-@pytest.fixture
-def ui(panel):
-    return panel.ui
-
-
 def build(**changes):
     from CardioDiTModule.SequenceBuilder import SequenceBuilder
 
     return SequenceBuilder().build({**described_cine(), **changes})
-
-
-@pytest.fixture
-def browser(panel, heart, app):
-    from CardioDiTModule.SequenceBuilder import SequenceBuilder
-
-    browser = SequenceBuilder().build(described(heart.cine, synthetic=True, model="tiny", seed=7))
-    panel.play.show(browser, play=False)
-    app.processEvents()
-    return browser
-
-
-def finish(command: str, answer: dict, controls, waitUntil) -> dict:
-    process = FakeProcess.made[-1]
-    waitUntil(lambda: process.has_asked(command), 5)
-    order = process.asked(command)["arguments"]
-    process.answer(command, **answer)
-    waitUntil(lambda: controls.run is None, 5)
-    return order
 
 
 def detect(panel, heart, tmp_path, waitUntil):

@@ -6,43 +6,34 @@ import numpy as np
 import pytest
 import slicer
 from measured_cine import described
-from module_under_test import FakeProcess
-from test_measuring_with_fake_worker import (  # noqa: F401 (fixtures)
-    asked,
-    browser,
-    count_nodes,
-    heart,
-    process,
-    segment,
-    ui,
-)
-from test_measuring_with_fake_worker import panel as panelWithoutModels  # noqa: F401
+from module_under_test import PROBE, FakeProcess, asked, process
+from test_measuring_with_fake_worker import count_nodes, segment
 from test_widget_with_fake_worker import MODELS
 
 
 @pytest.fixture
-def panel(panelWithoutModels):  # noqa: F811
-    """The same, where the worker knows models."""
-    panelWithoutModels.logic.modelManager.refresh()
-    process().answer("models", models=[{**one, "accepted": True} for one in MODELS], folder="/somewhere", problem="")
-    return panelWithoutModels
+def firstAnswers():
+    models = [{**one, "accepted": True} for one in MODELS]
+    return {"models": {"models": models, "folder": "/somewhere", "problem": ""}, "probe": PROBE}
 
 
-def test_without_a_model_or_its_terms_nothing_can_be_made(panelWithoutModels, heart, app):  # noqa: F811
-    from CardioDiTModule.SequenceBuilder import SequenceBuilder
-
-    own = panelWithoutModels.ui
-    panelWithoutModels.play.show(SequenceBuilder().build(described(heart.cine)), play=False)
-    app.processEvents()
-    assert not own.completionButton.enabled and "There is no model" in own.completionButton.toolTip
-    panelWithoutModels.logic.modelManager.refresh()
-    process().answer("models", models=[dict(one) for one in MODELS], folder="/somewhere", problem="")
-    assert not own.completionButton.enabled and "terms" in own.completionButton.toolTip
-    own.bundleCombo.setCurrentIndex(own.bundleCombo.findData("mine"))
-    assert own.completionButton.enabled
+def relist(panel, models) -> None:
+    """Let the worker say that it knows other models."""
+    panel.logic.modelManager.refresh()
+    process().answer("models", models=models, folder="/somewhere", problem="")
 
 
-def answer(heart, tmp_path, kind: str, real: bool = True, **meta) -> dict:  # noqa: F811
+def test_without_a_model_or_its_terms_nothing_can_be_made(panel, ui, choose, heart):
+    relist(panel, [])
+    choose(described(heart.cine))
+    assert not ui.completionButton.enabled and "There is no model" in ui.completionButton.toolTip
+    relist(panel, [dict(one) for one in MODELS])
+    assert not ui.completionButton.enabled and "terms" in ui.completionButton.toolTip
+    ui.bundleCombo.setCurrentIndex(ui.bundleCombo.findData("mine"))
+    assert ui.completionButton.enabled
+
+
+def answer(heart, tmp_path, kind: str, real: bool = True, **meta) -> dict:
     """What the worker answers: one cine, made from another."""
     whose = "real" if real else "synthetic"
     note = "Made from a patient's cine, and shows that patient." if real else "Made from a synthetic cine."
@@ -64,7 +55,7 @@ def browsers() -> list:
     return slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode")
 
 
-def test_gaps_are_filled_into_a_cine_of_its_own(panel, ui, browser, heart, tmp_path, waitUntil):  # noqa: F811
+def test_gaps_are_filled_into_a_cine_of_its_own(panel, ui, browser, heart, tmp_path, waitUntil):
     panel._parameterNode.seed = 4
     segment(panel, heart, tmp_path, waitUntil)
     assert ui.completionButton.enabled and not ui.completionStrengthSlider.isVisibleTo(ui.CompletionSection)
@@ -92,7 +83,7 @@ def test_gaps_are_filled_into_a_cine_of_its_own(panel, ui, browser, heart, tmp_p
     assert "Completion of a synthetic cine." in ui.originLabel.text and "seed 4" in ui.originLabel.text
 
 
-def test_a_variation_of_a_patients_heart_says_whose_it_is(panel, ui, heart, app, tmp_path, waitUntil):  # noqa: F811
+def test_a_variation_of_a_patients_heart_says_whose_it_is(panel, ui, heart, app, tmp_path, waitUntil):
     from CardioDiTModule.SequenceBuilder import SequenceBuilder
 
     source = SequenceBuilder().build({**described(heart.cine, synthetic=False), "name": "Doe"})
@@ -120,7 +111,7 @@ def test_a_variation_of_a_patients_heart_says_whose_it_is(panel, ui, heart, app,
     assert hierarchy.GetItemName(study) == "Variation of a real cine"
 
 
-def test_cancel_and_problems_leave_the_scene(panel, ui, browser, heart, tmp_path, waitUntil):  # noqa: F811
+def test_cancel_and_problems_leave_the_scene(panel, ui, browser, heart, tmp_path, waitUntil):
     before = count_nodes()
     ui.completionTaskCombo.setCurrentIndex(1)
     ui.completionButton.click()
@@ -146,7 +137,7 @@ def test_cancel_and_problems_leave_the_scene(panel, ui, browser, heart, tmp_path
     assert len(FakeProcess.made) == 1
 
 
-def test_what_is_chosen_is_saved_with_the_scene(panel, ui, browser, tmp_path, spin):  # noqa: F811
+def test_what_is_chosen_is_saved_with_the_scene(panel, ui, browser, tmp_path, spin):
     ui.completionTaskCombo.setCurrentIndex(1)
     ui.completionStrengthSlider.value = 0.8
     spin(5)

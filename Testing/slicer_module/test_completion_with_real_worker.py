@@ -7,7 +7,9 @@ import sys
 import numpy as np
 import pytest
 import slicer
-from module_under_test import MODULE, REPOSITORY
+from module_under_test import REPOSITORY
+
+pytestmark = pytest.mark.usefixtures("workerEnds")
 
 
 @pytest.fixture(scope="module")
@@ -21,17 +23,8 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture
-def panel(load, cache, waitUntil):
-    import qt
-
-    qt.QSettings().setValue("CardioDiT/CacheFolder", str(cache))
-    widget = load(MODULE).widget
-    waitUntil(lambda: not widget.completion._notReady, 240)
-    waitUntil(lambda: not widget.logic.worker.openRequests(), 240)
-    yield widget
-    from CardioDiTModule.SharedWorker import stopSharedWorker
-
-    stopSharedWorker()
+def panel(warmPanel, cache):
+    return warmPanel({"CacheFolder": cache})
 
 
 def arrays(browser):

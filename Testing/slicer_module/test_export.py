@@ -8,12 +8,11 @@ import dicom_database
 import numpy as np
 import pydicom
 import pytest
-from measured_cine import described
-from test_folder_of_cines import AnsweringProcess, heart, panel, ui  # noqa: F401 (fixtures)
+from test_folder_of_cines import AnsweringProcess, processClass  # noqa: F401 (a fixture)
 
 
 @pytest.fixture
-def answered(panel, monkeypatch, heart, app):  # noqa: F811
+def answered(browser, monkeypatch):
     """A cine that is chosen, and a worker that writes by the library's own job."""
 
     def save(self, order, number):
@@ -26,11 +25,6 @@ def answered(panel, monkeypatch, heart, app):  # noqa: F811
         return GenerationJobs().save_cine(Job(request, None))
 
     monkeypatch.setattr(AnsweringProcess, "_save_cine", save)
-    from CardioDiTModule.SequenceBuilder import SequenceBuilder
-
-    browser = SequenceBuilder().build(described(heart.cine, synthetic=True, model="tiny", seed=7))
-    panel.play.show(browser, play=False)
-    app.processEvents()
     return browser
 
 
@@ -44,9 +38,9 @@ def same(cine, wanted) -> None:
 @pytest.mark.parametrize("button, files", [("exportDicomButton", 8 * 9), ("exportMultiFrameButton", 1)])
 def test_dicom_keeps_millimetres_seconds_and_what_it_is(
     answered,
-    panel,  # noqa: F811
-    ui,  # noqa: F811
-    heart,  # noqa: F811
+    panel,
+    ui,
+    heart,
     dialogs,
     tmp_path,
     waitUntil,
@@ -69,7 +63,7 @@ def test_dicom_keeps_millimetres_seconds_and_what_it_is(
     same(load_cine(path), heart.cine)
 
 
-def test_a_cine_goes_into_the_database_of_slicer(answered, panel, ui, heart, monkeypatch, tmp_path, waitUntil):  # noqa: F811
+def test_a_cine_goes_into_the_database_of_slicer(answered, panel, ui, heart, monkeypatch, tmp_path, waitUntil):
     import slicer
 
     from CardioDiTLib.io import load_cine
@@ -94,7 +88,7 @@ def test_a_cine_goes_into_the_database_of_slicer(answered, panel, ui, heart, mon
 
 
 @pytest.mark.parametrize("refuses", ["quietly", "raise"])
-def test_a_database_that_refuses_is_said(answered, panel, ui, monkeypatch, tmp_path, waitUntil, refuses):  # noqa: F811
+def test_a_database_that_refuses_is_said(answered, panel, ui, monkeypatch, tmp_path, waitUntil, refuses):
     from CardioDiTModule.Problem import CardioDiTProblem
 
     database = dicom_database.install(monkeypatch, tmp_path / "database")
@@ -110,7 +104,7 @@ def test_a_database_that_refuses_is_said(answered, panel, ui, monkeypatch, tmp_p
         panel.logic.exportToDatabase(answered)
 
 
-def test_the_console_writes_dicom_too(answered, panel, heart, tmp_path):  # noqa: F811
+def test_the_console_writes_dicom_too(answered, panel, heart, tmp_path):
     from CardioDiTLib.io import load_cine
 
     assert Path(panel.logic.export(answered, tmp_path / "a.dcm")).is_dir()

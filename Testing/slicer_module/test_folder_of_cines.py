@@ -9,16 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
-from measured_cine import landmarks_answer, phantom, segmentation_answer
-from module_under_test import MODULE, FakeProcess
+from measured_cine import landmarks_answer, segmentation_answer
+from module_under_test import FakeProcess
 from synthetic_dicom import write_series
-
-PROBE = {"devices": [{"name": "cpu", "title": "Processor", "memory_bytes": 1e9}], "has_gpu": False, "processors": 2}
-
-
-@pytest.fixture(scope="module")
-def heart():
-    return phantom()
 
 
 class AnsweringProcess(FakeProcess):
@@ -83,27 +76,9 @@ class AnsweringProcess(FakeProcess):
 
 
 @pytest.fixture
-def panel(load, heart, monkeypatch, spin):
-    from CardioDiTModule import SharedWorker
-
-    SharedWorker.stopSharedWorker()
-    FakeProcess.made.clear()
-    FakeProcess.obeys_close = True
+def processClass(heart):
     AnsweringProcess.heart, AnsweringProcess.held = heart, ""
-    monkeypatch.setattr(SharedWorker, "QtProcess", AnsweringProcess)
-    widget = load(MODULE).widget
-    FakeProcess.made[0].ready()
-    FakeProcess.made[0].answer("models", models=[], folder="/somewhere", problem="")
-    assert "starting" in widget.ui.folderButton.toolTip
-    FakeProcess.made[0].answer("probe", **PROBE)
-    spin(5)
-    yield widget
-    SharedWorker.stopSharedWorker()
-
-
-@pytest.fixture
-def ui(panel):
-    return panel.ui
+    return AnsweringProcess
 
 
 @pytest.fixture

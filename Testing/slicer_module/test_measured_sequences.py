@@ -8,13 +8,8 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from measured_cine import FRAMES, described, landmarks_answer, phantom, segmentation_answer
+from measured_cine import FRAMES, described, landmarks_answer, segmentation_answer
 from module_under_test import MODULE_FOLDER  # noqa: F401 - puts the module on the path
-
-
-@pytest.fixture(scope="module")
-def heart():
-    return phantom()
 
 
 @pytest.fixture

@@ -7,66 +7,8 @@ import json
 import numpy as np
 import pytest
 import slicer
-from measured_cine import described, landmarks_answer, phantom, segmentation_answer
-from module_under_test import MODULE, FakeProcess
-
-PROBE = {"devices": [{"name": "cpu", "title": "Processor", "memory_bytes": 1e9}], "has_gpu": False, "processors": 2}
-
-
-@pytest.fixture(scope="module")
-def heart():
-    return phantom()
-
-
-@pytest.fixture
-def panel(load, monkeypatch, spin):
-    """The module's widget with a fake worker that has answered the first questions."""
-    from CardioDiTModule import SharedWorker
-
-    SharedWorker.stopSharedWorker()
-    FakeProcess.made.clear()
-    FakeProcess.obeys_close = True
-    monkeypatch.setattr(SharedWorker, "QtProcess", FakeProcess)
-    widget = load(MODULE).widget
-    FakeProcess.made[0].ready()
-    FakeProcess.made[0].answer("models", models=[], folder="/somewhere", problem="")
-    assert "starting" in widget.ui.landmarksButton.toolTip
-    FakeProcess.made[0].answer("probe", **PROBE)
-    spin(5)
-    yield widget
-    SharedWorker.stopSharedWorker()
-
-
-@pytest.fixture
-def ui(panel):
-    return panel.ui
-
-
-@pytest.fixture
-def browser(panel, heart, app):
-    """A cine in the scene, chosen in the section Play."""
-    from CardioDiTModule.SequenceBuilder import SequenceBuilder
-
-    browser = SequenceBuilder().build(described(heart.cine, synthetic=True, model="tiny", seed=7))
-    panel.play.show(browser, play=False)
-    app.processEvents()
-    return browser
-
-
-def process() -> FakeProcess:
-    return FakeProcess.made[-1]
-
-
-def asked(command: str, waitUntil) -> dict:
-    waitUntil(lambda: process().has_asked(command), 5)
-    return process().asked(command)["arguments"]
-
-
-def finish(command: str, answer: dict, controls, waitUntil) -> None:
-    asked(command, waitUntil)
-    process().answer(command, **answer)
-    waitUntil(lambda: controls.run is None, 5)
-    process().requests[:] = [request for request in process().requests if request["command"] != command]
+from measured_cine import described, landmarks_answer, segmentation_answer
+from module_under_test import FakeProcess, asked, finish, process
 
 
 def segment(panel, heart, tmp_path, waitUntil, synthetic=True) -> None:

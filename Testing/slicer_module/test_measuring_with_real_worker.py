@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import slicer
-from fair_time import FairClock
-from measured_cine import FRAMES, described, phantom
-from module_under_test import MODULE, REPOSITORY
+from fair_time import FairClock, LoopWatch
+from measured_cine import FRAMES, described
+from module_under_test import REPOSITORY
 
 LONGEST_BLOCK_S = 0.05
-
-
-@pytest.fixture(scope="module")
-def heart():
-    return phantom()
+pytestmark = pytest.mark.usefixtures("workerEnds")
 
 
 @pytest.fixture(scope="module")
@@ -30,34 +25,14 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture
-def panel(load, weights, tmp_path, waitUntil):
+def panel(warmPanel, weights, tmp_path):
     """The module's widget with a warm worker; the segmentation model is the tiny one."""
-    import qt
-
-    qt.QSettings().setValue("CardioDiT/CacheFolder", str(tmp_path / "cache"))
-    qt.QSettings().setValue("CardioDiT/SegmentationModel", str(weights))
-    widget = load(MODULE).widget
-    waitUntil(lambda: not widget.landmarks._notReady, 240)
-    waitUntil(lambda: not widget.logic.worker.openRequests(), 240)
-    return widget
+    return warmPanel({"CacheFolder": tmp_path / "cache", "SegmentationModel": weights})
 
 
 @pytest.fixture
-def browser(panel, heart, app):
-    from CardioDiTModule.SequenceBuilder import SequenceBuilder
-
-    browser = SequenceBuilder().build(described(heart.cine, synthetic=True, seed=7))
-    panel.play.show(browser, play=False)
-    app.processEvents()
-    return browser
-
-
-@pytest.fixture(scope="module", autouse=True)
-def noWorkerIsLeft():
-    yield
-    from CardioDiTModule.SharedWorker import stopSharedWorker
-
-    stopSharedWorker()
+def browser(choose, heart):
+    return choose(described(heart.cine, synthetic=True, seed=7))
 
 
 def trueLabels(browser, heart) -> None:
@@ -66,29 +41,6 @@ def trueLabels(browser, heart) -> None:
     from CardioDiTModule.Steps import runAtOnce
 
     runAtOnce(SegmentationSequence(browser).buildSteps({"array": heart.segmentation.array, "meta": {}}))
-
-
-class LoopWatch:
-    """Processor time of this process between two ticks of the event loop."""
-
-    def __init__(self) -> None:
-        import qt
-
-        self.busy: list[float] = []
-        self._timer = qt.QTimer()
-        self._timer.setInterval(2)
-        self._timer.connect("timeout()", self._tick)
-        self._last = time.thread_time()
-        self._timer.start()
-
-    def stop(self) -> float:
-        self._timer.stop()
-        return max(self.busy)
-
-    def _tick(self) -> None:
-        now = time.thread_time()
-        self.busy.append(now - self._last)
-        self._last = now
 
 
 def test_click_through_it_all(panel, browser, heart, waitUntil, tmp_path, capsys):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import slicer
 from measured_cine import described, landmarks_answer, phantom, segmentation_answer
-from module_under_test import MODULE, Clock, FakeProcess, described_cine
-from test_widget_with_fake_worker import ESTIMATE, MODELS, PROBE
+from module_under_test import MODULE, PROBE, Clock, described_cine, playWorker, process
+from test_widget_with_fake_worker import ESTIMATE, MODELS
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +45,7 @@ def loaded(scene, monkeypatch, clock, folders):
     from shiboken6 import Shiboken
     from slicer_standin import slicer_app
 
-    SharedWorker.stopSharedWorker()
-    FakeProcess.made.clear()
-    FakeProcess.obeys_close = True
-    monkeypatch.setattr(SharedWorker, "QtProcess", FakeProcess)
+    playWorker(monkeypatch)
     monkeypatch.setattr(SharedWorker, "later", clock.later)
     monkeypatch.setattr(Steps, "BUDGET_S", -1.0)
     loaded = slicer_app.loadModule(MODULE)
@@ -72,10 +69,6 @@ def browser(loaded, heart, clock):
     loaded.widget.play.show(browser, play=False)
     turn(clock, 5)
     return browser
-
-
-def process() -> FakeProcess:
-    return FakeProcess.made[-1]
 
 
 def turn(clock, times: int = 1) -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
-from module_under_test import MODULE, FakeProcess, described_cine
-
-PROBE = {"devices": [{"name": "cpu", "title": "Processor", "memory_bytes": 1e9}], "has_gpu": False, "processors": 2}
+from module_under_test import PROBE, FakeProcess, asked, described_cine, process
+from module_under_test import finish as finishRun
 
 
 def model(name: str, privacy: bool) -> dict:
@@ -35,27 +34,14 @@ def model(name: str, privacy: bool) -> dict:
 
 
 @pytest.fixture
-def panel(load, monkeypatch, spin):
-    """The module's widget with a fake worker and two models, of which one carries training embeddings."""
-    from CardioDiTModule import SharedWorker
-
-    SharedWorker.stopSharedWorker()
-    FakeProcess.made.clear()
-    FakeProcess.obeys_close = True
-    monkeypatch.setattr(SharedWorker, "QtProcess", FakeProcess)
-    widget = load(MODULE).widget
-    FakeProcess.made[0].ready()
-    FakeProcess.made[0].answer("models", models=[model("tiny", True), model("plain", False)], folder="/", problem="")
-    FakeProcess.made[0].answer("probe", **PROBE)
-    FakeProcess.made[0].answer("estimate", presets={})
-    spin(5)
-    yield widget
-    SharedWorker.stopSharedWorker()
-
-
-@pytest.fixture
-def ui(panel):
-    return panel.ui
+def firstAnswers():
+    """Two models, of which one carries training embeddings."""
+    models = [model("tiny", True), model("plain", False)]
+    return {
+        "models": {"models": models, "folder": "/", "problem": ""},
+        "probe": PROBE,
+        "estimate": {"presets": {}},
+    }
 
 
 @pytest.fixture
@@ -71,15 +57,6 @@ def add(panel, app, seed: int = 7, **meta):
     panel.play.show(browser, play=False)
     app.processEvents()
     return browser
-
-
-def process() -> FakeProcess:
-    return FakeProcess.made[-1]
-
-
-def asked(command: str, waitUntil) -> dict:
-    waitUntil(lambda: process().has_asked(command), 5)
-    return process().asked(command)["arguments"]
 
 
 def verdict(word: str, **values) -> dict:
@@ -113,10 +90,7 @@ def report(count: int, of: int, against: str = "tiny", **values) -> dict:
 
 
 def finish(panel, waitUntil, verdicts, sets) -> None:
-    asked("audit_cines", waitUntil)
-    process().answer("audit_cines", cines=verdicts, sets=sets)
-    waitUntil(lambda: panel.privacy.controls.run is None, 5)
-    process().requests[:] = [request for request in process().requests if request["command"] != "audit_cines"]
+    finishRun("audit_cines", {"cines": verdicts, "sets": sets}, panel.privacy.controls, waitUntil)
 
 
 def cell(node, row: int, column: str) -> str:

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from module_under_test import MODULE, REPOSITORY
+from module_under_test import REPOSITORY
 
 RATE = 0.1
 SAMPLE = "CardioDiT-Sunnybrook-ShortAxis.seq.nrrd"
+pytestmark = pytest.mark.usefixtures("workerEnds")
 
 
 @pytest.fixture(scope="module")
@@ -26,25 +27,8 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture
-def panel(load, cache, waitUntil):
-    import qt
-
-    qt.QSettings().setValue("CardioDiT/CacheFolder", str(cache))
-    qt.QSettings().setValue("CardioDiT/EncoderModel", str(cache / "encoder"))
-    widget = load(MODULE).widget
-    waitUntil(lambda: not widget.landmarks._notReady, 120)
-    waitUntil(lambda: not widget.logic.worker.openRequests(), 120)
-    return widget
-
-
-@pytest.fixture(scope="module", autouse=True)
-def noWorkerIsLeft():
-    yield
-    import qt
-    from CardioDiTModule.SharedWorker import stopSharedWorker
-
-    qt.QSettings().remove("CardioDiT/EncoderModel")
-    stopSharedWorker()
+def panel(warmPanel, cache):
+    return warmPanel({"CacheFolder": cache, "EncoderModel": cache / "encoder"})
 
 
 def test_a_copy_fails_and_a_gated_heart_passes(panel, cache, tmp_path, waitUntil):

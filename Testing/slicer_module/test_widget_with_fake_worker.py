@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import slicer
-from module_under_test import MODULE, FakeProcess, described_cine
+from module_under_test import MODULE, PROBE, FakeProcess, described_cine, process
 
 MODELS = [
     {
@@ -57,11 +59,6 @@ MODELS = [
         "folder": "/somewhere/mine",
     },
 ]
-PROBE = {
-    "devices": [{"name": "cpu", "title": "Processor", "memory_bytes": 16e9, "bf16": False}],
-    "has_gpu": False,
-    "processors": 2,
-}
 ESTIMATE = {
     "presets": {
         "draft": {"steps": 12, "seconds": 2.0, "guided_seconds": 3.0},
@@ -71,35 +68,9 @@ ESTIMATE = {
 
 
 @pytest.fixture
-def panel(load, monkeypatch, spin):
-    """The module's widget with a fake worker that has answered the first questions."""
-    import copy
-
-    from CardioDiTModule import SharedWorker
-
-    SharedWorker.stopSharedWorker()
-    FakeProcess.made.clear()
-    FakeProcess.obeys_close = True
-    monkeypatch.setattr(SharedWorker, "QtProcess", FakeProcess)
-    widget = load(MODULE).widget
-    process = FakeProcess.made[0]
-    process.ready()
-    assert not widget.ui.generateButton.enabled and widget.ui.generateButton.toolTip
-    process.answer("models", models=copy.deepcopy(MODELS), folder="/somewhere", problem="")
-    process.answer("probe", **PROBE)
-    process.answer("estimate", **ESTIMATE)
-    spin(5)
-    yield widget
-    SharedWorker.stopSharedWorker()
-
-
-@pytest.fixture
-def ui(panel):
-    return panel.ui
-
-
-def process() -> FakeProcess:
-    return FakeProcess.made[-1]
+def firstAnswers():
+    models = copy.deepcopy(MODELS)
+    return {"models": {"models": models, "folder": "/somewhere", "problem": ""}, "probe": PROBE, "estimate": ESTIMATE}
 
 
 def accept(panel):

@@ -10,13 +10,13 @@ import time
 import numpy as np
 import pytest
 import slicer
-from fair_time import FairClock, crowding
-from module_under_test import MODULE
+from fair_time import FairClock, LoopWatch, crowding
 
 FIRST_PREVIEW_S = 5.0
 PLAYING_S = 30.0
 CANCEL_S = 2.0
 LONGEST_BLOCK_S = 0.05
+pytestmark = pytest.mark.usefixtures("workerEnds")
 
 
 @pytest.fixture(scope="module")
@@ -25,27 +25,15 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture
-def panel(load, cache, waitUntil):
+def panel(warmPanel, cache, waitUntil):
     """The module's widget with a warm worker whose cache is the test's; terms are accepted."""
-    import qt
-
-    qt.QSettings().setValue("CardioDiT/CacheFolder", str(cache))
-    widget = load(MODULE).widget
-    waitUntil(lambda: widget.ui.generateButton.enabled, 240)
-    waitUntil(lambda: not widget.logic.worker.openRequests(), 240)
+    widget = warmPanel({"CacheFolder": cache})
+    assert widget.ui.generateButton.enabled
     if not widget.logic.modelManager.model("acdc-mini")["accepted"]:
         done = []
         widget.logic.modelManager.acceptLicence("acdc-mini", lambda: done.append(1))
         waitUntil(lambda: done, 10)
     return widget
-
-
-@pytest.fixture(scope="module", autouse=True)
-def noWorkerIsLeft():
-    yield
-    from CardioDiTModule.SharedWorker import stopSharedWorker
-
-    stopSharedWorker()
 
 
 def workerPid(panel) -> int:
@@ -56,34 +44,6 @@ def isAlive(pid: int) -> bool:
     from CardioDiTLib.service.parent_watch import is_alive
 
     return is_alive(pid)
-
-
-class LoopWatch:
-    """How long the event loop was away: a timer that ticks every few milliseconds.
-
-    On two cores that are busy with the worker the system itself keeps this process waiting now and then. What counts is
-    what this process does between two ticks, so its own processor time is measured beside the wall clock.
-    """
-
-    def __init__(self) -> None:
-        import qt
-
-        self.busy: list[float] = []
-        self.wall: list[float] = []
-        self._timer = qt.QTimer()
-        self._timer.setInterval(2)
-        self._timer.connect("timeout()", self._tick)
-        self._last = (time.perf_counter(), time.thread_time())
-        self._timer.start()
-
-    def stop(self) -> None:
-        self._timer.stop()
-
-    def _tick(self) -> None:
-        now = (time.perf_counter(), time.thread_time())
-        self.wall.append(now[0] - self._last[0])
-        self.busy.append(now[1] - self._last[1])
-        self._last = now
 
 
 def nodeIDs() -> set[str]:
