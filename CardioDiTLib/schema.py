@@ -23,6 +23,8 @@ RecordT = TypeVar("RecordT", bound="Record")
 
 DEEPEST = 100
 """Lists and objects inside each other; nothing of ours needs more than ten."""
+LISTED = 12
+"""Entries that a hint lists; more of them nobody reads."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,34 @@ Unknowable = Annotated[float, "unknowable"]
 """A number that may not be known: NaN here, null in JSON."""
 
 
+class Form:
+    """How a value that JSON does not have is read and written, as metadata of a type: ``Annotated[Path, MyForm()]``.
+
+    Class attributes:
+        noun: What sentences call such a value.
+    """
+
+    noun: ClassVar[str] = "a value"
+
+    def read(self, value: Any) -> Any:
+        """The value from what `plain` gave, or from what a caller gives.
+
+        Raises:
+            TypeError, ValueError: It is no such value.
+        """
+        raise NotImplementedError
+
+    def plain(self, value: Any) -> Any:
+        """What JSON holds in its place."""
+        raise NotImplementedError
+
+
 class Record:
     """Base of frozen dataclasses that are kept as JSON.
 
     Values are taken as their type hints say: texts, whole numbers, finite numbers, truth values, literals, `Unknowable`
-    numbers, tuples, lists, objects with text keys, optional values, other records, `Any`. A tuple may be given as a
-    list, a record as an object, a number as a whole number.
+    numbers, tuples, lists, objects with text keys, optional values, other records, `Any`, or as their `Form` says. A
+    tuple may be given as a list, a record as an object, a number as a whole number.
 
     Class attributes:
         record_name: What sentences call it.
@@ -131,7 +155,8 @@ class Record:
         unknown = sorted(str(key) for key in entries if key not in items)
         told = [f"{what} {', '.join(names)}" for what, names in (("lacks", missing), ("has unknown", unknown)) if names]
         if told:
-            raise CardioDiTError(f"The {cls.record_name} {' and '.join(told)}.", f"Its entries are {', '.join(items)}.")
+            hint = f"Its entries are {', '.join(items)}." if len(items) <= LISTED else cls.record_hint
+            raise CardioDiTError(f"The {cls.record_name} {' and '.join(told)}.", hint)
         return cls(**{items[key].name: value for key, value in entries.items()})
 
     def to_dict(self) -> dict[str, Any]:
@@ -142,7 +167,7 @@ class Record:
             value = getattr(self, item.name)
             if item.name in self.omitted_when_empty and not value:
                 continue
-            values[self.json_names.get(item.name, item.name)] = plain(value, _is_unknowable(hints[item.name]))
+            values[self.json_names.get(item.name, item.name)] = _written(hints[item.name], value)
         values.update({name: plain(getattr(self, name), True) for name in self.derived})
         return values
 
@@ -171,7 +196,7 @@ class Record:
         except OSError as error:
             raise CardioDiTError(f"'{path}' cannot be read: {error.strerror or error}.", "Check the path.") from error
         except ValueError as error:
-            raise CardioDiTError(f"'{path}' is no JSON.", cls.record_hint) from error
+            raise CardioDiTError(f"'{path}' is not JSON.", cls.record_hint) from error
         return cls.from_dict(values)
 
     @classmethod
@@ -261,6 +286,13 @@ def _is_unknowable(hint: Any) -> bool:
     return hint == Unknowable or any(map(_is_unknowable, get_args(hint)))
 
 
+def _written(hint: Any, value: Any) -> Any:
+    for extra in getattr(hint, "__metadata__", ()):
+        if isinstance(extra, Form):
+            return extra.plain(value)
+    return plain(value, _is_unknowable(hint))
+
+
 def _read(hint: Any, value: Any, name: str, owner: type[Record]) -> Any:
     """A value as its type hint has it.
 
@@ -292,6 +324,11 @@ def _read(hint: Any, value: Any, name: str, owner: type[Record]) -> Any:
 
 def _read_annotated(arguments: tuple[Any, ...], value: Any, name: str, owner: type[Record]) -> Any:
     kind, *extras = arguments
+    for form in (extra for extra in extras if isinstance(extra, Form)):
+        try:
+            return form.read(value)
+        except (TypeError, ValueError) as error:
+            raise _wrong(value, name, owner, form.noun) from error
     if "unknowable" in extras:
         if value is None or (isinstance(value, float) and not math.isfinite(value)):
             return math.nan if value is None else value

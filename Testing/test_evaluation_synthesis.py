@@ -27,7 +27,8 @@ from CardioDiTLib.evaluation import (
 )
 from CardioDiTLib.evaluation.evaluation_grid import judging_grid
 from CardioDiTLib.evaluation.measures import MeasuredCohort
-from CardioDiTLib.evaluation.tables import CSV_HEADER, save_text
+from CardioDiTLib.evaluation.tables import CSV_HEADER
+from CardioDiTLib.reporting.tables import write_text
 
 HALVES = 60
 
@@ -227,7 +228,7 @@ def test_reports_as_tables(good, tmp_path):
     assert len(rows) == 1 + len(good.quantities) + sum(map(len, good.sets.values()))
     first = dict(zip(rows[0], rows[1]))
     assert first["number"] == "edv_ml" and float(first["real_median"]) == pytest.approx(edv.real.median, rel=1e-5)
-    read = from_json(save_text(to_json(good), tmp_path / "r.json"))
+    read = from_json(write_text(to_json(good), tmp_path / "r.json"))
     assert read.to_dict() == good.to_dict()
 
 
@@ -237,8 +238,8 @@ def test_damaged_reports_are_refused(good, tmp_path):
         ({**values, "schema": "x"}, "schema"),
         ({**values, "extra": 1}, "extra"),
         ({k: v for k, v in values.items() if k != "sets"}, "sets"),
-        ({**values, "quantities": [{"field": "a"}]}, "wrong kind"),
-        ({**values, "n_real": "many"}, "wrong kind"),
+        ({**values, "quantities": [{"field": "a"}]}, "lacks title"),
+        ({**values, "n_real": "many"}, "'n_real'.*'many'"),
     ):
         with pytest.raises(CardioDiTError, match=words):
             SynthesisReport.from_dict(bad)

@@ -361,8 +361,8 @@ def test_every_missing_number_has_a_reason():
     ("change", "expected"),
     [
         ({"schema": "other"}, "'other'"),
-        ({"edv": 1}, "'edv'"),
-        ({"edv_ml": "much"}, "wrong kind"),
+        ({"edv": 1}, "unknown edv"),
+        ({"edv_ml": "much"}, "'edv_ml'.*'much'"),
         ({"segment_thickness_ed_mm": [1.0]}, "segment_thickness_ed_mm"),
     ],
 )

@@ -213,9 +213,13 @@ def test_scores_survive_json():
     empty = evaluate_landmarks(track_of([[None], [None]]), track_of([[None], [None]]))
     text = json.dumps(empty.to_dict(), allow_nan=False)
     assert LandmarkScores.from_dict(json.loads(text)).to_dict() == empty.to_dict()
-    for broken in ({}, {**scores.to_dict(), "more": 1}, {**scores.to_dict(), "levels": 3}):
-        with pytest.raises(CardioDiTError, match="no result of a landmark evaluation"):
+    whole = scores.to_dict()
+    for broken, named in (({}, "levels"), ({**whole, "more": 1}, "more"), ({**whole, "levels": 3}, "levels")):
+        with pytest.raises(
+            CardioDiTError, match=f"result of a landmark evaluation.*{named}|{named}.*evaluation"
+        ) as told:
             LandmarkScores.from_dict(broken)
+        assert told.value.hint
 
 
 def test_input_that_does_not_belong_together_is_refused():

@@ -117,11 +117,11 @@ def test_words_say_what_numbers_say(report):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"schema": "other"}, "'other' is no audit"),
-        ({"verdict": "guilty"}, "'guilty' of an audit is not known"),
-        ({"more": 1}, "'more' of an audit is missing or not known"),
-        ({"copies": {"count": 1}}, "a value of the wrong kind"),
-        ({"samples": 3}, "a value of the wrong kind"),
+        ({"schema": "other"}, "schema 'other'"),
+        ({"verdict": "guilty"}, "'verdict'.*'guilty'"),
+        ({"more": 1}, "unknown more"),
+        ({"copies": {"count": 1}}, "lacks of, low, high, expected"),
+        ({"samples": 3}, "'samples'.* 3"),
     ],
 )
 def test_what_is_no_report_is_said(report, change, sentence):
@@ -132,6 +132,6 @@ def test_what_is_no_report_is_said(report, change, sentence):
 def test_files_that_are_no_report(tmp_path):
     (tmp_path / "a.json").write_text("{")
     (tmp_path / "b.json").write_text("[1]")
-    for name, sentence in (("a.json", "is not JSON"), ("b.json", "is no audit"), ("c.json", "cannot be read")):
+    for name, sentence in (("a.json", "is not JSON"), ("b.json", "audit"), ("c.json", "cannot be read")):
         with pytest.raises(CardioDiTError, match=sentence):
             AuditReport.from_json(tmp_path / name)

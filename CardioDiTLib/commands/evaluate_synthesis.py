@@ -119,11 +119,12 @@ def _outputs(arguments: argparse.Namespace) -> dict[Path, str]:
 
 def _write(report: SynthesisReport, path: Path, suffix: str) -> None:
     from CardioDiTLib.evaluation.report_html import to_html
-    from CardioDiTLib.evaluation.tables import save_csv, save_text, to_json, to_markdown
+    from CardioDiTLib.evaluation.tables import save_csv, to_json, to_markdown
+    from CardioDiTLib.reporting.tables import write_text
 
     if suffix == ".csv":
         save_csv(report, path)
     elif suffix == ".html":
         to_html(report, path)
     else:
-        save_text(to_json(report) if suffix == ".json" else to_markdown(report), path)
+        write_text(to_json(report) if suffix == ".json" else to_markdown(report), path)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.schema import Record
 
 
 @dataclass(frozen=True)
-class IntensityRange:
+class IntensityRange(Record):
     """The two intensities that a model sees as -1 and +1.
 
     Args:
@@ -25,15 +25,16 @@ class IntensityRange:
         CardioDiTError: If the range is empty or not finite.
     """
 
+    record_name: ClassVar[str] = "intensity range"
+    record_hint: ClassVar[str] = "The images may be blank; look at them before going on."
+
     low: float
     high: float
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.low) and np.isfinite(self.high) and self.high > self.low):
-            raise CardioDiTError(
-                f"An intensity range from {self.low} to {self.high} is empty.",
-                "The images may be blank; look at them before going on.",
-            )
+        super().__post_init__()
+        if not self.high > self.low:
+            raise CardioDiTError(f"An intensity range from {self.low} to {self.high} is empty.", self.record_hint)
 
     def scale(self, array: NDArray[Any]) -> NDArray[np.float32]:
         """Map [low, high] to [-1, 1] and clip what lies outside.
@@ -55,15 +56,6 @@ class IntensityRange:
         restored *= np.float32((self.high - self.low) / 2.0)
         restored += np.float32(self.low)
         return restored
-
-    def to_dict(self) -> dict[str, float]:
-        """Plain numbers for JSON."""
-        return {"low": float(self.low), "high": float(self.high)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> IntensityRange:
-        """Read what `to_dict` wrote."""
-        return cls(low=float(values["low"]), high=float(values["high"]))
 
 
 def robust_range(array: NDArray[Any], lower_percentile: float = 0.5, upper_percentile: float = 99.5) -> IntensityRange:
@@ -156,13 +148,15 @@ def estimate_slice_gains(
 
 
 @dataclass(frozen=True)
-class SliceLevels:
+class SliceLevels(Record):
     """Gain of each slice, and the level that counts as black; can be taken away and put back.
 
     Args:
         gains: (Z,) positive gains.
         black: Intensity that stays what it is.
     """
+
+    record_name: ClassVar[str] = "levels of the slices"
 
     gains: tuple[float, ...]
     black: float
@@ -178,15 +172,6 @@ class SliceLevels:
     def _scale(self, array: NDArray[Any], factors: NDArray[np.float64]) -> NDArray[np.float32]:
         black = np.float32(self.black)
         return (np.asarray(array, dtype=np.float32) - black) * factors.astype(np.float32)[:, None, None] + black
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers for JSON."""
-        return {"gains": list(self.gains), "black": self.black}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> SliceLevels:
-        """Read what `to_dict` wrote."""
-        return cls(gains=tuple(float(gain) for gain in values["gains"]), black=float(values["black"]))
 
 
 def level_slices(

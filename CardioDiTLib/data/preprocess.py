@@ -10,14 +10,14 @@ plane or the base first is asked for. The affine says which way that is in the p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from CardioDiTLib.arrays import Numbers
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.data.heart_roi import heart_centre, motion_centre_index
 from CardioDiTLib.data.in_plane import apply_plane_operator, plane_operator
@@ -26,12 +26,15 @@ from CardioDiTLib.data.orientation import base_end
 from CardioDiTLib.data.time import cycle_seconds, end_diastole_from_images, end_diastole_from_labels, resample_cycle
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.grid import ModelGrid
+from CardioDiTLib.schema import Record
 
 Labels = Segmentation | NDArray[np.integer]
 
+Affine = Annotated[NDArray[np.float64], Numbers((4, 4))]
+
 
 @dataclass(frozen=True, eq=False)
-class GridTransform:
+class GridTransform(Record):
     """All that is needed to go from a cine to a model grid and back.
 
     Args:
@@ -50,12 +53,17 @@ class GridTransform:
         rotation_deg: Turn in plane; see `to_grid`.
     """
 
+    record_name: ClassVar[str] = "record of a cine on a grid"
+    record_hint: ClassVar[str] = "Give what `to_dict` gave, whole."
+    json_names: ClassVar[dict[str, str]] = {"source_frame_times": "source_frame_times_s"}
+    all_needed: ClassVar[bool] = True
+
     source_shape: tuple[int, int, int, int]
-    source_affine: NDArray[np.float64]
-    source_frame_times: NDArray[np.float64]
+    source_affine: Affine
+    source_frame_times: Annotated[NDArray[np.float64], Numbers((None,))]
     cycle_s: float
     grid: ModelGrid
-    grid_affine: NDArray[np.float64]
+    grid_affine: Affine
     slice_valid: tuple[bool, ...]
     intensity: IntensityRange
     first_frame: int = 0
@@ -90,53 +98,6 @@ class GridTransform:
         """(T,) phase in [0, 1) of each source frame, 0 at frame 0 of the grid."""
         phases = self.source_frame_times / self.cycle_s
         return np.mod(phases - phases[self.first_frame], 1.0)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers for JSON; `from_dict` reads them back."""
-        return {
-            "source_shape": list(self.source_shape),
-            "source_affine": np.asarray(self.source_affine).tolist(),
-            "source_frame_times_s": np.asarray(self.source_frame_times).tolist(),
-            "cycle_s": self.cycle_s,
-            "grid": self.grid.to_dict(),
-            "grid_affine": np.asarray(self.grid_affine).tolist(),
-            "slice_valid": list(self.slice_valid),
-            "intensity": self.intensity.to_dict(),
-            "first_frame": self.first_frame,
-            "end_diastole_known": self.end_diastole_known,
-            "time_method": self.time_method,
-            "levels": None if self.levels is None else self.levels.to_dict(),
-            "rotation_deg": self.rotation_deg,
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> GridTransform:
-        """Read what `to_dict` wrote.
-
-        Raises:
-            CardioDiTError: If an entry is missing.
-        """
-        try:
-            frames, slices, rows, columns = (int(value) for value in values["source_shape"])
-            return cls(
-                source_shape=(frames, slices, rows, columns),
-                source_affine=np.asarray(values["source_affine"], dtype=np.float64),
-                source_frame_times=np.asarray(values["source_frame_times_s"], dtype=np.float64),
-                cycle_s=float(values["cycle_s"]),
-                grid=ModelGrid.from_dict(values["grid"]),
-                grid_affine=np.asarray(values["grid_affine"], dtype=np.float64),
-                slice_valid=tuple(bool(value) for value in values["slice_valid"]),
-                intensity=IntensityRange.from_dict(values["intensity"]),
-                first_frame=int(values["first_frame"]),
-                end_diastole_known=bool(values["end_diastole_known"]),
-                time_method=str(values["time_method"]),
-                levels=None if values["levels"] is None else SliceLevels.from_dict(values["levels"]),
-                rotation_deg=float(values["rotation_deg"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise CardioDiTError(
-                f"The record of a grid transform is incomplete or damaged ({error}).", "Preprocess the cine again."
-            ) from error
 
 
 def _slice_matrix(

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from CardioDiTLib.evaluation.synthesis_report import QuantityComparison, SetNumber, Spread, SynthesisReport
 from CardioDiTLib.evaluation.tables import BETTER_WORDS, SET_TITLES, closing_lines
-from CardioDiTLib.files import atomic_path
 from CardioDiTLib.function.function_report import printed
 from CardioDiTLib.reporting.chart import beside_band, box
 from CardioDiTLib.reporting.colours import REAL_COLOUR, SYNTHETIC_COLOUR
 from CardioDiTLib.reporting.page import NOT_FOR_DIAGNOSIS, bullets, cards, facts, key, page, section, table, tag
+from CardioDiTLib.reporting.tables import write_text
 
 _GOOD, _OUTSIDE, _UNKNOWN = "#00563F", "#B8480A", "#57606A"
 
@@ -42,10 +42,7 @@ def to_html(report: SynthesisReport, path: str | os.PathLike[str], *, title: str
     Raises:
         CardioDiTError: The file cannot be written.
     """
-    text = html_page(report, title=title)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return Path(path)
+    return write_text(html_page(report, title=title), path)
 
 
 def html_page(report: SynthesisReport, *, title: str = "Synthetic and real cines") -> str:

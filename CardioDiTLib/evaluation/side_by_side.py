@@ -16,10 +16,10 @@ from CardioDiTLib.evaluation.measures import MeasuredCohort, measure_cohort
 from CardioDiTLib.evaluation.synthesis import evaluate_synthesis
 from CardioDiTLib.evaluation.synthesis_report import SetNumber, SynthesisReport
 from CardioDiTLib.evaluation.tables import BETTER_WORDS, SET_TITLES
-from CardioDiTLib.files import atomic_path
 from CardioDiTLib.function.function_report import printed
 from CardioDiTLib.reporting.chart import beside_band
 from CardioDiTLib.reporting.page import NOT_FOR_DIAGNOSIS, cards, facts, page, section, table, tag
+from CardioDiTLib.reporting.tables import write_text
 from CardioDiTLib.version import __version__
 
 Given = Cohort | MeasuredCohort | Sequence[Cine]
@@ -67,10 +67,7 @@ class ModelComparison:
         Raises:
             CardioDiTError: The file cannot be written.
         """
-        text = self.html_page(title=title)
-        with atomic_path(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-        return Path(path)
+        return write_text(self.html_page(title=title), path)
 
     def html_page(self, *, title: str = "Models side by side") -> str:
         """The page of :meth:`to_html` as text."""

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.schema import Record, Unknowable
 from CardioDiTLib.version import __version__
+
+_HINT = "Give the JSON that 'cardiodit evaluate synthesis' wrote."
 
 
 @dataclass(frozen=True)
-class Spread:
+class Spread(Record):
     """How a quantity is spread in a cohort.
 
     Attributes:
@@ -29,14 +32,17 @@ class Spread:
         p75: 75 % quantile.
     """
 
+    record_name: ClassVar[str] = "spread of a quantity"
+    record_hint: ClassVar[str] = _HINT
+
     n: int
     missing: int
-    p05: float
-    median: float
-    p95: float
+    p05: Unknowable
+    median: Unknowable
+    p95: Unknowable
     reasons: dict[str, int]
-    p25: float = math.nan
-    p75: float = math.nan
+    p25: Unknowable = math.nan
+    p75: Unknowable = math.nan
 
     @classmethod
     def of(cls, values: Iterable[float], reasons: Iterable[str] = ()) -> Spread:
@@ -49,23 +55,13 @@ class Spread:
         return cls(len(finite), len(array) - len(finite), low, middle, high, why, lower, upper)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; NaN becomes None."""
-        numbers = {key: getattr(self, key) for key in ("p05", "p25", "median", "p75", "p95")}
-        plain = {key: value if math.isfinite(value) else None for key, value in numbers.items()}
-        return {"n": self.n, "missing": self.missing, **plain, "reasons": dict(self.reasons)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Spread:
-        """The inverse of :meth:`to_dict`."""
-        numbers = {k: math.nan if values[k] is None else float(values[k]) for k in ("p05", "median", "p95")}
-        for name in ("p25", "p75"):  # reports of before do not have them
-            found = values.get(name)
-            numbers[name] = math.nan if found is None else float(found)
-        return cls(n=int(values["n"]), missing=int(values["missing"]), reasons=dict(values["reasons"]), **numbers)
+        """Plain values for JSON, quantiles in rising order."""
+        values = super().to_dict()
+        return {name: values[name] for name in ("n", "missing", "p05", "p25", "median", "p75", "p95", "reasons")}
 
 
 @dataclass(frozen=True)
-class QuantityComparison:
+class QuantityComparison(Record):
     """One quantity in two cohorts.
 
     Attributes:
@@ -80,6 +76,9 @@ class QuantityComparison:
         distance: 1-Wasserstein distance, in the unit of the quantity.
     """
 
+    record_name: ClassVar[str] = "comparison of a quantity"
+    record_hint: ClassVar[str] = _HINT
+
     field: str
     title: str
     unit: str
@@ -90,29 +89,12 @@ class QuantityComparison:
     synthetic: Spread
     distance: SetNumber
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        words = {key: getattr(self, key) for key in ("field", "title", "unit", "digits", "kind", "group")}
-        parts = {key: getattr(self, key).to_dict() for key in ("real", "synthetic", "distance")}
-        return {**words, **parts}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> QuantityComparison:
-        """The inverse of :meth:`to_dict`."""
-        readers: dict[str, Any] = {
-            "real": Spread.from_dict,
-            "synthetic": Spread.from_dict,
-            "distance": SetNumber.from_dict,
-        }
-        read: dict[str, Any] = {key: readers[key](value) if key in readers else value for key, value in values.items()}
-        return cls(**read)
-
 
 Better = Literal["lower", "higher", "real"]
 
 
 @dataclass(frozen=True)
-class SetNumber:
+class SetNumber(Record):
     """A distance or a share of a synthetic cohort, beside the same between random halves of the real cohort.
 
     Attributes:
@@ -131,17 +113,20 @@ class SetNumber:
         reason: Why something is NaN; empty where nothing is.
     """
 
-    value: float
-    matched: float
-    floor_low: float
-    floor_median: float
-    floor_high: float
+    record_name: ClassVar[str] = "number of a set"
+    record_hint: ClassVar[str] = _HINT
+
+    value: Unknowable
+    matched: Unknowable
+    floor_low: Unknowable
+    floor_median: Unknowable
+    floor_high: Unknowable
     n_real: int
     n_synthetic: int
     n_matched: int
     better: Better
-    low: float = math.nan
-    high: float = math.nan
+    low: Unknowable = math.nan
+    high: Unknowable = math.nan
     reason: str = ""
 
     @property
@@ -153,35 +138,9 @@ class SetNumber:
             self.better == "lower" or self.matched >= self.floor_low
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; NaN becomes None."""
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> SetNumber:
-        """The inverse of :meth:`to_dict`."""
-        other = ("n_real", "n_synthetic", "n_matched", "better", "reason")
-        read: dict[str, Any] = {
-            key: value if key in other else math.nan if value is None else float(value) for key, value in values.items()
-        }
-        return cls(**read)
-
-
-SCHEMA = "cardiodit-synthesis-report-1"
-
-_COUNTS = (
-    *("n_real", "n_synthetic", "n_real_labelled", "n_synthetic_labelled"),
-    *("neighbours", "resamples", "seed"),
-)
-
-_WORDS = ("real_name", "synthetic_name", "centre", "version")
-
-_HINT = "Give the JSON that 'cardiodit evaluate synthesis' wrote."
-
 
 @dataclass(frozen=True, repr=False)
-class SynthesisReport:
+class SynthesisReport(Record):
     """A synthetic cohort beside a real one.
 
     Attributes:
@@ -203,6 +162,11 @@ class SynthesisReport:
         version: Version of this software.
     """
 
+    record_name: ClassVar[str] = "synthesis report"
+    record_hint: ClassVar[str] = _HINT
+    record_mark: ClassVar[tuple[str, Any]] = ("schema", "cardiodit-synthesis-report-1")
+    all_needed: ClassVar[bool] = True
+
     real_name: str
     synthetic_name: str
     n_real: int
@@ -216,7 +180,7 @@ class SynthesisReport:
     quantities: tuple[QuantityComparison, ...]
     sets: dict[str, dict[str, SetNumber]]
     duplicates: tuple[tuple[str, str], ...]
-    duplicate_limit: float
+    duplicate_limit: Unknowable
     notes: tuple[str, ...] = ()
     version: str = __version__
 
@@ -239,47 +203,3 @@ class SynthesisReport:
                 return one
         where = f" in group '{group}'" if group else ""
         raise CardioDiTError(f"The report has no quantity '{field}'{where}.", "Look at 'quantities' for what it has.")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; NaN becomes None."""
-        result: dict[str, Any] = {"schema": SCHEMA}
-        result |= {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        result["quantities"] = [one.to_dict() for one in self.quantities]
-        result["sets"] = {key: {n: number.to_dict() for n, number in part.items()} for key, part in self.sets.items()}
-        result["duplicates"] = [list(pair) for pair in self.duplicates]
-        result["duplicate_limit"] = self.duplicate_limit if math.isfinite(self.duplicate_limit) else None
-        result["notes"] = list(self.notes)
-        return result
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> SynthesisReport:
-        """The inverse of :meth:`to_dict`.
-
-        Raises:
-            CardioDiTError: Another schema, a field that is missing or not known, or a value of the wrong kind.
-        """
-        if values.get("schema") != SCHEMA:
-            raise CardioDiTError(f"The schema {values.get('schema')!r} is no synthesis report.", _HINT)
-        wrong = sorted({entry.name for entry in fields(cls)} ^ (set(values) - {"schema"}))
-        if wrong:
-            raise CardioDiTError(f"The field '{wrong[0]}' of a synthesis report is missing or not known.", _HINT)
-        try:
-            plain: dict[str, Any] = {key: int(values[key]) for key in _COUNTS}
-            words: dict[str, Any] = {
-                key: str(values[key]) for key in ("real_name", "synthetic_name", "centre", "version")
-            }
-            limit = values["duplicate_limit"]
-            return cls(
-                **plain,
-                **words,
-                quantities=tuple(QuantityComparison.from_dict(one) for one in values["quantities"]),
-                sets={
-                    key: {name: SetNumber.from_dict(number) for name, number in part.items()}
-                    for key, part in values["sets"].items()
-                },
-                duplicates=tuple((str(one), str(other)) for one, other in values["duplicates"]),
-                duplicate_limit=math.nan if limit is None else float(limit),
-                notes=tuple(str(note) for note in values["notes"]),
-            )
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
-            raise CardioDiTError(f"A synthesis report holds a value of the wrong kind: {error}.", _HINT) from error

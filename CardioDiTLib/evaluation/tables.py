@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import os
 from pathlib import Path
 from typing import NamedTuple
 
-from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.evaluation.synthesis_report import QuantityComparison, SetNumber, Spread, SynthesisReport
-from CardioDiTLib.files import atomic_path
 from CardioDiTLib.function.function_report import printed
 from CardioDiTLib.io.plain_text import markdown_text, plain_text
-from CardioDiTLib.schema import parse_json
+from CardioDiTLib.reporting.tables import number_cell, text_cell, write_csv
 
 SET_TITLES = {
     "frechet_distance": "Frechet distance of the standardised vector",
@@ -165,20 +161,16 @@ def to_markdown(report: SynthesisReport) -> str:
     lines = ["## Synthetic cines beside real ones", "", *map(markdown_text, _opening(report))]
     for table in tables(report):
         lines += ["", f"### {markdown_text(table.title)}", ""]
-        lines.append("| " + " | ".join(_cell(name) for name in table.header) + " |")
+        lines.append("| " + " | ".join(markdown_text(name) for name in table.header) + " |")
         lines.append("|" + " --- |" * len(table.header))
-        lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in table.rows]
+        lines += ["| " + " | ".join(markdown_text(cell) for cell in row) + " |" for row in table.rows]
     lines += ["", *(f"- {markdown_text(line)}" for line in closing_lines(report))]
     return "\n".join(lines) + "\n"
 
 
-def _cell(text: str) -> str:
-    return markdown_text(text)
-
-
 def to_json(report: SynthesisReport) -> str:
     """The report as JSON, NaN as null."""
-    return json.dumps(report.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return report.to_json(indent=1)
 
 
 def from_json(path: str | os.PathLike[str]) -> SynthesisReport:
@@ -187,16 +179,7 @@ def from_json(path: str | os.PathLike[str]) -> SynthesisReport:
     Raises:
         CardioDiTError: The file is not there, not JSON, or no synthesis report.
     """
-    hint = "Give the JSON that 'cardiodit evaluate synthesis' wrote."
-    try:
-        values = parse_json(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CardioDiTError(f"'{path}' cannot be read: {error.strerror or error}.", "Check the path.") from error
-    except ValueError as error:
-        raise CardioDiTError(f"'{path}' is not JSON.", hint) from error
-    if not isinstance(values, dict):
-        raise CardioDiTError(f"'{path}' is no synthesis report.", hint)
-    return SynthesisReport.from_dict(values)
+    return SynthesisReport.read(path)
 
 
 CSV_HEADER = (
@@ -219,16 +202,12 @@ def save_csv(report: SynthesisReport, path: str | os.PathLike[str]) -> Path:
         spreads = [
             cell
             for part in (one.real, one.synthetic)
-            for cell in (*map(_plain, (part.p05, part.median, part.p95)), str(part.missing))
+            for cell in (*map(number_cell, (part.p05, part.median, part.p95)), str(part.missing))
         ]
         rows.append(_csv_row(one.kind, one.group, one.field, one.unit, one.distance, spreads))
     for feature, numbers in report.sets.items():
         rows += [_csv_row(feature, "", name, "", number, [""] * 8) for name, number in numbers.items()]
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(CSV_HEADER)
-        writer.writerows(rows)
-    return Path(path)
+    return write_csv(CSV_HEADER, rows, path)
 
 
 def _csv_row(where: str, group: str, name: str, unit: str, number: SetNumber, spreads: list[str]) -> list[str]:
@@ -236,24 +215,7 @@ def _csv_row(where: str, group: str, name: str, unit: str, number: SetNumber, sp
     floor = (number.floor_low, number.floor_median, number.floor_high)
     within = {True: "yes", False: "no", None: ""}[number.within_floor]
     counts = (number.n_real, number.n_synthetic, number.n_matched)
-    # A group that begins like a formula must not become one in a spreadsheet.
-    safe = f"'{group}" if group[:1] in ("=", "+", "-", "@", "\t", "\r") else group
     return [
-        *(where, safe, name, unit, *map(_plain, numbers), *map(_plain, floor)),
+        *(where, text_cell(group), name, unit, *map(number_cell, numbers), *map(number_cell, floor)),
         *(within, number.better, *map(str, counts), *spreads, number.reason),
     ]
-
-
-def _plain(value: float) -> str:
-    return f"{value:.6g}" if math.isfinite(value) else ""
-
-
-def save_text(text: str, path: str | os.PathLike[str]) -> Path:
-    """Write text (JSON, Markdown) whole or not at all.
-
-    Raises:
-        CardioDiTError: The file cannot be written.
-    """
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return Path(path)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from CardioDiTLib.arrays import Facts, Numbers
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.schema import Record, Unknowable
 from CardioDiTLib.version import __version__
 
 
@@ -103,27 +104,17 @@ def summary_lines(report: FunctionReport) -> list[str]:
     return lines
 
 
-SCHEMA = "cardiodit.function/1"
-
-_BY_FRAME = (
-    *("frame_times_s", "lv_volume_ml", "rv_volume_ml", "lv_mass_curve_g"),
-    *("septal_angle_deg", "septal_length_mm"),
-)
+_BY_FRAME = ("frame_times_s", *(quantity.field for quantity in CURVES))
 
 _BY_SLICE = ("ring_thickness_ed_mm", "ring_thickness_es_mm")
 
-_BY_SEGMENT = (
-    *("segment_thickness_ed_mm", "segment_thickness_es_mm"),
-    *("segment_thickening_percent", "segment_mass_ed_g"),
-)
+Row = Annotated[NDArray[np.float64], Numbers((None,))]
 
-_FRAMES = ("ed_frame", "es_frame", "rv_ed_frame", "rv_es_frame")
-
-_OTHER = ("reasons", "notes", "meta", "version")
+BySegment = Annotated[NDArray[np.float64], Numbers((17,))]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class FunctionReport:
+class FunctionReport(Record):
     """Function of both ventricles. A number that could not be had is NaN (a frame None), and `reasons` says why.
 
     Attributes:
@@ -155,60 +146,62 @@ class FunctionReport:
         CardioDiTError: Arrays do not agree in length.
     """
 
-    frame_times_s: NDArray[np.float64]
-    lv_volume_ml: NDArray[np.float64]
-    rv_volume_ml: NDArray[np.float64]
-    lv_mass_curve_g: NDArray[np.float64]
-    septal_angle_deg: NDArray[np.float64]
-    septal_length_mm: NDArray[np.float64]
-    ring_thickness_ed_mm: NDArray[np.float64]
-    ring_thickness_es_mm: NDArray[np.float64]
-    segment_thickness_ed_mm: NDArray[np.float64]
-    segment_thickness_es_mm: NDArray[np.float64]
-    segment_thickening_percent: NDArray[np.float64]
-    segment_mass_ed_g: NDArray[np.float64]
+    record_name: ClassVar[str] = "function report"
+    record_hint: ClassVar[str] = "Give the JSON that 'cardiodit function' wrote."
+    record_mark: ClassVar[tuple[str, Any]] = ("schema", "cardiodit.function/1")
+    all_needed: ClassVar[bool] = True
+
+    frame_times_s: Row
+    lv_volume_ml: Row
+    rv_volume_ml: Row
+    lv_mass_curve_g: Row
+    septal_angle_deg: Row
+    septal_length_mm: Row
+    ring_thickness_ed_mm: Row
+    ring_thickness_es_mm: Row
+    segment_thickness_ed_mm: BySegment
+    segment_thickness_es_mm: BySegment
+    segment_thickening_percent: BySegment
+    segment_mass_ed_g: BySegment
     ed_frame: int | None = None
     es_frame: int | None = None
     rv_ed_frame: int | None = None
     rv_es_frame: int | None = None
-    cycle_s: float = math.nan
-    heart_rate_bpm: float = math.nan
-    edv_ml: float = math.nan
-    esv_ml: float = math.nan
-    sv_ml: float = math.nan
-    ef_percent: float = math.nan
-    cardiac_output_l_min: float = math.nan
-    peak_ejection_rate_ml_s: float = math.nan
-    peak_filling_rate_ml_s: float = math.nan
-    lv_mass_g: float = math.nan
-    wall_thickness_ed_mm: float = math.nan
-    wall_thickness_es_mm: float = math.nan
-    wall_thickening_percent: float = math.nan
-    rv_edv_ml: float = math.nan
-    rv_esv_ml: float = math.nan
-    rv_sv_ml: float = math.nan
-    rv_ef_percent: float = math.nan
-    rv_cardiac_output_l_min: float = math.nan
-    rv_peak_ejection_rate_ml_s: float = math.nan
-    rv_peak_filling_rate_ml_s: float = math.nan
+    cycle_s: Unknowable = math.nan
+    heart_rate_bpm: Unknowable = math.nan
+    edv_ml: Unknowable = math.nan
+    esv_ml: Unknowable = math.nan
+    sv_ml: Unknowable = math.nan
+    ef_percent: Unknowable = math.nan
+    cardiac_output_l_min: Unknowable = math.nan
+    peak_ejection_rate_ml_s: Unknowable = math.nan
+    peak_filling_rate_ml_s: Unknowable = math.nan
+    lv_mass_g: Unknowable = math.nan
+    wall_thickness_ed_mm: Unknowable = math.nan
+    wall_thickness_es_mm: Unknowable = math.nan
+    wall_thickening_percent: Unknowable = math.nan
+    rv_edv_ml: Unknowable = math.nan
+    rv_esv_ml: Unknowable = math.nan
+    rv_sv_ml: Unknowable = math.nan
+    rv_ef_percent: Unknowable = math.nan
+    rv_cardiac_output_l_min: Unknowable = math.nan
+    rv_peak_ejection_rate_ml_s: Unknowable = math.nan
+    rv_peak_filling_rate_ml_s: Unknowable = math.nan
     reasons: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    meta: dict[str, Any] = field(default_factory=dict)
+    meta: Annotated[dict[str, Any], Facts()] = field(default_factory=dict)
     version: str = __version__
 
     def __post_init__(self) -> None:
-        for names, first in ((_BY_FRAME, _BY_FRAME[0]), (_BY_SLICE, _BY_SLICE[0]), (_BY_SEGMENT, None)):
-            length = 17 if first is None else np.size(getattr(self, first))
-            for name in names:
-                values = np.array(getattr(self, name), dtype=np.float64)
-                if values.shape != (length,):
+        super().__post_init__()
+        for names in (_BY_FRAME, _BY_SLICE):
+            for name in names[1:]:
+                found, wanted = len(getattr(self, name)), len(getattr(self, names[0]))
+                if found != wanted:
                     raise CardioDiTError(
-                        f"'{name}' of a function report has shape {values.shape}, not ({length},).",
+                        f"'{name}' of a function report has shape ({found},), not ({wanted},).",
                         "Make the report with cardiac_function.",
                     )
-                values.setflags(write=False)
-                object.__setattr__(self, name, values)
-        object.__setattr__(self, "notes", tuple(self.notes))
 
     def __repr__(self) -> str:
         """One line with the numbers that are asked for first; `function.summary_lines` gives all."""
@@ -227,61 +220,3 @@ class FunctionReport:
     def synthetic(self) -> bool:
         """Whether what was measured says of itself that it is synthetic."""
         return bool(self.meta.get("synthetic"))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; NaN becomes None."""
-        result: dict[str, Any] = {"schema": SCHEMA}
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if isinstance(value, np.ndarray):
-                value = [number if math.isfinite(number) else None for number in value.tolist()]
-            elif isinstance(value, float) and not math.isfinite(value):
-                value = None
-            elif isinstance(value, tuple):
-                value = list(value)
-            elif isinstance(value, dict):
-                value = _plain(value)
-            result[entry.name] = value
-        return result
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> FunctionReport:
-        """The inverse of :meth:`to_dict`.
-
-        Raises:
-            CardioDiTError: Another schema, a field that is missing or not known, or a value of the wrong kind.
-        """
-        hint = "Give the JSON that 'cardiodit function' wrote."
-        if values.get("schema") != SCHEMA:
-            raise CardioDiTError(f"The schema {values.get('schema')!r} is no function report.", hint)
-        names = {entry.name for entry in fields(cls)}
-        wrong = sorted(names ^ (set(values) - {"schema"}))
-        if wrong:
-            raise CardioDiTError(f"The field '{wrong[0]}' of a function report is missing or not known.", hint)
-        try:
-            return cls(**{name: _read(name, values[name]) for name in names})
-        except (TypeError, ValueError) as error:
-            raise CardioDiTError(f"A function report holds a value of the wrong kind: {error}.", hint) from error
-
-
-def _read(name: str, value: Any) -> Any:
-    if name in (*_BY_FRAME, *_BY_SLICE, *_BY_SEGMENT):
-        return np.array([math.nan if number is None else number for number in value], dtype=np.float64)
-    if name in _FRAMES:
-        return None if value is None else int(value)
-    if name in _OTHER:
-        return {"reasons": dict, "notes": tuple, "meta": dict, "version": str}[name](value)
-    return math.nan if value is None else float(value)
-
-
-def _plain(value: Any) -> Any:
-    """What JSON holds in place of numpy values, paths and numbers that are not finite."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, str | bool | int | float) else str(value)

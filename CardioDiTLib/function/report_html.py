@@ -12,7 +12,6 @@ import numpy as np
 
 from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.files import atomic_path
 from CardioDiTLib.function.aha import SEGMENT_NAMES
 from CardioDiTLib.function.bullseye import bullseyes_png
 from CardioDiTLib.function.curves import phases_of_report, septal_curves_svg, volume_curves_svg
@@ -32,6 +31,7 @@ from CardioDiTLib.function.timing import MIN_CYCLE_FRAMES, nominal_times
 from CardioDiTLib.reporting.colours import ANTERIOR_COLOUR, INFERIOR_COLOUR
 from CardioDiTLib.reporting.page import NOT_FOR_DIAGNOSIS, bullets, cards, facts, figure, key, page, picture, section
 from CardioDiTLib.reporting.provenance import readable
+from CardioDiTLib.reporting.tables import write_text
 
 
 def to_html(
@@ -60,10 +60,7 @@ def to_html(
         CardioDiTError: Matplotlib or Pillow is not installed, cine, landmarks, report and segmentation do not belong
             together, or the file cannot be written.
     """
-    text = html_page(report, segmentation, cine=cine, landmarks=landmarks, title=title)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return Path(path)
+    return write_text(html_page(report, segmentation, cine=cine, landmarks=landmarks, title=title), path)
 
 
 def html_page(

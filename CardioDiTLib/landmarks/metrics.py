@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from CardioDiTLib.cine import LandmarkTrack
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.schema import Record, Unknowable
 
+_HINT = "Give what 'cardiodit evaluate landmarks --json' wrote."
 _AT_A_TIME = 256  # resamples computed together: enough to be quick, little memory
 
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -83,7 +85,7 @@ def paired_tracks(predicted: Tracks, truth: Tracks) -> list[tuple[LandmarkTrack,
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(Record):
     """A mean or a rate.
 
     Attributes:
@@ -93,21 +95,13 @@ class Estimate:
         n: How many things were averaged: points, lines or volumes.
     """
 
-    value: float
-    low: float
-    high: float
+    record_name: ClassVar[str] = "estimate of a landmark evaluation"
+    record_hint: ClassVar[str] = _HINT
+
+    value: Unknowable
+    low: Unknowable
+    high: Unknowable
     n: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values; None for NaN, which JSON does not have."""
-        numbers = {"value": self.value, "low": self.low, "high": self.high}
-        return {**{name: float(v) if np.isfinite(v) else None for name, v in numbers.items()}, "n": self.n}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Estimate:
-        """The inverse of :meth:`to_dict`."""
-        numbers = {k: float("nan") if values[k] is None else float(values[k]) for k in ("value", "low", "high")}
-        return cls(**numbers, n=int(values["n"]))
 
 
 METRICS = ("recall", "precision", "distance_mm", "hit_distance_mm", "capped_distance_mm", "angle_deg")
@@ -115,7 +109,7 @@ METRICS = ("recall", "precision", "distance_mm", "hit_distance_mm", "capped_dist
 
 
 @dataclass(frozen=True)
-class LevelScores:
+class LevelScores(Record):
     """What was found of one kind, and how well.
 
     Attributes:
@@ -127,6 +121,9 @@ class LevelScores:
         per_volume: Means of each volume's metric; ``n`` says in how many volumes it is defined.
     """
 
+    record_name: ClassVar[str] = "scores of a landmark evaluation"
+    record_hint: ClassVar[str] = _HINT
+
     n_labelled: int
     n_predicted: int
     n_found: int
@@ -134,39 +131,12 @@ class LevelScores:
     pooled: dict[str, Estimate]
     per_volume: dict[str, Estimate]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "n_labelled": self.n_labelled,
-            "n_predicted": self.n_predicted,
-            "n_found": self.n_found,
-            "n_hits": self.n_hits,
-            "pooled": {name: estimate.to_dict() for name, estimate in self.pooled.items()},
-            "per_volume": {name: estimate.to_dict() for name, estimate in self.per_volume.items()},
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> LevelScores:
-        """The inverse of :meth:`to_dict`."""
-
-        def estimates(table: str) -> dict[str, Estimate]:
-            return {name: Estimate.from_dict(entry) for name, entry in values[table].items()}
-
-        return cls(
-            n_labelled=int(values["n_labelled"]),
-            n_predicted=int(values["n_predicted"]),
-            n_found=int(values["n_found"]),
-            n_hits=int(values["n_hits"]),
-            pooled=estimates("pooled"),
-            per_volume=estimates("per_volume"),
-        )
-
 
 LEVELS = ("anterior", "inferior", "points", "line")
 
 
 @dataclass(frozen=True)
-class LandmarkScores:
+class LandmarkScores(Record):
     """Result of :func:`~CardioDiTLib.landmarks.metrics.evaluate_landmarks`.
 
     Attributes:
@@ -183,6 +153,9 @@ class LandmarkScores:
         levels: Scores by level: "anterior", "inferior", "points" (both together), "line" (slices with both).
     """
 
+    record_name: ClassVar[str] = "result of a landmark evaluation"
+    record_hint: ClassVar[str] = _HINT
+
     threshold_mm: float
     cap_mm: float
     confidence_level: float
@@ -198,27 +171,6 @@ class LandmarkScores:
     def __getitem__(self, level: str) -> LevelScores:
         """Scores of a level."""
         return self.levels[level]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can hold."""
-        values = {name: value for name, value in self.__dict__.items() if name != "levels"}
-        return {**values, "levels": {name: level.to_dict() for name, level in self.levels.items()}}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> LandmarkScores:
-        """The inverse of :meth:`to_dict`.
-
-        Raises:
-            CardioDiTError: A field is missing or unknown, or of the wrong kind.
-        """
-        try:
-            levels = {name: LevelScores.from_dict(level) for name, level in values["levels"].items()}
-            return cls(**{**values, "levels": levels})
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise CardioDiTError(
-                f"This is no result of a landmark evaluation ({type(error).__name__}: {error}).",
-                "Give what 'cardiodit evaluate landmarks --json' wrote.",
-            ) from error
 
 
 # What is added up for each volume; every metric is a quotient of two of these sums.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,7 @@ from CardioDiTLib.landmarks.metrics import (
     septum_angle_differences,
 )
 from CardioDiTLib.landmarks.rvip_metrics import FRAME_PX
+from CardioDiTLib.schema import Record, Unknowable
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +86,7 @@ def _mean_pixel_grid(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(Record):
     """Something in the data that makes a metric say what it should not.
 
     Attributes:
@@ -95,6 +96,8 @@ class Finding:
         sentence: What was found, in numbers.
     """
 
+    record_name: ClassVar[str] = "finding"
+
     name: str
     methods: tuple[str, ...]
     metrics: tuple[str, ...]
@@ -102,7 +105,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Disagreement:
+class Disagreement(Record):
     """Two metrics with different winners.
 
     Attributes:
@@ -112,13 +115,15 @@ class Disagreement:
             what the metrics ask, not of a fault.
     """
 
+    record_name: ClassVar[str] = "disagreement"
+
     metrics: tuple[str, str]
     winners: tuple[tuple[str, ...], tuple[str, ...]]
     reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class PitfallReport:
+class PitfallReport(Record):
     """Result of :func:`~CardioDiTLib.landmarks.pitfalls.compare_metrics`.
 
     Attributes:
@@ -132,9 +137,11 @@ class PitfallReport:
         assumed_grid: Whether the published upper bound rests on a made-up pixel grid.
     """
 
+    record_name: ClassVar[str] = "comparison of metrics"
+
     methods: tuple[str, ...]
     n_volumes: int
-    values: dict[str, dict[str, float]]
+    values: dict[str, dict[str, Unknowable]]
     ranks: dict[str, dict[str, int]]
     disagreements: tuple[Disagreement, ...]
     findings: tuple[Finding, ...]
@@ -143,14 +150,6 @@ class PitfallReport:
     def winners(self, metric: str) -> tuple[str, ...]:
         """The methods of rank 1; none where the metric is undefined for all."""
         return tuple(m for m in self.methods if self.ranks[metric][m] == 1 and np.isfinite(self.values[metric][m]))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can hold; None for NaN."""
-        values = {
-            metric: {method: float(v) if np.isfinite(v) else None for method, v in row.items()}
-            for metric, row in self.values.items()
-        }
-        return {**asdict(self), "values": values}
 
 
 CAPS_MM = (25.0, 50.0, 100.0)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.privacy.audit_calibration import CALIBRATIONS, LEAKS, AuditSettings, calibrate
-from CardioDiTLib.privacy.audit_report import AuditReport, CountTest, SampleVerdict, Share
+from CardioDiTLib.privacy.audit_report import AuditReport, CountTest, SampleVerdict, Share, VerdictWord
 from CardioDiTLib.privacy.calibration import LEAK_CORRELATION, Calibration, patients_needed
 from CardioDiTLib.privacy.count_tests import (
     binomial_p_value,
@@ -30,16 +30,16 @@ from CardioDiTLib.privacy.count_tests import (
     upper_bound,
 )
 from CardioDiTLib.privacy.dar_rule import (
-    EqualSizes,
-    PublishedResult,
-    check_rate,
+    DarResult,
+    SizeMatched,
     counted,
-    equal_sizes,
     nearest_correlation,
     null_rate,
+    size_matched,
 )
 from CardioDiTLib.privacy.embedding_io import Encoder, EncoderHolder, Source, has_validation_part, read_embeddings
 from CardioDiTLib.privacy.embedding_set import EmbeddingSet, check_dimensions, embedding_hash, patient_numbers
+from CardioDiTLib.privacy.false_alarm import FALSE_ALARM, check_rate
 from CardioDiTLib.privacy.nearest import DEFAULT_MEMORY_MB, Cancel, exact_similarity, nearest_neighbours
 from CardioDiTLib.privacy.reference_set import ReferenceSet
 
@@ -56,7 +56,7 @@ def audit_memorization(
     validation: Source | None = None,
     synthetic: Source | None = None,
     *,
-    false_alarm: float = 0.05,
+    false_alarm: float = FALSE_ALARM,
     train_groups: Sequence[Any] | None = None,
     validation_groups: Sequence[Any] | None = None,
     calibration: str = "auto",
@@ -207,17 +207,17 @@ def _audit(
     if calibration.blind:
         notes.append("This embedding hardly tells patients apart: half of the real ones are almost equal to another.")
     sure = holm(p_values, _LEVEL / 2) > 0 or (n_identical > 0 and not calibration.blind)
-    verdict = (
+    verdict: VerdictWord = (
         "copies" if test.p_value <= _LEVEL / 2 or sure else "none found" if np.isfinite(threshold) else "undecided"
     )
     notes += _notes(calibration, settings, threshold, n_identical, duplicates, len(y))
 
-    published: PublishedResult | None = None
+    published: DarResult | None = None
     rates: tuple[float | None, float | None] = (None, None)
-    equal: EqualSizes | None = None
+    equal: SizeMatched | None = None
     if settings.published and v is not None:
         tell("applying the published rule", 0, 1)
-        published, rates, equal = _published(x, v, y, near, x_patients, v_patients, settings, rng, memory_mb, cancel)
+        published, rates, equal = _dar(x, v, y, near, x_patients, v_patients, settings, rng, memory_mb, cancel)
     tell("done", 1, 1)
     return AuditReport(
         verdict=verdict,
@@ -264,7 +264,7 @@ def _duplicates(values: NDArray[np.float32], limit: float, memory_mb: float, can
     return int((found.similarity[:, 0] >= limit).sum())
 
 
-def _published(
+def _dar(
     x: EmbeddingSet,
     v: EmbeddingSet,
     y: EmbeddingSet,
@@ -275,12 +275,12 @@ def _published(
     rng: np.random.Generator,
     memory_mb: float,
     cancel: Cancel | None,
-) -> tuple[PublishedResult, tuple[float, float], EqualSizes]:
+) -> tuple[DarResult, tuple[float, float], SizeMatched]:
     to_validation, to_synthetic = (nearest_correlation(x.values, o.values, memory_mb, cancel) for o in (v, y))
     to_training = exact_similarity(y.values, x.values, near)
     result = counted(to_validation, to_synthetic, to_training, len(v))
     rate = null_rate(len(x), len(v), len(y))
-    equal = equal_sizes(
+    equal = size_matched(
         x.values,
         v.values,
         y.values,

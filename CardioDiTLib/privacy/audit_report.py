@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
-from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.privacy.calibration import Leakage
-from CardioDiTLib.privacy.dar_rule import EqualSizes, PublishedResult
+from CardioDiTLib.privacy.dar_rule import DarResult, SizeMatched
+from CardioDiTLib.schema import Record
 from CardioDiTLib.version import __version__
+
+_HINT = "Give the JSON that 'cardiodit audit' wrote."
 
 
 @dataclass(frozen=True)
-class Share:
+class Share(Record):
     """A count and what it is a share of.
 
     Attributes:
@@ -27,6 +26,10 @@ class Share:
         high: Upper end.
         expected: The share that chance alone would make; for memorized patients the most it would.
     """
+
+    record_name: ClassVar[str] = "share of an audit"
+    record_hint: ClassVar[str] = _HINT
+    derived: ClassVar[tuple[str, ...]] = ("fraction",)
 
     count: int
     of: int
@@ -39,18 +42,9 @@ class Share:
         """The share, 0 to 1."""
         return self.count / self.of
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {**{entry.name: getattr(self, entry.name) for entry in fields(self)}, "fraction": self.fraction}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Share:
-        """The inverse of :meth:`to_dict`."""
-        return cls(**{entry.name: values[entry.name] for entry in fields(cls)})
-
 
 @dataclass(frozen=True)
-class SampleVerdict:
+class SampleVerdict(Record):
     """What was found about one synthetic cine.
 
     Attributes:
@@ -65,6 +59,10 @@ class SampleVerdict:
         nearest_name: Name of the nearest training cine; empty unless names were asked for.
     """
 
+    record_name: ClassVar[str] = "synthetic cine of an audit"
+    record_hint: ClassVar[str] = _HINT
+    omitted_when_empty: ClassVar[tuple[str, ...]] = ("name", "nearest_name")
+
     index: int
     hash: str
     score: float
@@ -75,19 +73,9 @@ class SampleVerdict:
     name: str = ""
     nearest_name: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; names only where there are any."""
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return {key: value for key, value in values.items() if value != "" or key == "hash"}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> SampleVerdict:
-        """The inverse of :meth:`to_dict`."""
-        return cls(**values)
-
 
 @dataclass(frozen=True)
-class CountTest:
+class CountTest(Record):
     """Are there more copies than chance makes?
 
     Attributes:
@@ -103,6 +91,9 @@ class CountTest:
             above the threshold.
     """
 
+    record_name: ClassVar[str] = "test of the count"
+    record_hint: ClassVar[str] = _HINT
+
     p_value: float
     p_value_fixed_threshold: float
     copies_upper_bound: float
@@ -111,24 +102,10 @@ class CountTest:
     n_discoveries: int
     detectable_share: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> CountTest:
-        """The inverse of :meth:`to_dict`."""
-        return cls(**values)
+VerdictWord = Literal["copies", "none found", "undecided"]
 
-
-def number_or_none(value: float) -> float | None:
-    """JSON has neither infinity nor NaN."""
-    return value if math.isfinite(value) else None
-
-
-SCHEMA = "cardiodit-memorization-audit-1"
-
-VERDICTS = {
+VERDICTS: dict[VerdictWord, str] = {
     "copies": "Copies of training patients were found.",
     "none found": "No more synthetic cines are near to training patients than novel patients would be.",
     "undecided": "There are too few real patients to say what is near.",
@@ -138,20 +115,9 @@ VERDICTS = {
 FEW_SHARE = 0.3
 """Where a larger share of copies could go unnoticed, an audit says first that it has too few cines to tell."""
 
-_HINT = "Give the JSON that 'cardiodit audit' wrote."
-
-_PARTS: dict[str, Any] = {
-    "copies": Share,
-    "memorized": Share,
-    "test": CountTest,
-    "leak": Leakage,
-    "published": PublishedResult,
-    "equal_sizes": EqualSizes,
-}
-
 
 @dataclass(frozen=True)
-class AuditReport:
+class AuditReport(Record):
     """An audit.
 
     Attributes:
@@ -189,7 +155,12 @@ class AuditReport:
         version: Version of this software.
     """
 
-    verdict: str
+    record_name: ClassVar[str] = "audit for memorization"
+    record_hint: ClassVar[str] = _HINT
+    record_mark: ClassVar[tuple[str, Any]] = ("schema", "cardiodit-memorization-audit-1")
+    all_needed: ClassVar[bool] = True
+
+    verdict: VerdictWord
     n_train: int
     n_train_patients: int
     n_validation: int
@@ -209,20 +180,16 @@ class AuditReport:
     n_train_duplicates: int
     leak: Leakage
     exchangeability_p: float | None
-    published: PublishedResult | None
+    published: DarResult | None
     published_null_memorized: float | None
     published_null_copies: float | None
-    equal_sizes: EqualSizes | None
+    equal_sizes: SizeMatched | None
     scores_calibration: tuple[float, ...]
     samples: tuple[SampleVerdict, ...]
     encoder_sha256: str = ""
     seed: int = 0
     notes: tuple[str, ...] = ()
     version: str = __version__
-
-    def __post_init__(self) -> None:
-        if self.verdict not in VERDICTS:
-            raise CardioDiTError(f"The verdict {self.verdict!r} of an audit is not known.", _HINT)
 
     @property
     def enough_to_tell(self) -> bool:
@@ -253,48 +220,9 @@ class AuditReport:
         """All but the single samples: what a bundle's manifest holds."""
         return {key: value for key, value in self.to_dict().items() if key not in ("samples", "scores_calibration")}
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; what is not a number becomes None."""
-        result: dict[str, Any] = {"schema": SCHEMA}
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if entry.name in _PARTS:
-                value = None if value is None else value.to_dict()
-            elif entry.name == "samples":
-                value = [one.to_dict() for one in value]
-            elif isinstance(value, tuple):
-                value = list(value)
-            elif isinstance(value, float):
-                value = number_or_none(value)
-            result[entry.name] = value
-        return result
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> AuditReport:
-        """The inverse of :meth:`to_dict`.
-
-        Raises:
-            CardioDiTError: Another schema, a field that is missing or not known, or a value of the wrong kind.
-        """
-        if values.get("schema") != SCHEMA:
-            raise CardioDiTError(f"The schema {values.get('schema')!r} is no audit for memorization.", _HINT)
-        wrong = sorted({entry.name for entry in fields(cls)} ^ (set(values) - {"schema"}))
-        if wrong:
-            raise CardioDiTError(f"The field '{wrong[0]}' of an audit is missing or not known.", _HINT)
-        read = {key: value for key, value in values.items() if key != "schema"}
-        try:
-            for name, part in _PARTS.items():
-                read[name] = None if read[name] is None else part.from_dict(read[name])
-            read["samples"] = tuple(SampleVerdict.from_dict(one) for one in read["samples"])
-            read["scores_calibration"] = tuple(float(score) for score in read["scores_calibration"])
-            read["notes"] = tuple(str(note) for note in read["notes"])
-            return cls(**read)
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
-            raise CardioDiTError(f"An audit holds a value of the wrong kind: {error}.", _HINT) from error
-
-    def to_json(self) -> str:
+    def to_json(self, indent: int = 1) -> str:
         """The report as JSON."""
-        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return super().to_json(indent)
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> AuditReport:
@@ -303,15 +231,7 @@ class AuditReport:
         Raises:
             CardioDiTError: The file is not there, not JSON, or no audit.
         """
-        try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise CardioDiTError(f"'{path}' cannot be read: {error.strerror or error}.", "Check the path.") from error
-        except ValueError as error:
-            raise CardioDiTError(f"'{path}' is not JSON.", _HINT) from error
-        if not isinstance(values, dict):
-            raise CardioDiTError(f"'{path}' is no audit for memorization.", _HINT)
-        return cls.from_dict(values)
+        return cls.read(path)
 
     @property
     def shown_threshold(self) -> str:

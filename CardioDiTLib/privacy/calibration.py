@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.privacy.dar_rule import check_rate
 from CardioDiTLib.privacy.embedding_set import EmbeddingSet
+from CardioDiTLib.privacy.false_alarm import check_rate
 from CardioDiTLib.privacy.nearest import Cancel
+from CardioDiTLib.schema import Record
 
 KINDS = ("validation", "leave-one-out")
 
@@ -136,7 +136,7 @@ IDENTICAL = 1 - 1e-6
 
 
 @dataclass(frozen=True)
-class Leakage:
+class Leakage(Record):
     """What the training and the validation set have in common.
 
     Attributes:
@@ -146,19 +146,13 @@ class Leakage:
         left_out: Validation embeddings that were left out of the calibration for any of these reasons.
     """
 
+    record_name: ClassVar[str] = "overlap of training and validation"
+    record_hint: ClassVar[str] = "Give the JSON that 'cardiodit audit' wrote."
+
     shared_patients: int = 0
     identical: int = 0
     near_identical: int = 0
     left_out: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Leakage:
-        """The inverse of :meth:`to_dict`."""
-        return cls(**values)
 
 
 def validation_scores(

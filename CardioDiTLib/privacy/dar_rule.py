@@ -1,4 +1,4 @@
-"""The published rule for memorized training samples, exactly as published, with what is wrong with it.
+"""The rule of Dar et al. for memorized training samples, exactly as published, with what is wrong with it.
 
 The rule stands here so that numbers stay comparable with those of its authors (Dar et al., unconditional latent
 diffusion models memorize patient imaging data; their public code):
@@ -21,24 +21,27 @@ Four things to know before quoting it; :func:`~CardioDiTLib.privacy.audit_memori
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaln
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.privacy.false_alarm import FALSE_ALARM, check_rate
 from CardioDiTLib.privacy.nearest import DEFAULT_MEMORY_MB, Cancel, exact_similarity, nearest_neighbours
+from CardioDiTLib.schema import Record, Unknowable
 
 PERCENTILE = 95.0
+
+_HINT = "Give the JSON that 'cardiodit audit' wrote."
 
 _DECIMALS = 12  # identical embeddings correlate with 1 up to rounding, which must not decide what is above a threshold
 
 
 @dataclass(frozen=True)
-class PublishedResult:
+class DarResult(Record):
     """What the published rule says.
 
     Attributes:
@@ -52,7 +55,10 @@ class PublishedResult:
         copies_percent: ``n_copies`` in percent of the *training* samples, as published; may exceed 100.
     """
 
-    threshold: float
+    record_name: ClassVar[str] = "result of the published rule"
+    record_hint: ClassVar[str] = _HINT
+
+    threshold: Unknowable
     n_train: int
     n_validation: int
     n_synthetic: int
@@ -61,19 +67,8 @@ class PublishedResult:
     memorized_percent: float
     copies_percent: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; NaN becomes None."""
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return {**values, "threshold": None if np.isnan(self.threshold) else self.threshold}
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> PublishedResult:
-        """The inverse of :meth:`to_dict`."""
-        threshold = values["threshold"]
-        return cls(**{**values, "threshold": float("nan") if threshold is None else float(threshold)})
-
-
-def apply_published_rule(
+def apply_dar_rule(
     train: ArrayLike,
     validation: ArrayLike,
     synthetic: ArrayLike,
@@ -81,7 +76,7 @@ def apply_published_rule(
     percentile: float = PERCENTILE,
     memory_mb: float = DEFAULT_MEMORY_MB,
     cancel: Cancel | None = None,
-) -> PublishedResult:
+) -> DarResult:
     """Apply the published rule to embeddings.
 
     Samples with a constant embedding are never nearest and never counted; the threshold rests on the others.
@@ -111,7 +106,7 @@ def counted(
     synthetic_to_train: NDArray[np.float64],
     n_validation: int,
     percentile: float = PERCENTILE,
-) -> PublishedResult:
+) -> DarResult:
     """The rule, given the correlation of each sample with its nearest one; NaN where it has none."""
     known = train_to_validation[~np.isnan(train_to_validation)]
     threshold = float(np.percentile(known, percentile)) if len(known) else float("nan")
@@ -120,7 +115,7 @@ def counted(
         memorized = int((np.round(train_to_synthetic, _DECIMALS) > limit).sum())
         copies = int((np.round(synthetic_to_train, _DECIMALS) > limit).sum())
     n = len(train_to_validation)
-    return PublishedResult(
+    return DarResult(
         threshold,
         n,
         n_validation,
@@ -178,7 +173,7 @@ def null_rate(
     n_train: int,
     n_validation: int,
     n_synthetic: int,
-    false_alarm: float = 0.05,
+    false_alarm: float = FALSE_ALARM,
     *,
     method: str = "exact",
     dimension: int = _DIMENSION,
@@ -232,16 +227,6 @@ def null_rate(
     return NullRate(memorized, copies, false_alarm, method)
 
 
-def check_rate(false_alarm: float) -> None:
-    """Refuse what is no rate of false alarms.
-
-    Raises:
-        CardioDiTError: Not a number between 0 and 1.
-    """
-    if not 0 < false_alarm < 1:
-        raise CardioDiTError(f"The false-alarm rate is {false_alarm!r}.", "Give a share between 0 and 1, such as 0.05.")
-
-
 def _expected(n: int, ratio: float, false_alarm: float) -> float:
     """E[1 - U^ratio], where U is the order statistic of n uniforms that the percentile picks."""
     rank = 1 + (1 - false_alarm) * (n - 1)
@@ -255,7 +240,7 @@ def _simulated(
     found = np.zeros(2)
     for _ in range(repeats):
         x, v, y = (rng.standard_normal((count, dimension)).astype(np.float32) for count in (n, m, s))
-        result = apply_published_rule(x, v, y, percentile=100 * (1 - false_alarm))
+        result = apply_dar_rule(x, v, y, percentile=100 * (1 - false_alarm))
         found += (result.n_memorized / n, result.n_copies / s)
     memorized, copies = found / repeats
     return float(memorized), float(copies)
@@ -267,7 +252,7 @@ _WORK = 1_000_000_000  # pairs; more repeats than fit are not made, for with lar
 
 
 @dataclass(frozen=True)
-class EqualSizes:
+class SizeMatched(Record):
     """Shares that the published rule flags when all sets are cut to the size of the smallest one.
 
     Without memorization both shares are near the false-alarm rate. Fewer synthetic samples find fewer memorized
@@ -282,6 +267,9 @@ class EqualSizes:
         expected: What both would be without memorization.
     """
 
+    record_name: ClassVar[str] = "result of the published rule at one size"
+    record_hint: ClassVar[str] = _HINT
+
     size: int
     repeats: int
     threshold: float
@@ -289,17 +277,8 @@ class EqualSizes:
     copies: float
     expected: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> EqualSizes:
-        """The inverse of :meth:`to_dict`."""
-        return cls(**values)
-
-
-def equal_sizes(
+def size_matched(
     train: NDArray[np.float32],
     validation: NDArray[np.float32],
     synthetic: NDArray[np.float32],
@@ -307,11 +286,11 @@ def equal_sizes(
     validation_patients: NDArray[np.int64],
     whole: tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]],
     *,
-    false_alarm: float = 0.05,
+    false_alarm: float = FALSE_ALARM,
     rng: np.random.Generator,
     memory_mb: float,
     cancel: Cancel | None = None,
-) -> EqualSizes:
+) -> SizeMatched:
     """Apply the rule to random subsets of equal size, one embedding a patient, and average.
 
     Args:
@@ -343,7 +322,7 @@ def equal_sizes(
         near = [nearest_neighbours(a, b, memory_mb=memory_mb, cancel=cancel).similarity[:, 0] for a, b in pairs]
         found[repeat] = _rule(near[0], near[1], near[2], false_alarm)
     threshold, memorized, copies = found.mean(axis=0)
-    return EqualSizes(size, repeats, float(threshold), float(memorized), float(copies), false_alarm)
+    return SizeMatched(size, repeats, float(threshold), float(memorized), float(copies), false_alarm)
 
 
 def _rule(
@@ -362,3 +341,7 @@ def _one_a_patient(patients: NDArray[np.int64], size: int, rng: np.random.Genera
     shuffled = rng.permutation(len(patients))
     _, first = np.unique(patients[shuffled], return_index=True)
     return shuffled[rng.permutation(first)[:size]]
+
+
+PublishedResult, apply_published_rule = DarResult, apply_dar_rule
+"""Names under which the room gives them."""

@@ -18,6 +18,7 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.privacy.calibration import LEAK_CORRELATION, patients_needed
 from CardioDiTLib.privacy.embedding_io import Encoder, embedded
 from CardioDiTLib.privacy.embedding_set import checked
+from CardioDiTLib.privacy.false_alarm import FALSE_ALARM
 from CardioDiTLib.privacy.reference_set import ReferenceSet
 
 
@@ -75,7 +76,9 @@ class Gate:
         True
     """
 
-    def __init__(self, reference: ReferenceSet, encoder: Encoder | None = None, false_alarm: float = 0.05) -> None:
+    def __init__(
+        self, reference: ReferenceSet, encoder: Encoder | None = None, false_alarm: float = FALSE_ALARM
+    ) -> None:
         self.reference = reference
         self.encoder = encoder
         self.false_alarm = false_alarm
@@ -94,7 +97,7 @@ class Gate:
             )
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle, false_alarm: float = 0.05) -> Gate:
+    def from_bundle(cls, bundle: Bundle, false_alarm: float = FALSE_ALARM) -> Gate:
         """The gate that a bundle carries.
 
         Raises:

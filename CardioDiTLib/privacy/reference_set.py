@@ -27,10 +27,8 @@ from CardioDiTLib.privacy.embedding_set import (
     embedding_hash,
     patient_numbers,
 )
+from CardioDiTLib.privacy.false_alarm import FALSE_ALARMS
 from CardioDiTLib.privacy.nearest import DEFAULT_MEMORY_MB, Neighbours, directions, nearest_neighbours
-
-FALSE_ALARMS = (0.01, 0.05, 0.1)
-"""Rates whose thresholds a manifest lists."""
 
 _STEPS = 127
 _TENSORS = {"codes": np.int8, "patients": np.int32, "scores": np.float32, "weights": np.float32, "meta": np.uint8}

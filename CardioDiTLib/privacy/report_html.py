@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from CardioDiTLib.files import atomic_path
 from CardioDiTLib.privacy.audit_report import AuditReport, SampleVerdict
 from CardioDiTLib.privacy.report_text import facts, percent, share
 from CardioDiTLib.reporting.chart import Chart
@@ -19,6 +18,7 @@ from CardioDiTLib.reporting.colours import REAL_COLOUR, SYNTHETIC_COLOUR
 from CardioDiTLib.reporting.drawing import data_address
 from CardioDiTLib.reporting.page import NOT_FOR_DIAGNOSIS, bullets, cards, figure, key, page, section, table, tag
 from CardioDiTLib.reporting.page import facts as facts_table
+from CardioDiTLib.reporting.tables import write_text
 
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 PictureOf = Callable[[SampleVerdict], Pair]
@@ -63,10 +63,7 @@ def to_html(
     Raises:
         CardioDiTError: The file cannot be written.
     """
-    text = html_page(report, pictures=pictures, published=published, title=title, about=about)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return Path(path)
+    return write_text(html_page(report, pictures=pictures, published=published, title=title, about=about), path)
 
 
 def html_page(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 
-from CardioDiTLib.files import atomic_path
 from CardioDiTLib.privacy.audit_report import AuditReport, Share
+from CardioDiTLib.reporting.tables import text_cell, write_csv
 
 CSV_HEADER = ("index", "hash", "score", "p_value", "copy", "nearest_index", "nearest_hash", "name", "nearest_name")
 """Columns of the table: a synthetic cine a row."""
@@ -94,13 +93,14 @@ def save_csv(report: AuditReport, path: str | os.PathLike[str]) -> Path:
     Raises:
         CardioDiTError: The file cannot be written.
     """
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(CSV_HEADER)
-        for one in report.samples:
-            values = (one.index, one.hash, f"{one.score:.6f}", f"{one.p_value:.6g}", "yes" if one.copy else "no")
-            writer.writerow([*values, one.nearest_index, one.nearest_hash, _safe(one.name), _safe(one.nearest_name)])
-    return Path(path)
+    rows = (
+        (
+            *(one.index, one.hash, f"{one.score:.6f}", f"{one.p_value:.6g}", "yes" if one.copy else "no"),
+            *(one.nearest_index, one.nearest_hash, text_cell(one.name), text_cell(one.nearest_name)),
+        )
+        for one in report.samples
+    )
+    return write_csv(CSV_HEADER, rows, path)
 
 
 def percent(value: float | None) -> str:
@@ -118,8 +118,3 @@ def share(value: Share) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _safe(text: str) -> str:
-    """A name that begins like a formula must not become one in a spreadsheet."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

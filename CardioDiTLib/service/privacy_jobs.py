@@ -49,7 +49,7 @@ class PrivacyJobs:
         rate = DEFAULT_FALSE_ALARM if rate is None else rate
         _check_order(job, cines, bundles, train)
         load_torch()
-        from CardioDiTLib.privacy.dar_rule import check_rate
+        from CardioDiTLib.privacy.false_alarm import check_rate
 
         check_rate(rate)
         verdicts: list[dict[str, Any]] = [{} for _ in cines]

@@ -10,7 +10,7 @@ from privacy_sets import copies_of, normal
 from scipy.spatial.distance import cdist
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.privacy.dar_rule import PublishedResult, apply_published_rule, null_rate
+from CardioDiTLib.privacy.dar_rule import DarResult, apply_dar_rule, null_rate
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +31,13 @@ def literally(x: np.ndarray, v: np.ndarray, y: np.ndarray) -> tuple[float, int, 
 def test_it_is_the_rule(sizes):
     x, v, y = (normal(size, i, 32) for i, size in enumerate(sizes))
     y[:7] = copies_of(x, range(7))
-    found = apply_published_rule(x, v, y)
+    found = apply_dar_rule(x, v, y)
     threshold, memorized, copies = literally(x, v, y)
     assert found.threshold == pytest.approx(threshold, abs=1e-9)
     assert (found.n_memorized, found.n_copies) == (memorized, copies)
     assert found.memorized_percent == pytest.approx(100 * memorized / sizes[0])
     assert found.copies_percent == pytest.approx(100 * copies / sizes[0])
-    assert PublishedResult.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    assert DarResult.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 
 @pytest.mark.parametrize("model", ["medical_diffusion", "monai_ldm", "monai_ldm_older_run"])
@@ -56,7 +56,7 @@ def test_published_counts_are_published_percentages(oracle, model):
     v += sides[1]
     y += sides[2]
     y[:copies] = x[np.arange(copies) % memorized] * 2 + 1
-    found = apply_published_rule(x, v, y)
+    found = apply_dar_rule(x, v, y)
     assert (found.n_memorized, found.n_copies) == (memorized, copies)
     assert found.memorized_percent == pytest.approx(percent)
     assert found.copies_percent == pytest.approx(copies_percent)
@@ -65,39 +65,39 @@ def test_published_counts_are_published_percentages(oracle, model):
 def test_more_than_all_of_them_are_copies():
     """The share of synthetic samples is divided by the number of training samples."""
     x, v = normal(20, 0), normal(20, 1)
-    found = apply_published_rule(x, v, copies_of(x, np.arange(49) % 20, 0.01))
+    found = apply_dar_rule(x, v, copies_of(x, np.arange(49) % 20, 0.01))
     assert found.copies_percent == pytest.approx(245.0) and found.memorized_percent == pytest.approx(100.0)
 
 
 def test_a_leak_hides_all_copies():
     x = normal(40, 0)
-    found = apply_published_rule(x, x[::-1], x.copy())
+    found = apply_dar_rule(x, x[::-1], x.copy())
     assert found.threshold == pytest.approx(1.0) and found.n_copies == found.n_memorized == 0
 
 
 def test_one_patient_copied_twenty_times():
     x, v = normal(20, 0), normal(20, 1)
-    found = apply_published_rule(x, v, copies_of(x, np.zeros(20, int), 0.01))
+    found = apply_dar_rule(x, v, copies_of(x, np.zeros(20, int), 0.01))
     assert found.copies_percent == pytest.approx(100.0) and found.memorized_percent == pytest.approx(5.0)
 
 
 def test_constant_embeddings_never_count():
     x, v, y = normal(30, 0), normal(30, 1), normal(30, 2)
     y[:3] = copies_of(x, [4, 5, 6], 0.01)
-    before = apply_published_rule(x, v, y)
+    before = apply_dar_rule(x, v, y)
     y[10], v[3] = 2.0, 5.0
-    after = apply_published_rule(x, v, y)
+    after = apply_dar_rule(x, v, y)
     assert after.n_copies >= 3 and after.n_copies <= before.n_copies + 3 and np.isfinite(after.threshold)
     y[:] = 1.0
-    assert apply_published_rule(x, v, y).n_copies == apply_published_rule(x, v, y).n_memorized == 0
+    assert apply_dar_rule(x, v, y).n_copies == apply_dar_rule(x, v, y).n_memorized == 0
     x[:] = 1.0
-    nothing = apply_published_rule(x, v, y)
+    nothing = apply_dar_rule(x, v, y)
     assert np.isnan(nothing.threshold) and nothing.to_dict()["threshold"] is None
 
 
 def test_empty_sets_are_refused():
     with pytest.raises(CardioDiTError, match="'syn' have shape"):
-        apply_published_rule(normal(5, 0), normal(5, 1), np.zeros((0, 24)))
+        apply_dar_rule(normal(5, 0), normal(5, 1), np.zeros((0, 24)))
 
 
 def test_null_rates_agree_with_the_simulation_on_file(oracle):
