@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from CardioDiTLib.evaluation import SynthesisReport, cohort_from_folder, cohort_from_pack, evaluate_synthesis
     from CardioDiTLib.evaluation.side_by_side import ModelComparison, compare_models
     from CardioDiTLib.function.cardiac_function import cardiac_function
-    from CardioDiTLib.function.cohort_table import cohort_table
     from CardioDiTLib.function.function_report import FunctionReport
     from CardioDiTLib.function.outputs import save_report
+    from CardioDiTLib.function.tables import cohort_table
     from CardioDiTLib.generation.film_file import save_film
     from CardioDiTLib.generation.generator import Generator
     from CardioDiTLib.generation.outputs import save_results
@@ -114,7 +114,7 @@ _HOMES = {
     "save_segmentation": "io",
     "segment": "segmentation.segment",
     "track_landmarks": "landmarks",
-    "cohort_table": "function.cohort_table",
+    "cohort_table": "function.tables",
     "compare_models": "evaluation.side_by_side",
     "ModelComparison": "evaluation.side_by_side",
     "from_nibabel": "io.conversion",

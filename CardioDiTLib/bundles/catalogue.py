@@ -276,10 +276,11 @@ def list_added() -> list[CatalogueEntry]:
         CardioDiTError: Their file is damaged; it is left as it is.
     """
     store = _store()
+    items = store.read()
     try:
-        return [CatalogueEntry.from_dict(item) for item in store.read()]
+        return [CatalogueEntry.from_dict(item) for item in items]
     except CardioDiTError as error:
-        raise error if str(store.path) in error.message else store.damaged_entry(error) from error
+        raise store.damaged_entry(error) from error
 
 
 def find_entry(name: str) -> CatalogueEntry:

@@ -11,11 +11,11 @@ from typing import Any
 from CardioDiTLib.cine import LandmarkTrack
 from CardioDiTLib.commands.numbers import positive
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.files import atomic_path
 from CardioDiTLib.io.output_set import check_folder, refuse_existing
 from CardioDiTLib.landmarks.files import SUFFIXES, load_landmarks
 from CardioDiTLib.landmarks.metrics import LEVELS, Estimate, LandmarkScores, evaluate_landmarks
 from CardioDiTLib.landmarks.pitfalls import PitfallReport, compare_metrics
+from CardioDiTLib.reporting.tables import write_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,8 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         content: dict[str, Any] = {"scores": {name: scores.to_dict() for name, scores in results.items()}}
         content["comparison"] = None if report is None else report.to_dict()
-        with atomic_path(arguments.json) as temporary:
-            temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", arguments.json)
     for name, scores in results.items():
         _print_scores(name, scores)
     if report is not None:

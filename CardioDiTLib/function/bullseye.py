@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from CardioDiTLib.function.function_report import FunctionReport, printed
-from CardioDiTLib.function.style import new_figure, png
 from CardioDiTLib.reporting.colours import EMPTY, FAINT, INK
+from CardioDiTLib.reporting.drawing import new_figure, png
 
 _RINGS = ((0.72, 1.0, 6, 1), (0.46, 0.72, 6, 7), (0.2, 0.46, 4, 13))  # inner, outer radius, segments, first number
 

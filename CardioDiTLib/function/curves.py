@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 from CardioDiTLib.data.time import cycle_seconds
 from CardioDiTLib.function.function_report import FunctionReport
 from CardioDiTLib.function.timing import MIN_CYCLE_FRAMES, PeriodicCurve, nominal_times
-from CardioDiTLib.reporting.chart import Chart
+from CardioDiTLib.reporting.chart import Chart, VolumeLine, volume_chart
 from CardioDiTLib.reporting.colours import LV_COLOUR, RV_COLOUR, WALL_COLOUR
-from CardioDiTLib.reporting.cycle_chart import VolumeLine, volume_chart
 
 
 def volume_curves_svg(report: FunctionReport) -> str:

@@ -10,16 +10,16 @@ import numpy as np
 
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.files import atomic_path
 from CardioDiTLib.generation.pictures import picture_labels, square_tiles
 from CardioDiTLib.generation.result import GenerationResult
 from CardioDiTLib.labels import LV, RV
+from CardioDiTLib.reporting.chart import VolumeLine, volume_chart
 from CardioDiTLib.reporting.colours import LV_COLOUR, RV_COLOUR
-from CardioDiTLib.reporting.cycle_chart import VolumeLine, volume_chart
 from CardioDiTLib.reporting.drawing import durations_ms, film_bytes, still_bytes
 from CardioDiTLib.reporting.page import NOT_FOR_DIAGNOSIS, bullets, cards, facts, figure, page, picture, section
 from CardioDiTLib.reporting.provenance import readable
 from CardioDiTLib.reporting.sheet import film_images, phase_sheet_image
+from CardioDiTLib.reporting.tables import write_text
 from CardioDiTLib.version import __version__
 
 _FILM_PIXELS, _FILM_BYTES, _SHEET_PIXELS = 960, 400_000, 1800
@@ -38,10 +38,7 @@ def to_html(result: GenerationResult, path: str | os.PathLike[str]) -> Path:
     Raises:
         CardioDiTError: Pillow is not installed, or the file cannot be written.
     """
-    text = html_page(result)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return Path(path)
+    return write_text(html_page(result), path)
 
 
 def html_page(result: GenerationResult) -> str:

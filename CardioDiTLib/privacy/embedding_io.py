@@ -210,8 +210,8 @@ def _from_pack(
     progress: Progress | None,
     cancel: Cancel | None,
 ) -> EmbeddingSet:
+    from CardioDiTLib.privacy.cine_canvas import TURNS
     from CardioDiTLib.privacy.encoder import embed_pack
-    from CardioDiTLib.privacy.pose_search import TURNS
 
     loaded = encoder.get()
     poses = embed_pack(loaded, path, which=part, progress=progress, cancel=cancel, turns=TURNS)  # type: ignore[arg-type]

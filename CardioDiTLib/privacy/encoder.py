@@ -25,8 +25,7 @@ from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.files import FileRecord, check_file_name, record_of
 from CardioDiTLib.grid import ModelGrid
 from CardioDiTLib.models.contrastive_cine import CineEmbedding, CineEmbeddingConfig
-from CardioDiTLib.privacy.cine_canvas import MIDDLE, CineCanvas
-from CardioDiTLib.privacy.pose_search import TURNS, embed_poses
+from CardioDiTLib.privacy.cine_canvas import MIDDLE, TURNS, CineCanvas, embed_poses
 from CardioDiTLib.progress import CancelSource, Stop
 from CardioDiTLib.schema import plain
 

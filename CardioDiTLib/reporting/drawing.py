@@ -1,6 +1,6 @@
 """Sheets and films of slices: labels in ink beside the pictures, a scale bar, frames as a film.
 
-Pillow is imported only here and only when a picture is made.
+Pillow and Matplotlib are imported only here, and only when a picture is made.
 """
 
 from __future__ import annotations
@@ -224,3 +224,26 @@ def data_address(picture: NDArray[np.uint8]) -> str:
 
 def _chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def new_figure(width_inches: float, height_inches: float) -> Any:
+    """An empty figure that belongs to no window.
+
+    Raises:
+        CardioDiTError: Matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise CardioDiTError(
+            "The report needs the package Matplotlib, which is not installed.",
+            "Install it with 'pip install matplotlib pillow', or ask for json and csv only.",
+        ) from error
+    return Figure(figsize=(width_inches, height_inches), dpi=150, facecolor="white", layout="constrained")
+
+
+def png(figure: Any) -> bytes:
+    """The figure as a PNG, without a date inside, so that equal figures are equal bytes."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()

@@ -1,7 +1,7 @@
 """Views of cines for contrastive training: everything that a copy may hide behind, drawn by chance.
 
 A view is what the encoder sees of a cine: mean and first harmonic within a disc about the heart (see
-`privacy.pose_search`). It may be of the whole cine, of end-diastole and end-systole as recorded, or of one frame that
+`privacy.cine_canvas`). It may be of the whole cine, of end-diastole and end-systole as recorded, or of one frame that
 stands still; it is turned, shifted, magnified, mirrored, bent a little, cut around the heart, taken from other slices
 and another codec, mixed with another cine; its brightness, contrast, sharpness and noise change.
 """
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.privacy.pose_search import DISC_MM, levelled
+from CardioDiTLib.privacy.cine_canvas import DISC_MM, levelled
 
 
 @dataclass(frozen=True)

@@ -46,10 +46,10 @@ from CardioDiTLib.data.packing import PackedCines, patients_of, read_pack
 from CardioDiTLib.io import load_cine, save_cine
 from CardioDiTLib.io.nifti import read_nifti
 from CardioDiTLib.privacy.calibration import Calibration, leave_one_out
+from CardioDiTLib.privacy.cine_canvas import TURNS
 from CardioDiTLib.privacy.embedding_set import EmbeddingSet, checked
 from CardioDiTLib.privacy.encoder import CineEncoder, embed_pack, load_encoder
 from CardioDiTLib.privacy.nearest import directions
-from CardioDiTLib.privacy.pose_search import TURNS
 from CardioDiTLib.privacy.reference_set import ReferenceSet
 from CardioDiTLib.training.encoder_decoded import decoded_cine
 

@@ -49,8 +49,8 @@ from CardioDiTLib.grid import ModelGrid
 from CardioDiTLib.io import load_cine
 from CardioDiTLib.io.nifti import read_nifti
 from CardioDiTLib.models.contrastive_cine import at_working_size
+from CardioDiTLib.privacy.cine_canvas import TURNS
 from CardioDiTLib.privacy.encoder import CineEncoder, load_encoder
-from CardioDiTLib.privacy.pose_search import TURNS
 
 RATES = (0.05, 0.01)
 SIZE = 128
