@@ -144,6 +144,95 @@ def _open_to_the_usual_readers(path: Path) -> None:
         path.chmod(mode)
 
 
+PARTIAL_SUFFIX = ".partial"
+REPLACED_SUFFIX = ".replaced"
+
+_PATIENCE_S = 2.0
+
+
+def hidden_beside(folder: Path, suffix: str) -> Path:
+    """A new hidden name beside a folder, such as ``.heart.0a1b2c3d.partial``."""
+    return folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}{suffix}")
+
+
+@contextmanager
+def atomic_folder(destination: str | os.PathLike[str], suffix: str = PARTIAL_SUFFIX) -> Iterator[Path]:
+    """Give an empty hidden folder beside ``destination`` that gets its name once the block has ended well.
+
+    What lies at ``destination`` is replaced; whether it may be is for the caller to find out. Whatever goes wrong,
+    interruption included, the hidden folder is removed and what was there before stays.
+
+    Args:
+        destination: The folder to make; missing ones above it are made too.
+        suffix: Ends the hidden name.
+
+    Yields:
+        The hidden folder.
+
+    Raises:
+        CardioDiTError: The disk is full or refuses, or a file of the old folder is in use.
+    """
+    final = Path(destination)
+    partial = hidden_beside(final, suffix)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        replace_folder(partial, final)
+    except OSError as error:
+        raise CardioDiTError(
+            f"'{final}' could not be written: {error.strerror or error}.",
+            "Check the folder, its permissions and the free disk space.",
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def replace_folder(complete: Path, final: Path) -> None:
+    """Give a complete folder its name, in place of one that has it; nothing is lost if that does not work.
+
+    Of a link at the name only the link goes, not the folder that it leads to.
+
+    Raises:
+        CardioDiTError: A file of one of them is in use.
+        OSError: The disk refuses.
+    """
+    if not (final.exists() or final.is_symlink()):
+        rename_folder(complete, final)
+        return
+    aside = hidden_beside(final, REPLACED_SUFFIX)
+    rename_folder(final, aside)
+    try:
+        rename_folder(complete, final)
+    except BaseException:
+        os.replace(aside, final)
+        raise
+    if aside.is_symlink():
+        aside.unlink()
+    else:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def rename_folder(source: Path, target: Path) -> None:
+    """Rename; on Windows a virus scanner may hold a new file for a moment, and a file in use for good.
+
+    Raises:
+        CardioDiTError: It is not permitted.
+        OSError: The disk refuses.
+    """
+    end = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError as error:
+            if os.name != "nt" or time.monotonic() > end:
+                raise CardioDiTError(
+                    f"'{source}' could not be renamed: {error.strerror or error}.",
+                    "A file of it may be in use: end what uses it, check the permissions, and try again.",
+                ) from error
+            time.sleep(0.1)
+
+
 FileName = Annotated[str, Shape(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a plain file name")]
 """Nothing else: a manifest cannot reach outside its folder."""
 Sha256 = Annotated[str, Shape(r"[0-9a-f]{64}", "a SHA-256 in hexadecimal digits")]

@@ -68,6 +68,8 @@ Count = Annotated[int, Bounds(least=1)]
 """A whole number from 1 on."""
 Positive = Annotated[float, Bounds(above=0)]
 """A finite number above 0."""
+Words = Annotated[str, Shape(r"(?s).+", "a text that says something")]
+"""A text that is not empty."""
 Unknowable = Annotated[float, "unknowable"]
 """A number that may not be known: NaN here, null in JSON."""
 
@@ -109,6 +111,8 @@ class Record:
         json_names: JSON name of a field where it is another (a Python keyword cannot be a field).
         omitted_when_empty: Fields that are not written where they are empty, so that older software reads the rest.
         all_needed: Entries with defaults may not be absent either.
+        came_later: Entries that files of older software lack, whatever `all_needed` says; the default stands for them.
+        json_order: Fields in the order in which they are written, where it is not that of the class.
         derived: Properties that are written as well, and passed over when read.
     """
 
@@ -118,6 +122,8 @@ class Record:
     json_names: ClassVar[Mapping[str, str]] = {}
     omitted_when_empty: ClassVar[tuple[str, ...]] = ()
     all_needed: ClassVar[bool] = False
+    came_later: ClassVar[tuple[str, ...]] = ()
+    json_order: ClassVar[tuple[str, ...]] = ()
     derived: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
@@ -149,7 +155,7 @@ class Record:
             name
             for name, item in items.items()
             if name not in entries
-            and name not in cls.omitted_when_empty
+            and name not in (*cls.omitted_when_empty, *cls.came_later)
             and (cls.all_needed or (item.default is MISSING and item.default_factory is MISSING))
         ]
         unknown = sorted(str(key) for key in entries if key not in items)
@@ -160,14 +166,14 @@ class Record:
         return cls(**{items[key].name: value for key, value in entries.items()})
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, in the order of the fields; an `Unknowable` that is not known becomes None."""
+        """Plain values for JSON; an `Unknowable` that is not known becomes None."""
         values: dict[str, Any] = {} if self.record_mark is None else {self.record_mark[0]: self.record_mark[1]}
         hints = _hints(self.__class__)
-        for item in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, item.name)
-            if item.name in self.omitted_when_empty and not value:
+        for name in self.json_order or [item.name for item in fields(self)]:  # type: ignore[arg-type]
+            value = getattr(self, name)
+            if name in self.omitted_when_empty and not value:
                 continue
-            values[self.json_names.get(item.name, item.name)] = _written(hints[item.name], value)
+            values[self.json_names.get(name, name)] = _written(hints[name], value)
         values.update({name: plain(getattr(self, name), True) for name in self.derived})
         return values
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -12,14 +11,14 @@ from typing import Any
 
 import torch
 
-from CardioDiTLib.bundles.manifest import MANIFEST_NAME, MODEL_CARD_NAME, BundleManifest, read_manifest
+from CardioDiTLib.bundles.manifest import GENERATOR, MANIFEST_NAME, MODEL_CARD_NAME, BundleManifest
 from CardioDiTLib.bundles.published_checkpoint import load_strictly
 from CardioDiTLib.bundles.published_config import build_dit, build_vqgan
 from CardioDiTLib.bundles.registry import find_bundle
 from CardioDiTLib.bundles.weights import read_weights, write_weights
 from CardioDiTLib.diffusion.any_schedule import AnySchedule, schedule_from_config
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.files import check_file_name, problem_of, record_of, sha256_of
+from CardioDiTLib.files import check_file_name, sha256_of
 from CardioDiTLib.models.dit import DiT4D
 from CardioDiTLib.models.latent_scale import LatentScale
 from CardioDiTLib.models.refiner import CineRefiner
@@ -45,7 +44,7 @@ class Bundle:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
-        self.manifest: BundleManifest = read_manifest(self.folder)
+        self.manifest: BundleManifest = GENERATOR.read(self.folder)
 
     @cached_property
     def sha256(self) -> str:
@@ -171,15 +170,7 @@ class Bundle:
         Raises:
             CardioDiTError: The file is missing, changed, or has no fingerprint.
         """
-        record = self.manifest.files.get(file_name)
-        if record is None:
-            raise CardioDiTError(
-                f"The bundle '{self.manifest.name}' gives no fingerprint of {file_name}.", "Get the bundle again."
-            )
-        problem = problem_of(self.folder / file_name, record)
-        if problem is not None:
-            raise CardioDiTError(f"The bundle '{self.manifest.name}' is damaged: {problem}", "Get the bundle again.")
-        return self.folder / file_name
+        return GENERATOR.checked_file(self.folder, self.manifest, file_name)
 
     def _filled(self, network: Any, file_name: str) -> Any:
         load_strictly(network, self._weights(file_name), f"'{file_name}' of the bundle '{self.manifest.name}'")
@@ -235,65 +226,34 @@ def write_bundle(
         CardioDiTError: Something lies there already, the parts do not belong together, a file that the
             manifest needs is not among them, or the disk is full.
     """
-    final = Path(destination)
-    refuse_occupied(final, overwrite)
+    GENERATOR.check_destination(Path(destination), overwrite)
     storages = {"codec": storage, "dit": storage} if isinstance(storage, str) else dict(storage)
     if set(storages) != {"codec", "dit"}:
         raise CardioDiTError(f"The storage {storages} is not possible.", "Give one for 'codec' and one for 'dit'.")
     _check_scale(manifest, latent_scale)
     if (manifest.refiner is None) != (refiner is None):
         raise CardioDiTError("The manifest and the parts do not agree about a refiner.", "Give both or neither.")
-    partial = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        partial.mkdir(parents=True)
-        write_weights(partial / manifest.codec.file, vqgan.state_dict(), storages["codec"])
-        write_weights(partial / manifest.dit.file, dit.state_dict(), storages["dit"])
+
+    def fill(place: Path) -> None:
+        write_weights(place / manifest.codec.file, vqgan.state_dict(), storages["codec"])
+        write_weights(place / manifest.dit.file, dit.state_dict(), storages["dit"])
         if manifest.refiner is not None and refiner is not None:
-            write_weights(partial / manifest.refiner.file, refiner.state_dict(), storages["codec"])
+            write_weights(place / manifest.refiner.file, refiner.state_dict(), storages["codec"])
         if manifest.latents.file is not None:
             statistics = {"mean": latent_scale.mean, "std": latent_scale.std}
             if latent_scale.basis is not None:
                 statistics["basis"] = latent_scale.basis
-            write_weights(partial / manifest.latents.file, statistics, "fp32")
-        (partial / MODEL_CARD_NAME).write_text(model_card, encoding="utf-8")
+            write_weights(place / manifest.latents.file, statistics, "fp32")
+        (place / MODEL_CARD_NAME).write_text(model_card, encoding="utf-8")
         for name, source in (files or {}).items():
             check_file_name(name, "file list")
-            if (partial / name).exists():
+            if (place / name).exists():
                 raise CardioDiTError(f"The bundle has two files '{name}'.", "Rename one.")
-            shutil.copyfile(source, partial / name)
-        records = {path.name: record_of(path) for path in sorted(partial.iterdir())}
-        absent = sorted(set(manifest.needed_files) - set(records))
-        if absent:
-            raise CardioDiTError(
-                f"The manifest of '{manifest.name}' needs {', '.join(absent)}, which nobody gave.",
-                "Give these files, or leave the section that names them out.",
-            )
-        (partial / MANIFEST_NAME).write_text(manifest.with_files(records).to_json(), encoding="utf-8")
-        Bundle(partial).check()
-        _move(partial, final)
-    except OSError as error:
-        raise CardioDiTError(
-            f"The bundle '{final}' could not be written: {error.strerror or error}.",
-            "Check the folder, its permissions and the free disk space.",
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return Bundle(final)
+            shutil.copyfile(source, place / name)
 
-
-def refuse_occupied(final: Path, overwrite: bool) -> None:
-    """Refuse a place for a bundle where something else lies, or a bundle that is not to be replaced.
-
-    Raises:
-        CardioDiTError: Naming what is there.
-    """
-    if not final.exists():
-        return
-    is_bundle = (final / MANIFEST_NAME).is_file()
-    if is_bundle and not overwrite:
-        raise CardioDiTError(f"There is a bundle '{final}' already.", "Choose another folder, or ask for overwriting.")
-    if not is_bundle and (not final.is_dir() or any(final.iterdir())):
-        raise CardioDiTError(f"'{final}' exists and is no bundle.", "Choose another folder.")
+    return Bundle(
+        GENERATOR.write(destination, manifest, fill, lambda place: Bundle(place).check(), overwrite=overwrite)
+    )
 
 
 def _check_scale(manifest: BundleManifest, scale: LatentScale) -> None:
@@ -314,17 +274,3 @@ def _check_scale(manifest: BundleManifest, scale: LatentScale) -> None:
                 f"The latent scale is not the one factor {spec.scale_factor:g} of the manifest.",
                 "Name a file in the manifest's latents instead of a scale factor.",
             )
-
-
-def _move(partial: Path, final: Path) -> None:
-    if not final.exists():
-        os.replace(partial, final)
-        return
-    old = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.old")
-    os.replace(final, old)
-    try:
-        os.replace(partial, final)
-    except OSError:
-        os.replace(old, final)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -12,16 +12,14 @@ from CardioDiTLib.bundles.installation import (
     bundle_size_bytes,
     changing,
     check_not_hidden,
-    check_replaceable,
-    install,
     refuse_busy,
 )
-from CardioDiTLib.bundles.manifest import MANIFEST_NAME, check_portable, parse_manifest, read_manifest
+from CardioDiTLib.bundles.manifest import GENERATOR, MANIFEST_NAME, check_portable, parse_manifest
 from CardioDiTLib.bundles.registry import user_bundles_folder
 from CardioDiTLib.bundles.transfer import Transfer, matches
 from CardioDiTLib.bundles.transfer_progress import TransferCallback, TransferMeter
 from CardioDiTLib.errors import Cancelled, CardioDiTError
-from CardioDiTLib.files import check_room
+from CardioDiTLib.files import check_room, replace_folder
 from CardioDiTLib.progress import CancelSource, Stop
 
 _SUFFIX = ".download"
@@ -86,7 +84,7 @@ def download_bundle(
             raise
         _check(complete, entry)
         stop.check()
-        install(complete, final)
+        replace_folder(complete, final)
         shutil.rmtree(collecting, ignore_errors=True)
     _finish(meter, entry)
     return final
@@ -158,11 +156,11 @@ def _is_there(final: Path, entry: CatalogueEntry, stop: Stop) -> bool:
 
 def _check_place(final: Path, entry: CatalogueEntry, overwrite: bool) -> None:
     """Replace an older version, or a damaged copy of this one; anything else may be somebody's work."""
-    check_replaceable(final)
-    if overwrite or not (final / MANIFEST_NAME).is_file():
+    GENERATOR.check_destination(final, overwrite=True)
+    if overwrite or not GENERATOR.is_one(final):
         return
     try:
-        there = read_manifest(final)
+        there = GENERATOR.read(final)
     except CardioDiTError as error:
         raise CardioDiTError(
             f"The bundle '{final}' cannot be read and may be something else.", "Remove it, or ask for overwriting."

@@ -11,22 +11,26 @@ from urllib.parse import urlsplit
 
 from CardioDiTLib.bundles.http_stream import DEFAULT_POLICY, RetryPolicy, check_address
 from CardioDiTLib.bundles.installation import (
+    IMPORT_SUFFIX,
     BundleFolder,
     BundleZip,
     bundle_size_bytes,
     changing,
     check_not_hidden,
-    check_replaceable,
-    install,
     remove_bundle,
-    staging_folder,
 )
 from CardioDiTLib.bundles.json_store import cache_folder
-from CardioDiTLib.bundles.manifest import MANIFEST_LIMIT_BYTES, MANIFEST_NAME, BundleManifest, parse_manifest
+from CardioDiTLib.bundles.manifest import (
+    GENERATOR,
+    MANIFEST_LIMIT_BYTES,
+    MANIFEST_NAME,
+    BundleManifest,
+    parse_manifest,
+)
 from CardioDiTLib.bundles.registry import user_bundles_folder
 from CardioDiTLib.bundles.transfer_progress import TransferCallback, TransferMeter
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.files import FileRecord, check_room, free_bytes
+from CardioDiTLib.files import FileRecord, atomic_folder, check_room, free_bytes
 from CardioDiTLib.progress import CancelSource, Stop
 
 __all__ = ["bundle_size_bytes", "import_bundle", "remove_bundle"]
@@ -133,23 +137,14 @@ def _import(source: BundleFolder | BundleZip, progress: TransferCallback | None,
     meter = TransferMeter(manifest.name, total, progress)
     with changing(final, stop, lambda: meter.waiting(0)):
         meter.restart()
-        check_replaceable(final)
-        if (final / MANIFEST_NAME).exists() and not overwrite:
-            raise CardioDiTError(
-                f"There is a bundle called '{manifest.name}' already.", "Remove it, or ask for overwriting."
-            )
+        GENERATOR.check_destination(final, overwrite)
         check_room(final.parent, total, manifest.name)
-        staging = staging_folder(final)
-        try:
-            staging.mkdir()
+        with atomic_folder(final, IMPORT_SUFFIX) as staging:
             (staging / MANIFEST_NAME).write_bytes(content)
             for name, record in manifest.files.items():
                 meter.begin(name)
                 _copy(source, name, record, staging / name, meter, stop)
             stop.check()
-            install(staging, final)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
     meter.restart()
     meter.at(total, state="import")
     meter.tell("done")

@@ -6,8 +6,6 @@ import os
 import re
 import shutil
 import stat
-import time
-import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,16 +16,12 @@ from typing import BinaryIO, NoReturn, cast
 from CardioDiTLib.bundles.manifest import FILES_LIMIT, MANIFEST_LIMIT_BYTES, MANIFEST_NAME
 from CardioDiTLib.bundles.registry import BUNDLES_VARIABLE, bundle_folders, user_bundles_folder
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.files import holding
+from CardioDiTLib.files import REPLACED_SUFFIX, hidden_beside, holding, rename_folder
 from CardioDiTLib.progress import Stop
-
-REPLACED_SUFFIX = ".replaced"
 
 REMOVED_SUFFIX = ".removed"
 
 IMPORT_SUFFIX = ".import"
-
-_PATIENCE_S = 2.0
 
 
 def remove_bundle(name: str) -> int:
@@ -62,8 +56,8 @@ def remove_bundle(name: str) -> int:
             folder.unlink()
             return 0
         size = bundle_size_bytes(folder)
-        aside = _hidden(folder, REMOVED_SUFFIX)
-        _rename(folder, aside)
+        aside = hidden_beside(folder, REMOVED_SUFFIX)
+        rename_folder(folder, aside)
         shutil.rmtree(aside, ignore_errors=True)
     return size
 
@@ -74,42 +68,6 @@ def bundle_size_bytes(folder: str | os.PathLike[str]) -> int:
     for path, _, names in os.walk(folder):
         total += sum(os.lstat(os.path.join(path, name)).st_size for name in names)
     return total
-
-
-def install(collected: Path, final: Path) -> None:
-    """Give a complete folder its name, in place of one that has it; nothing is lost if that does not work.
-
-    Has to be called within :func:`changing`.
-
-    Raises:
-        CardioDiTError: A file of the old bundle is in use, or the disk refuses.
-    """
-    if not (final.exists() or final.is_symlink()):
-        _rename(collected, final)
-        return
-    aside = _hidden(final, REPLACED_SUFFIX)
-    _rename(final, aside)
-    try:
-        _rename(collected, final)
-    except BaseException:
-        os.replace(aside, final)
-        raise
-    if aside.is_symlink():
-        aside.unlink()
-    else:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def check_replaceable(final: Path) -> None:
-    """Refuse to touch what is no bundle.
-
-    Raises:
-        CardioDiTError: A file, or a folder with something else, has the name.
-    """
-    if not final.exists() or (final / MANIFEST_NAME).is_file():
-        return
-    if not final.is_dir() or any(final.iterdir()):
-        raise CardioDiTError(f"'{final}' exists and is no bundle.", "Choose another folder, or move it away.")
 
 
 def check_not_hidden(name: str) -> None:
@@ -162,11 +120,6 @@ def refuse_busy(name: str) -> NoReturn:
     )
 
 
-def staging_folder(final: Path) -> Path:
-    """Name of a new hidden folder beside a bundle, in which it can be put together."""
-    return _hidden(final, IMPORT_SUFFIX)
-
-
 def _recover(final: Path) -> None:
     mark = re.compile(rf"\.{re.escape(final.name)}\.[0-9a-f]{{8}}(\.[a-z]+)")
     found = [(path, match[1]) for path in final.parent.iterdir() if (match := mark.fullmatch(path.name))]
@@ -177,30 +130,10 @@ def _recover(final: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _hidden(final: Path, suffix: str) -> Path:
-    return final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}{suffix}")
-
-
 def _bundle_names(place: Path) -> set[str]:
     if not place.is_dir():
         return set()
     return {p.name for p in place.iterdir() if not p.name.startswith(".") and (p / MANIFEST_NAME).is_file()}
-
-
-def _rename(source: Path, target: Path) -> None:
-    """Rename; on Windows a virus scanner may hold a new file for a moment, and a file in use for good."""
-    end = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            os.replace(source, target)
-            return
-        except PermissionError as error:
-            if os.name != "nt" or time.monotonic() > end:
-                raise CardioDiTError(
-                    f"'{source}' could not be renamed: {error.strerror or error}.",
-                    "A file of it may be in use: end what uses it, check the permissions, and try again.",
-                ) from error
-            time.sleep(0.1)
 
 
 SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})

@@ -7,27 +7,27 @@ intended_use, data_source, references, eval_metrics).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NoReturn
+from typing import Annotated, Any, ClassVar
 
 from CardioDiTLib.bundles.manifest_parts import (
     DetailSpec,
     LatentSpec,
     Licence,
+    ModelManifest,
     NetworkSpec,
     Preset,
     PrivacySpec,
     SteeredQuantity,
     TrainingData,
 )
+from CardioDiTLib.bundles.model_folder import ModelFolder, refuse_constant
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.files import FileName, FileRecord
 from CardioDiTLib.grid import BundleGrid
-from CardioDiTLib.schema import Record, Shape, parse_json
-
-SCHEMA_VERSION = 1
+from CardioDiTLib.schema import Shape, parse_json
 
 MANIFEST_NAME = "bundle.json"
 
@@ -53,7 +53,7 @@ _Row = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class BundleManifest(Record):
+class BundleManifest(ModelManifest):
     """What a bundle is, where it comes from, and how it is run.
 
     Args:
@@ -89,7 +89,7 @@ class BundleManifest(Record):
 
     record_name: ClassVar[str] = "manifest of a bundle"
     record_hint: ClassVar[str] = _AGAIN
-    record_mark: ClassVar[tuple[str, int]] = ("schema_version", SCHEMA_VERSION)
+    file_name: ClassVar[str] = MANIFEST_NAME
     omitted_when_empty: ClassVar[tuple[str, ...]] = ("privacy", "refiner", "quantities", "detail")
 
     name: BundleName
@@ -148,10 +148,6 @@ class BundleManifest(Record):
                 _AGAIN,
             )
 
-    def with_files(self, files: Mapping[str, FileRecord]) -> BundleManifest:
-        """The same manifest with other fingerprints."""
-        return replace(self, files=dict(files))
-
     @property
     def needed_files(self) -> tuple[str, ...]:
         """Files that the bundle cannot do without, besides the manifest itself."""
@@ -194,25 +190,17 @@ class BundleManifest(Record):
             )
 
 
+GENERATOR = ModelFolder(BundleManifest, "bundle")
+"""The folder of a generator."""
+
+
 def read_manifest(folder: str | Path) -> BundleManifest:
     """Manifest of a bundle's folder.
 
     Raises:
         CardioDiTError: There is none, it is not JSON, or it is not possible; the sentence names the folder.
     """
-    path = Path(folder) / MANIFEST_NAME
-    if not path.is_file():
-        raise CardioDiTError(f"'{folder}' holds no {MANIFEST_NAME}.", "Give the folder of a bundle.")
-    try:
-        values = parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CardioDiTError(
-            f"The {MANIFEST_NAME} of '{Path(folder).name}' cannot be read; it may be damaged.", "Get the bundle again."
-        ) from error
-    try:
-        return BundleManifest.from_dict(values)
-    except CardioDiTError as error:
-        raise CardioDiTError(f"'{Path(folder).name}': {error.message}", error.hint) from error
+    return GENERATOR.read(Path(folder))
 
 
 MANIFEST_LIMIT_BYTES = 1 << 20
@@ -222,7 +210,7 @@ FILES_LIMIT = 256
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
-_AGAIN_manifest_check = "Tell the publisher of the bundle."
+_TELL = "Tell the publisher of the bundle."
 
 
 def parse_manifest(content: bytes, place: str) -> BundleManifest:
@@ -236,9 +224,9 @@ def parse_manifest(content: bytes, place: str) -> BundleManifest:
         CardioDiTError: It is too large, not JSON, not possible, or lists files that cannot be those of a bundle.
     """
     if len(content) > MANIFEST_LIMIT_BYTES:
-        raise CardioDiTError(f"The {MANIFEST_NAME} of '{place}' is larger than 1 MB.", _AGAIN_manifest_check)
+        raise CardioDiTError(f"The {MANIFEST_NAME} of '{place}' is larger than 1 MB.", _TELL)
     try:
-        values: Any = parse_json(content.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        values: Any = parse_json(content.decode("utf-8-sig"), parse_constant=refuse_constant)
     except ValueError as error:
         raise CardioDiTError(
             f"The {MANIFEST_NAME} of '{place}' is not JSON.", "Check that this is the place of a bundle."
@@ -261,7 +249,7 @@ def check_files(manifest: BundleManifest) -> None:
     if absent:
         raise CardioDiTError(
             f"The bundle '{manifest.name}' does not list its files: {', '.join(absent)} is missing.",
-            _AGAIN_manifest_check,
+            _TELL,
         )
     check_portable([MANIFEST_NAME, *manifest.files])
     check_portable([manifest.name])
@@ -276,15 +264,9 @@ def check_portable(names: Iterable[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if _RESERVED.fullmatch(name) or name.endswith((".", " ")):
-            raise CardioDiTError(f"'{name}' cannot be the name of a file on every system.", _AGAIN_manifest_check)
+            raise CardioDiTError(f"'{name}' cannot be the name of a file on every system.", _TELL)
         if name.lower() in seen:
-            raise CardioDiTError(f"The bundle lists the file '{name}' twice.", _AGAIN_manifest_check)
+            raise CardioDiTError(f"The bundle lists the file '{name}' twice.", _TELL)
         seen.add(name.lower())
     if len(seen) > FILES_LIMIT:
-        raise CardioDiTError(
-            f"The bundle lists {len(seen)} files; at most {FILES_LIMIT} are possible.", _AGAIN_manifest_check
-        )
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not JSON")
+        raise CardioDiTError(f"The bundle lists {len(seen)} files; at most {FILES_LIMIT} are possible.", _TELL)

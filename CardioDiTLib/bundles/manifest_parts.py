@@ -1,13 +1,18 @@
-"""The parts of a bundle's manifest: plain values, checked when they are made, read and written as JSON objects."""
+"""What every model on disk says of itself, and the parts of a generator's manifest: checked when they are made, read
+and written as JSON objects.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.files import FileName, Sha256
-from CardioDiTLib.schema import Bounds, Count, Positive, Record
+from CardioDiTLib.files import FileName, FileRecord, Sha256
+from CardioDiTLib.schema import Bounds, Count, Positive, Record, Words
+
+ManifestT = TypeVar("ManifestT", bound="ModelManifest")
 
 _LARGEST_KERNEL = 31
 
@@ -52,6 +57,73 @@ class TrainingData(ManifestPart):
     motion: str = ""
     machine: str = ""
     duration: str = ""
+
+
+class ModelManifest(Record):
+    """What the manifests of all models share. It is no dataclass: each kind lists its fields in its own order.
+
+    Class attributes:
+        file_name: The file in a model's folder.
+    """
+
+    record_hint: ClassVar[str] = "Get the model's folder again."
+    record_mark: ClassVar[tuple[str, int]] = ("schema_version", 1)
+    file_name: ClassVar[str]
+
+    name: str
+    version: str
+    licence: Licence
+    training_data: TrainingData
+    provenance: dict[str, Any]
+    files: dict[FileName, FileRecord]
+
+    @property
+    def needed_files(self) -> tuple[str, ...]:
+        """Files that the model cannot do without, besides the manifest itself."""
+        raise NotImplementedError
+
+    def with_files(self: ManifestT, files: Mapping[str, FileRecord]) -> ManifestT:
+        """The same manifest with other fingerprints."""
+        return replace(self, files=dict(files))  # type: ignore[type-var]  # every kind is a dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkManifest(ModelManifest):
+    """A model of one network; what it is for adds entries.
+
+    Args:
+        name: Its name.
+        version: Its version.
+        network: Settings of the network.
+        licence: Terms of the weights.
+        training_data: What it was trained on.
+        quality: Measured numbers, such as {"ED": {"LV": 0.9}}; empty where nothing was measured.
+        provenance: Plain facts, such as the number of training steps.
+        files: Fingerprint of each file; filled when it is written.
+
+    Class attributes:
+        weights_name: File of the weights.
+
+    Raises:
+        CardioDiTError: A value is not possible.
+    """
+
+    all_needed: ClassVar[bool] = True
+    weights_name: ClassVar[str] = "network.safetensors"
+
+    name: Words
+    version: Words
+    network: Record
+    licence: Licence
+    training_data: TrainingData
+    quality: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    files: dict[FileName, FileRecord] = field(default_factory=dict)
+
+    @property
+    def needed_files(self) -> tuple[str, ...]:
+        """The weights."""
+        return (self.weights_name,)
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from CardioDiTLib.bundles.manifest import MANIFEST_NAME, read_manifest
+from CardioDiTLib.bundles.manifest import GENERATOR, MANIFEST_NAME
 from CardioDiTLib.bundles.registry import find_bundle
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.files import problem_of
 
 
 def verify(bundle: str | Path) -> list[str]:
@@ -28,15 +27,10 @@ def verify(bundle: str | Path) -> list[str]:
     """
     folder = find_bundle(bundle)
     try:
-        manifest = read_manifest(folder)
+        manifest = GENERATOR.read(folder)
     except CardioDiTError as error:
         return [str(error)]
-    absent = [name for name in manifest.needed_files if name not in manifest.files]
-    problems = [f"{name} is not in the manifest's list of files." for name in absent]
-    for name, record in manifest.files.items():
-        problem = problem_of(folder / name, record)
-        if problem is not None:
-            problems.append(problem)
+    problems = GENERATOR.problems(folder, manifest)
     listed = {MANIFEST_NAME, *manifest.files}
     strangers = sorted(path.name for path in folder.iterdir() if path.name not in listed)
     problems += [f"{name} does not belong to the bundle." for name in strangers]

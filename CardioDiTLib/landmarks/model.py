@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from CardioDiTLib.bundles.manifest_parts import Licence, TrainingData
-from CardioDiTLib.bundles.model_folder import ModelFolder
-from CardioDiTLib.bundles.weights import write_weights
+from CardioDiTLib.bundles.manifest_parts import NetworkManifest
+from CardioDiTLib.bundles.model_folder import NetworkFolder
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.files import FileRecord, check_file_name
 from CardioDiTLib.models.rvip_network import RvipNetwork, RvipNetworkConfig
 from CardioDiTLib.models.slice_unet import LandmarkNetwork, LandmarkNetworkConfig
-from CardioDiTLib.schema import is_number, plain
+from CardioDiTLib.schema import Bounds, Record, Words
 from CardioDiTLib.segmentation.model import IntensityRule
 
 
 @dataclass(frozen=True)
-class PointRule:
+class PointRule(Record):
     """Chosen once on cines that training had not seen, and kept with the weights.
 
     Args:
@@ -34,31 +31,20 @@ class PointRule:
         CardioDiTError: A value is out of range.
     """
 
-    presence: float = 0.5
-    window_mm: float = 7.5
-    largest_component: bool = True
+    record_name: ClassVar[str] = "rule of points"
+    record_hint: ClassVar[str] = "Get the model's folder again."
+    all_needed: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        hint = "Get the model's folder again."
-        if not is_number(self.presence) or not 0 <= self.presence <= 1:
-            raise CardioDiTError(f"The presence {self.presence!r} is not between 0 and 1.", hint)
-        if not is_number(self.window_mm) or not 1 <= self.window_mm <= 100:
-            raise CardioDiTError(f"The window {self.window_mm!r} is not 1 to 100 mm.", hint)
-        if not isinstance(self.largest_component, bool):
-            raise CardioDiTError(f"'largest_component' is {self.largest_component!r}, not true or false.", hint)
+    presence: Annotated[float, Bounds(least=0, most=1)] = 0.5
+    window_mm: Annotated[float, Bounds(least=1, most=100)] = 7.5
+    largest_component: bool = True
 
 
 MANIFEST_NAME = "landmarks.json"
 
-WEIGHTS_NAME = "network.safetensors"
-
-KIND = ModelFolder("landmarks", MANIFEST_NAME, "landmark model", "landmark network")
-
-SCHEMA_VERSION = 1
+WEIGHTS_NAME = NetworkManifest.weights_name
 
 REFERENCES = "Ends of the septum in an expert's labels of the ventricles, found by a walk; not points marked by hand."
-
-_HINT = "Get the model's folder again."
 
 NetworkSettings = LandmarkNetworkConfig | RvipNetworkConfig
 
@@ -68,105 +54,61 @@ DESIGNS: dict[str, type[LandmarkNetworkConfig] | type[RvipNetworkConfig]] = {
 }
 
 
-@dataclass(frozen=True)
-class LandmarkManifest:
+@dataclass(frozen=True, kw_only=True)
+class LandmarkManifest(NetworkManifest):
     """All that is known about a landmark model.
 
     Args:
-        name: Its name.
-        version: Its version.
-        network: Settings of the network; their type tells which one it is.
-        licence: Terms of the weights.
-        training_data: What it was trained on.
+        network: Settings of the network; their type tells which one it is, in JSON the entry "design".
         references: Where the points come from that it learned.
         intensity: How grey values are scaled (our network; the published one has its own way).
         field_mm: Side of the square about the heart that is looked at.
         rule: When an answer counts as a point.
-        quality: Measured numbers; empty where nothing was measured.
-        provenance: Plain facts, such as the number of training steps.
-        files: Fingerprint of each file.
-        schema_version: Version of this description.
 
     Raises:
         CardioDiTError: A value is out of range.
     """
 
-    name: str
-    version: str
-    network: NetworkSettings
-    licence: Licence
-    training_data: TrainingData
-    references: str = REFERENCES
-    intensity: IntensityRule = field(default_factory=IntensityRule)
-    field_mm: float = 228.0
-    rule: PointRule = field(default_factory=PointRule)
-    quality: dict[str, Any] = field(default_factory=dict)
-    provenance: dict[str, Any] = field(default_factory=dict)
-    files: dict[str, FileRecord] = field(default_factory=dict)
-    schema_version: int = SCHEMA_VERSION
+    record_name: ClassVar[str] = "landmark model"
+    file_name: ClassVar[str] = MANIFEST_NAME
+    json_order: ClassVar[tuple[str, ...]] = (
+        *("name", "version", "network", "licence", "training_data", "references", "intensity", "field_mm", "rule"),
+        *("quality", "provenance", "files"),
+    )
 
-    def __post_init__(self) -> None:
-        for name in ("name", "version", "references"):
-            if not isinstance(getattr(self, name), str) or not getattr(self, name):
-                raise CardioDiTError(f"'{name}' of a landmark model is {getattr(self, name)!r}, no text.", _HINT)
-        if not is_number(self.field_mm) or self.field_mm < 50:
-            raise CardioDiTError(f"'field_mm' of a landmark model is {self.field_mm!r}, not 50 mm or more.", _HINT)
+    network: NetworkSettings
+    references: Words = REFERENCES
+    intensity: IntensityRule = field(default_factory=IntensityRule)
+    field_mm: Annotated[float, Bounds(least=50)] = 228.0
+    rule: PointRule = field(default_factory=PointRule)
 
     @property
     def design(self) -> str:
         """ "cardiodit" or "published"."""
         return "published" if isinstance(self.network, RvipNetworkConfig) else "cardiodit"
 
-    def with_files(self, files: Mapping[str, FileRecord]) -> LandmarkManifest:
-        """The same with fingerprints filled in."""
-        return replace(self, files=dict(files))
-
-    def to_json(self) -> str:
-        """Text of `landmarks.json`."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        values |= {"network": {"design": self.design, **self.network.to_dict()}}
-        values |= {"intensity": vars(self.intensity), "rule": vars(self.rule)}
-        values["files"] = {name: record.to_dict() for name, record in self.files.items()}
-        first = {"schema_version": values.pop("schema_version")}
-        return json.dumps(plain({**first, **values}), indent=2, ensure_ascii=False) + "\n"
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        values = super().to_dict()
+        return {**values, "network": {"design": self.design, **values["network"]}}
 
     @classmethod
     def from_dict(cls, values: Any) -> LandmarkManifest:
-        """Reads what `to_json` wrote.
-
-        Raises:
-            CardioDiTError: Another version, a missing or unknown entry, or a value out of range.
-        """
-        if not isinstance(values, Mapping):
-            raise CardioDiTError(f"'{MANIFEST_NAME}' holds no object with entries.", _HINT)
-        if values.get("schema_version") != SCHEMA_VERSION:
+        """Reads what `to_dict` gave."""
+        settings = values.get("network") if isinstance(values, Mapping) else None
+        if not isinstance(settings, Mapping):
+            return super().from_dict(values)
+        design = settings.get("design")
+        if not isinstance(design, str) or design not in DESIGNS:
             raise CardioDiTError(
-                f"The landmark model has the schema version {values.get('schema_version')!r}, "
-                f"this software reads {SCHEMA_VERSION}.",
-                "Update the software, or get a model that fits it.",
+                f"The landmark model has the design {design!r}.",
+                f"Known are {', '.join(DESIGNS)}; update the software.",
             )
-        wrong = sorted(map(str, set(values) ^ {item.name for item in fields(cls)}))
-        if wrong:
-            raise CardioDiTError(f"'{MANIFEST_NAME}' has missing or unknown entries: {', '.join(wrong)}.", _HINT)
-        read = dict(values)
-        for name in ("network", "intensity", "rule", "quality", "provenance", "files"):
-            if not isinstance(read[name], Mapping):
-                raise CardioDiTError(f"'{name}' in '{MANIFEST_NAME}' is no object with entries.", _HINT)
-        for name, kind in (("intensity", IntensityRule), ("rule", PointRule)):
-            if set(read[name]) != {item.name for item in fields(kind)}:
-                raise CardioDiTError(f"'{name}' in '{MANIFEST_NAME}' has missing or unknown entries.", _HINT)
-            read[name] = kind(**read[name])
-        for name in read["files"]:
-            check_file_name(name, "file list")
-        settings = dict(read["network"])
-        design = settings.pop("design", None)
-        if design not in DESIGNS:
-            raise CardioDiTError(f"The landmark model has the design {design!r}.", "Update the software.")
-        read["network"] = DESIGNS[design].from_dict(settings)
-        read["licence"] = Licence.from_dict(read["licence"])
-        read["training_data"] = TrainingData.from_dict(read["training_data"])
-        read["files"] = {name: FileRecord.from_dict(record) for name, record in read["files"].items()}
-        return cls(**read)
+        network = DESIGNS[design].from_dict({name: value for name, value in settings.items() if name != "design"})
+        return super().from_dict({**values, "network": network})
+
+
+KIND = NetworkFolder(LandmarkManifest, "landmark model", "landmarks", "landmark network")
 
 
 def read_manifest(folder: Path) -> LandmarkManifest:
@@ -175,7 +117,7 @@ def read_manifest(folder: Path) -> LandmarkManifest:
     Raises:
         CardioDiTError: There is none, or it is damaged.
     """
-    return LandmarkManifest.from_dict(KIND.read_json(folder))
+    return KIND.read(folder)
 
 
 AnyLandmarkNetwork = LandmarkNetwork | RvipNetwork
@@ -219,11 +161,7 @@ def load_model(folder: str | os.PathLike[str] | None = None) -> LandmarkModel:
         CardioDiTError: There is none, it is damaged or changed, or its weights do not fit its network.
     """
     place = KIND.find(folder, embedded_model_folder())
-    manifest = read_manifest(place)
-    KIND.verify(place, manifest.files, (WEIGHTS_NAME,))
-    network = make_network(manifest.network)
-    KIND.load_weights(network, place / WEIGHTS_NAME, manifest.name)
-    return LandmarkModel(network.eval(), manifest)
+    return LandmarkModel(*KIND.load(place, lambda manifest: make_network(manifest.network)))
 
 
 def write_model(
@@ -249,13 +187,4 @@ def write_model(
     Raises:
         CardioDiTError: Something lies there already, network and description differ, or the disk is full.
     """
-    KIND.refuse_what_is_there(Path(destination), overwrite)
-    if network.config != manifest.network:
-        raise CardioDiTError("The network is not the one of its description.", "Make them agree.")
-    return KIND.write(
-        destination,
-        lambda place: write_weights(place / WEIGHTS_NAME, network.state_dict(), storage),
-        lambda files: manifest.with_files(files).to_json(),
-        load_model,
-        overwrite=overwrite,
-    )
+    return KIND.write_network(destination, manifest, network, load_model, storage=storage, overwrite=overwrite)

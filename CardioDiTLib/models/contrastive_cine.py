@@ -9,16 +9,16 @@ network; turns, shifts, magnification, noise and codecs are learned (`CardioDiTL
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.schema import Bounds, Count, Record
 
 TEMPERATURE = 0.07
 """Of the published training."""
@@ -74,15 +74,13 @@ def nt_xent(
     return F.cross_entropy(logits.masked_fill(hidden, -torch.inf), partner)
 
 
-_HINT = "Correct the settings, or get the model's folder again."
-
 _PLANES = 3  # what is seen of a slice: local contrast, brightness, amplitude of the beat
 
 _DARK = 0.02  # of the range -1 to 1: a slice with less spread than this is empty
 
 
 @dataclass(frozen=True)
-class CineEmbeddingConfig:
+class CineEmbeddingConfig(Record):
     """Settings of a `CineEmbedding`.
 
     Args:
@@ -98,45 +96,26 @@ class CineEmbeddingConfig:
         CardioDiTError: A value is not possible.
     """
 
-    channels: tuple[int, ...] = (24, 48, 96, 160)
-    dimension: int = 128
-    hidden: int = 256
-    size: int = 64
-    spacing_mm: float = 3.0
-    contrast_mm: float = 15.0
-    dropout: float = 0.1
+    record_name: ClassVar[str] = "encoder's network"
+    record_hint: ClassVar[str] = "Correct the settings, or get the model's folder again."
+    all_needed: ClassVar[bool] = True
+
+    channels: tuple[Count, ...] = (24, 48, 96, 160)
+    dimension: Annotated[int, Bounds(least=3)] = 128
+    hidden: Annotated[int, Bounds(least=3)] = 256
+    size: Annotated[int, Bounds(least=3)] = 64
+    spacing_mm: Annotated[float, Bounds(least=0.1, most=20)] = 3.0
+    contrast_mm: Annotated[float, Bounds(least=0.1, most=200)] = 15.0
+    dropout: Annotated[float, Bounds(least=0, most=0.9)] = 0.1
 
     def __post_init__(self) -> None:
-        channels = tuple(self.channels) if isinstance(self.channels, list | tuple) else ()
-        whole = [*channels, self.dimension, self.hidden, self.size]
-        if len(channels) < 2 or any(isinstance(v, bool) or not isinstance(v, int) or v < 3 for v in whole):
-            raise CardioDiTError(f"An encoder cannot have the channels {self.channels!r}.", _HINT)
-        if any(width % 8 for width in channels) or self.size % 2 ** len(channels):
+        super().__post_init__()
+        levels = len(self.channels)
+        if levels < 2 or any(width % 8 for width in self.channels) or self.size % 2**levels:
             raise CardioDiTError(
-                f"An encoder cannot have the channels {channels} for {self.size} pixels.",
-                "Channels have to be multiples of 8, pixels of two to the power of the number of levels.",
+                f"An encoder cannot have the channels {self.channels} for {self.size} pixels.",
+                "Two channels or more have to be multiples of 8, pixels of two to the power of the number of levels.",
             )
-        for name, largest in (("spacing_mm", 20.0), ("contrast_mm", 200.0), ("dropout", 0.9)):
-            value = getattr(self, name)
-            least = 0.0 if name == "dropout" else 0.1
-            if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= largest:
-                raise CardioDiTError(f"'{name}' of an encoder is {value!r}, not {least} to {largest}.", _HINT)
-        object.__setattr__(self, "channels", channels)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values; `from_dict` reads them back."""
-        return {**asdict(self), "channels": list(self.channels)}
-
-    @classmethod
-    def from_dict(cls, values: Any) -> CineEmbeddingConfig:
-        """Reads what `to_dict` wrote.
-
-        Raises:
-            CardioDiTError: A missing or unknown entry, or a value that is not possible.
-        """
-        if not isinstance(values, Mapping) or set(values) != {item.name for item in fields(cls)}:
-            raise CardioDiTError("The settings of an encoder are incomplete or not known.", _HINT)
-        return cls(**{**values, "channels": values["channels"]})
 
 
 class _Level(nn.Module):

@@ -9,21 +9,21 @@ there is 0.01 here, epsilon 1e-3, weights drawn from He's normal distribution, c
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, ClassVar
 
 import torch
 from torch import nn
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.schema import Bounds, Count, Record
 
 MOMENTUM, EPSILON = 0.01, 1e-3
 
 
 @dataclass(frozen=True)
-class RvipNetworkConfig:
+class RvipNetworkConfig(Record):
     """Settings of a `RvipNetwork`; the defaults are the published ones.
 
     Args:
@@ -36,43 +36,27 @@ class RvipNetworkConfig:
         CardioDiTError: A value is not possible.
     """
 
-    channels: tuple[int, ...] = (32, 64, 128, 256, 512)
-    dropout: tuple[float, ...] = (0.3, 0.4, 0.4, 0.5, 0.5)
-    spacing_mm: float = 1.2
-    size: int = 224
+    record_name: ClassVar[str] = "published network"
+    record_hint: ClassVar[str] = "Correct the settings, or get the model's folder again."
+    all_needed: ClassVar[bool] = True
+
+    channels: tuple[Count, ...] = (32, 64, 128, 256, 512)
+    dropout: tuple[Annotated[float, Bounds(least=0, most=1)], ...] = (0.3, 0.4, 0.4, 0.5, 0.5)
+    spacing_mm: Annotated[float, Bounds(least=0.1)] = 1.2
+    size: Count = 224
 
     def __post_init__(self) -> None:
-        hint = "Correct the settings, or get the model's folder again."
-        channels, dropout = (tuple(v) if isinstance(v, list | tuple) else () for v in (self.channels, self.dropout))
-        if len(channels) < 2 or any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in channels):
-            raise CardioDiTError(f"The published network cannot have the channels {self.channels!r}.", hint)
-        if len(dropout) != len(channels) or any(not isinstance(v, int | float) or not 0 <= v < 1 for v in dropout):
-            raise CardioDiTError(f"The published network cannot have the dropout {self.dropout!r}.", hint)
-        if isinstance(self.spacing_mm, bool) or not isinstance(self.spacing_mm, int | float) or self.spacing_mm < 0.1:
-            raise CardioDiTError(f"'spacing_mm' of the published network is {self.spacing_mm!r}.", hint)
-        step = 2 ** (len(channels) - 1)
-        if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < step or self.size % step:
-            raise CardioDiTError(f"'size' of the published network is {self.size!r}, no multiple of {step}.", hint)
-        object.__setattr__(self, "channels", channels)
-        object.__setattr__(self, "dropout", dropout)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `from_dict` reads them back."""
-        return {**asdict(self), "channels": list(self.channels), "dropout": list(self.dropout)}
-
-    @classmethod
-    def from_dict(cls, values: Any) -> RvipNetworkConfig:
-        """Reads what `to_dict` wrote.
-
-        Raises:
-            CardioDiTError: Not an object, an unknown or missing entry, or a value that is not possible.
-        """
-        if not isinstance(values, Mapping) or set(values) != {item.name for item in fields(cls)}:
+        super().__post_init__()
+        levels = len(self.channels)
+        if levels < 2 or len(self.dropout) != levels or max(self.dropout) == 1:
             raise CardioDiTError(
-                "The settings of the published network have missing or unknown entries.",
-                "Correct the settings, or get the model's folder again.",
+                f"The published network cannot have the channels {self.channels} and the dropout {self.dropout}.",
+                self.record_hint,
             )
-        return cls(**values)
+        if self.size % 2 ** (levels - 1):
+            raise CardioDiTError(
+                f"'size' of the published network is {self.size}, no multiple of {2 ** (levels - 1)}.", self.record_hint
+            )
 
 
 class RvipNetwork(nn.Module):

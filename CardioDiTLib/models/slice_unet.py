@@ -13,9 +13,8 @@ end-systole, on which the ejection fraction hangs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -24,12 +23,11 @@ from torch import nn
 
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.labels import LABEL_NAMES
-
-_HINT = "Correct the settings, or get the model's folder again."
+from CardioDiTLib.schema import Bounds, Count, Record
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class NetworkConfig(Record):
     """Settings of a `SliceNetwork`.
 
     Args:
@@ -44,30 +42,22 @@ class NetworkConfig:
         CardioDiTError: A value is not possible.
     """
 
-    channels: tuple[int, ...] = (24, 48, 96, 160, 192)
-    res_units: int = 2
-    neighbours: int = 1
-    neighbour_mm: float = 10.0
-    spacing_mm: float = 1.5
+    record_name: ClassVar[str] = "segmentation network"
+    record_hint: ClassVar[str] = "Correct the settings, or get the model's folder again."
+    all_needed: ClassVar[bool] = True
+    came_later: ClassVar[tuple[str, ...]] = ("motion",)
+
+    channels: tuple[Count, ...] = (24, 48, 96, 160, 192)
+    res_units: Annotated[int, Bounds(least=0)] = 2
+    neighbours: Annotated[int, Bounds(least=0)] = 1
+    neighbour_mm: Annotated[float, Bounds(least=0.1, most=100)] = 10.0
+    spacing_mm: Annotated[float, Bounds(least=0.1, most=100)] = 1.5
     motion: bool = False
 
-    noun: ClassVar[str] = "segmentation network"
-    """What errors call it."""
-
     def __post_init__(self) -> None:
-        channels = tuple(self.channels) if isinstance(self.channels, list | tuple) else ()
-        whole = [*channels, self.res_units, self.neighbours]
-        if len(channels) < 2 or any(isinstance(v, bool) or not isinstance(v, int) for v in whole):
-            raise CardioDiTError(f"A {self.noun} cannot have the channels {self.channels!r}.", _HINT)
-        if not isinstance(self.motion, bool):
-            raise CardioDiTError(f"'motion' of a {self.noun} is {self.motion!r}, not true or false.", _HINT)
-        if min(channels) < 1 or self.res_units < 0 or self.neighbours < 0:
-            raise CardioDiTError(f"A {self.noun} needs positive numbers of channels and units.", _HINT)
-        for name in ("neighbour_mm", "spacing_mm"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0.1 <= value <= 100:
-                raise CardioDiTError(f"'{name}' of a {self.noun} is {value!r}, not 0.1 to 100 mm.", _HINT)
-        object.__setattr__(self, "channels", channels)
+        super().__post_init__()
+        if len(self.channels) < 2:
+            raise CardioDiTError(f"A {self.record_name} cannot have the channels {self.channels}.", self.record_hint)
 
     @property
     def in_channels(self) -> int:
@@ -82,23 +72,6 @@ class NetworkConfig:
     def neighbour_step(self, slice_spacing_mm: float) -> int:
         """How many slices further the neighbour is, at least 1."""
         return max(1, round(self.neighbour_mm / slice_spacing_mm))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `from_dict` reads them back."""
-        return {**asdict(self), "channels": list(self.channels)}
-
-    @classmethod
-    def from_dict(cls, values: Any) -> NetworkConfig:
-        """Reads what `to_dict` wrote.
-
-        Raises:
-            CardioDiTError: Not an object, an unknown or missing entry, or a value that is not possible.
-        """
-        names = {item.name for item in fields(cls)}
-        # Models that were written before there was such a channel have none.
-        if not isinstance(values, Mapping) or {*values, "motion"} != names:
-            raise CardioDiTError(f"The settings of the {cls.noun} have missing or unknown entries.", _HINT)
-        return cls(**values)
 
 
 class SliceNetwork(nn.Module):
@@ -159,7 +132,7 @@ POINTS = 2
 class LandmarkNetworkConfig(NetworkConfig):
     """Settings of a `LandmarkNetwork`: those of any network on slices."""
 
-    noun: ClassVar[str] = "landmark network"
+    record_name: ClassVar[str] = "landmark network"
 
 
 class LandmarkNetwork(SliceNetwork):

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from CardioDiTLib.bundles.bundle import Bundle
-from CardioDiTLib.bundles.installation import changing, install, staging_folder
-from CardioDiTLib.bundles.manifest import MANIFEST_NAME, MODEL_CARD_NAME
+from CardioDiTLib.bundles.installation import IMPORT_SUFFIX, changing
+from CardioDiTLib.bundles.manifest import GENERATOR, MANIFEST_NAME, MODEL_CARD_NAME
 from CardioDiTLib.bundles.manifest_parts import PrivacySpec
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.files import record_of
+from CardioDiTLib.files import atomic_folder
 from CardioDiTLib.privacy.gate import load_encoder_of, load_reference
 from CardioDiTLib.privacy.reference_set import ReferenceSet
 from CardioDiTLib.progress import Stop
@@ -89,32 +89,20 @@ def attach_privacy(
         calibration=reference.calibration.kind,  # type: ignore[arg-type]  # checked there
         thresholds=reference.thresholds(),
     )
-    with changing(folder, Stop()):
-        staging = staging_folder(folder)
-        try:
-            staging.mkdir()
-            for name in kept:
-                shutil.copyfile(before.checked_file(name), staging / name)
-            for path in parts:
-                shutil.copyfile(path, staging / path.name)
-            reference.save(staging / REFERENCE_NAME)
-            if card is not None:
-                (staging / MODEL_CARD_NAME).write_text(with_section(before.model_card, card), encoding="utf-8")
-            records = {path.name: record_of(path) for path in sorted(staging.iterdir())}
-            manifest = replace(
-                before.manifest,
-                privacy=spec,
-                audit=before.manifest.audit if audit is None else dict(audit),
-                files=records,
-            )
-            (staging / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
-            made = Bundle(staging)
-            made.check()
-            load_reference(made)
-            load_encoder_of(made)
-            install(staging, folder)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+    manifest = replace(before.manifest, privacy=spec, audit=before.manifest.audit if audit is None else dict(audit))
+    with changing(folder, Stop()), atomic_folder(folder, IMPORT_SUFFIX) as staging:
+        for name in kept:
+            shutil.copyfile(before.checked_file(name), staging / name)
+        for path in parts:
+            shutil.copyfile(path, staging / path.name)
+        reference.save(staging / REFERENCE_NAME)
+        if card is not None:
+            (staging / MODEL_CARD_NAME).write_text(with_section(before.model_card, card), encoding="utf-8")
+        GENERATOR.describe(staging, manifest)
+        made = Bundle(staging)
+        made.check()
+        load_reference(made)
+        load_encoder_of(made)
     return Bundle(folder)
 
 

@@ -6,79 +6,59 @@ much less. How well that holds is measured by ``Testing/benchmarks/planted_copie
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sized
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from CardioDiTLib.bundles.manifest_parts import Licence, TrainingData
-from CardioDiTLib.bundles.model_folder import ModelFolder
-from CardioDiTLib.bundles.weights import write_weights
+from CardioDiTLib.bundles.manifest_parts import NetworkManifest
+from CardioDiTLib.bundles.model_folder import NetworkFolder
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.data.packing import PackedCines, read_pack
 from CardioDiTLib.errors import Cancelled, CardioDiTError
-from CardioDiTLib.files import FileRecord, check_file_name, record_of
+from CardioDiTLib.files import record_of
 from CardioDiTLib.grid import ModelGrid
 from CardioDiTLib.models.contrastive_cine import CineEmbedding, CineEmbeddingConfig
 from CardioDiTLib.privacy.cine_canvas import MIDDLE, TURNS, CineCanvas, embed_poses
 from CardioDiTLib.progress import CancelSource, Stop
-from CardioDiTLib.schema import plain
 
 MANIFEST_NAME = "encoder.json"
 
 WEIGHTS_NAME = "encoder.safetensors"
 
-KIND = ModelFolder("encoder", MANIFEST_NAME, "encoder", "audit's encoder")
 
-SCHEMA_VERSION = 1
-
-_HINT = "Get the model's folder again."
-
-
-@dataclass(frozen=True)
-class EncoderManifest:
+@dataclass(frozen=True, kw_only=True)
+class EncoderManifest(NetworkManifest):
     """All that is known about an encoder.
 
     Args:
-        name: Its name.
-        version: Its version.
         network: Settings of the network.
         grid: Grid that cines are brought to first; its pixels are made fewer for the network.
-        licence: Terms of the weights.
-        training_data: What it was trained on.
-        quality: Measured numbers; empty where nothing was measured.
-        provenance: Plain facts, such as the number of training steps.
-        files: Fingerprint of each file.
-        schema_version: Version of this description.
 
     Raises:
         CardioDiTError: A value is out of range, or grid and network do not show the same field of view.
     """
 
-    name: str
-    version: str
+    record_name: ClassVar[str] = "encoder"
+    file_name: ClassVar[str] = MANIFEST_NAME
+    weights_name: ClassVar[str] = WEIGHTS_NAME
+    json_order: ClassVar[tuple[str, ...]] = (
+        *("name", "version", "network", "grid", "licence", "training_data", "quality", "provenance", "files"),
+    )
+
     network: CineEmbeddingConfig
     grid: ModelGrid
-    licence: Licence
-    training_data: TrainingData
-    quality: dict[str, Any] = field(default_factory=dict)
-    provenance: dict[str, Any] = field(default_factory=dict)
-    files: dict[str, FileRecord] = field(default_factory=dict)
-    schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
-        for name in ("name", "version"):
-            if not isinstance(getattr(self, name), str) or not getattr(self, name):
-                raise CardioDiTError(f"'{name}' of an encoder is {getattr(self, name)!r}, no text.", _HINT)
+        super().__post_init__()
         seen = self.network.size * self.network.spacing_mm
         if any(abs(side - seen) > 0.01 * seen for side in self.grid.extent_mm[:2]) or self.grid.frames < 2:
             raise CardioDiTError(
-                f"The encoder's grid shows {self.grid.extent_mm[0]:g} mm, its network {seen:g} mm.", _HINT
+                f"The encoder's grid shows {self.grid.extent_mm[0]:g} mm, its network {seen:g} mm.", self.record_hint
             )
 
     @staticmethod
@@ -87,52 +67,8 @@ class EncoderManifest:
         pixels, spacing = 2 * network.size, network.spacing_mm / 2
         return ModelGrid(slices, pixels, pixels, frames, (spacing, spacing, 10.0))
 
-    def with_files(self, files: Mapping[str, FileRecord]) -> EncoderManifest:
-        """The same with fingerprints filled in."""
-        return replace(self, files=dict(files))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, also as a section of a bundle's description; `from_dict` reads them back."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        values |= {"network": self.network.to_dict(), "grid": self.grid.to_dict()}
-        values["files"] = {name: record.to_dict() for name, record in self.files.items()}
-        first = {"schema_version": values.pop("schema_version")}
-        return plain({**first, **values})
-
-    def to_json(self) -> str:
-        """Text of `encoder.json`."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
-
-    @classmethod
-    def from_dict(cls, values: Any) -> EncoderManifest:
-        """Reads what `to_dict` wrote.
-
-        Raises:
-            CardioDiTError: Another version, a missing or unknown entry, or a value out of range.
-        """
-        if not isinstance(values, Mapping):
-            raise CardioDiTError(f"'{MANIFEST_NAME}' holds no object with entries.", _HINT)
-        if values.get("schema_version") != SCHEMA_VERSION:
-            raise CardioDiTError(
-                f"The encoder has the schema version {values.get('schema_version')!r}, "
-                f"this software reads {SCHEMA_VERSION}.",
-                "Update the software, or get an encoder that fits it.",
-            )
-        wrong = sorted(map(str, set(values) ^ {item.name for item in fields(cls)}))
-        if wrong:
-            raise CardioDiTError(f"'{MANIFEST_NAME}' has missing or unknown entries: {', '.join(wrong)}.", _HINT)
-        read = dict(values)
-        for name in ("grid", "quality", "provenance", "files"):
-            if not isinstance(read[name], Mapping):
-                raise CardioDiTError(f"'{name}' in '{MANIFEST_NAME}' is no object with entries.", _HINT)
-        for name in read["files"]:
-            check_file_name(name, "file list")
-        read["network"] = CineEmbeddingConfig.from_dict(read["network"])
-        read["grid"] = ModelGrid.from_dict(read["grid"])
-        read["licence"] = Licence.from_dict(read["licence"])
-        read["training_data"] = TrainingData.from_dict(read["training_data"])
-        read["files"] = {name: FileRecord.from_dict(record) for name, record in read["files"].items()}
-        return cls(**read)
+KIND = NetworkFolder(EncoderManifest, "encoder", "encoder", "audit's encoder")
 
 
 def read_encoder_manifest(folder: Path) -> EncoderManifest:
@@ -141,7 +77,7 @@ def read_encoder_manifest(folder: Path) -> EncoderManifest:
     Raises:
         CardioDiTError: There is none, or it is damaged.
     """
-    return EncoderManifest.from_dict(KIND.read_json(folder))
+    return KIND.read(folder)
 
 
 Progress = Callable[[int, int], None]
@@ -282,11 +218,7 @@ def load_encoder(folder: str | os.PathLike[str] | None = None) -> CineEncoder:
     Raises:
         CardioDiTError: There is none, it is damaged or changed, or its weights do not fit its network.
     """
-    place = KIND.find(folder)
-    manifest = read_encoder_manifest(place)
-    KIND.verify(place, manifest.files, (WEIGHTS_NAME,))
-    network = CineEmbedding(manifest.network)
-    KIND.load_weights(network, place / WEIGHTS_NAME, manifest.name)
+    network, manifest = KIND.load(KIND.find(folder), lambda manifest: CineEmbedding(manifest.network))
     return CineEncoder(network, manifest, manifest.files[WEIGHTS_NAME].sha256)
 
 
@@ -304,7 +236,7 @@ def encoder_from_parts(params: Mapping[str, Any], weights_path: str | os.PathLik
     manifest, path = EncoderManifest.from_dict(params), Path(weights_path)
     network = CineEmbedding(manifest.network)
     if path.name in manifest.files:
-        KIND.verify(path.parent, {path.name: manifest.files[path.name]}, (path.name,))
+        KIND.checked_file(path.parent, manifest, path.name)
     KIND.load_weights(network, path, manifest.name)
     return CineEncoder(network, manifest, record_of(path).sha256)
 
@@ -332,16 +264,7 @@ def write_encoder(
     Raises:
         CardioDiTError: Something lies there already, network and description differ, or the disk is full.
     """
-    KIND.refuse_what_is_there(Path(destination), overwrite)
-    if network.config != manifest.network:
-        raise CardioDiTError("The network is not the one of its description.", "Make them agree.")
-    return KIND.write(
-        destination,
-        lambda place: write_weights(place / WEIGHTS_NAME, network.state_dict(), storage),
-        lambda files: manifest.with_files(files).to_json(),
-        load_encoder,
-        overwrite=overwrite,
-    )
+    return KIND.write_network(destination, manifest, network, load_encoder, storage=storage, overwrite=overwrite)
 
 
 def embed_pack(

@@ -143,7 +143,8 @@ def check_keys(raw: Mapping[str, Any], known: set[str], where: str) -> None:
 
 def build_settings(kind: type[Settings], raw: Mapping[str, Any], where: str) -> Settings:
     """The dataclass of a section; `where` names it in errors."""
-    hints = get_type_hints(kind)
+    known = get_type_hints(kind)
+    hints = {item.name: known[item.name] for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
     check_keys(raw, set(hints), where)
     return kind(**{name: _value(value, hints[name], f"{where}.{name}") for name, value in raw.items()})
 

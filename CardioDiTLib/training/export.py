@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from CardioDiTLib.bundles.bundle import Bundle, refuse_occupied, write_bundle
-from CardioDiTLib.bundles.manifest import BundleManifest
+from CardioDiTLib.bundles.bundle import Bundle, write_bundle
+from CardioDiTLib.bundles.manifest import GENERATOR, BundleManifest
 from CardioDiTLib.bundles.manifest_parts import LatentSpec, Licence, NetworkSpec, Preset, SteeredQuantity, TrainingData
 from CardioDiTLib.data.morph import BLOOD_GREY
 from CardioDiTLib.diffusion.any_schedule import schedule_from_config
@@ -62,7 +62,7 @@ def export_bundle(
     folder = Path(folder)
     run = TrainingRun(config, folder / "none", folder, start_from)
     texts = read_texts(describe, TEXTS)
-    refuse_occupied(Path(destination), overwrite)
+    GENERATOR.check_destination(Path(destination), overwrite)
     if run.start is not None and finished_steps(folder / "decoder") and not finished_steps(folder / "dit"):
         return _with_new_decoder(run.start, run, texts, card, Path(destination), storage, overwrite)
     latents = read_latents(folder / "latents")
