@@ -238,7 +238,7 @@ def plain(value: Any, unknowable: bool = False) -> Any:
 
 def is_number(value: Any) -> bool:
     """A finite number, not a truth value."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 def is_count(value: Any) -> bool:
@@ -336,9 +336,8 @@ def _read_annotated(arguments: tuple[Any, ...], value: Any, name: str, owner: ty
         except (TypeError, ValueError) as error:
             raise _wrong(value, name, owner, form.noun) from error
     if "unknowable" in extras:
-        if value is None or (isinstance(value, float) and not math.isfinite(value)):
-            return math.nan if value is None else value
-        return _read(kind, value, name, owner)
+        number = math.nan if value is None else _number(value)
+        return number if number is not None and not math.isfinite(number) else _read(kind, value, name, owner)
     read = _read(kind, value, name, owner)
     for extra in extras:
         if isinstance(extra, Bounds) and not extra.hold(read):
@@ -392,9 +391,9 @@ def _read_single(hint: Any, value: Any, name: str, owner: type[Record]) -> Any:
             raise _wrong(value, name, owner, _NOUNS[int])
         return whole
     if hint is float:
-        if isinstance(value, bool | str) or not hasattr(value, "__float__"):
+        number = _number(value)
+        if number is None:
             raise _wrong(value, name, owner, _NOUNS[float])
-        number = float(value)
         if not math.isfinite(number):
             raise _wrong(value, name, owner, "a finite number")
         return number
@@ -403,6 +402,16 @@ def _read_single(hint: Any, value: Any, name: str, owner: type[Record]) -> Any:
     if isinstance(hint, type) and issubclass(hint, Record):
         return hint.from_dict(value)
     raise _wrong(value, name, owner, f"a {getattr(hint, '__name__', hint)}")
+
+
+def _number(value: Any) -> float | None:
+    """A number, NumPy's too; None for anything else, whole numbers beyond all floats included."""
+    if isinstance(value, bool | str) or not hasattr(value, "__float__"):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _wrong(value: Any, name: str, owner: type[Record], expected: str) -> CardioDiTError:
