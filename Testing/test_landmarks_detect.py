@@ -22,8 +22,6 @@ from CardioDiTLib.landmarks.fusion import FusionRule, fused_tracks
 from CardioDiTLib.landmarks.heatmap import landmarks_from_network, predict_points, soft_argmax
 from CardioDiTLib.landmarks.model import (
     MANIFEST_NAME,
-    WEIGHTS_NAME,
-    LandmarkManifest,
     LandmarkModel,
     PointRule,
     load_model,
@@ -240,8 +238,7 @@ def test_a_model_comes_back_as_it_was_written(tmp_path, design):
     assert loaded.network.config == network.config and not loaded.network.training
     for name, value in network.state_dict().items():
         assert torch.equal(loaded.network.state_dict()[name], value)
-    again = LandmarkManifest.from_dict(json.loads(loaded.manifest.to_json()))
-    assert again.to_json() == loaded.manifest.to_json() and "not points marked by hand" in again.references
+    assert "not points marked by hand" in loaded.manifest.references
 
 
 def test_the_default_network_takes_at_most_three_megabytes(tmp_path):
@@ -251,33 +248,20 @@ def test_the_default_network_takes_at_most_three_megabytes(tmp_path):
     assert (tmp_path / "w.safetensors").stat().st_size <= 3_000_000
 
 
-def test_damaged_folders_are_told_in_a_sentence(tmp_path):
+def test_damaged_descriptions_are_told_in_a_sentence(tmp_path):
     folder = tiny_model_folder(tmp_path / "model")
-    weights = folder / WEIGHTS_NAME
-    whole = weights.read_bytes()
-    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(CardioDiTError, match="has been changed"):
-        load_model(folder)
-    weights.write_bytes(whole)
     values = json.loads((folder / MANIFEST_NAME).read_text())
     for change, says in [
-        ({"schema_version": 2}, "schema version 2"),
-        ({"surprise": 1}, "surprise"),
-        ({"files": {}}, "does not list"),
         ({"network": {"design": "cardiodit", "channels": [4, 8]}}, "landmark network"),
         ({"network": {**values["network"], "design": "magic"}}, "design 'magic'"),
-        ({"network": {**values["network"], "channels": [4, 8, 16]}}, "do not fit"),
+        ({"network": {**values["network"], "design": ["cardiodit"]}}, "design"),
+        ({"network": {**values["network"], "design": "published"}}, "published network"),
         ({"rule": {"presence": 2, "window_mm": 5, "largest_component": True}}, "presence"),
         ({"field_mm": 3}, "field_mm"),
     ]:
         (folder / MANIFEST_NAME).write_text(json.dumps({**values, **change}))
         with pytest.raises(CardioDiTError, match=says):
             load_model(folder)
-    with pytest.raises(CardioDiTError, match="is no landmark model"):
-        (tmp_path / "mine").mkdir()
-        (tmp_path / "mine" / "letter.txt").write_text("dear")
-        network = tiny_network()
-        write_model(tmp_path / "mine", tiny_manifest(network), network, overwrite=True)
 
 
 def test_the_embedded_model_opens_and_says_what_it_was_trained_on():

@@ -173,7 +173,7 @@ def test_settings_are_checked_and_survive_json():
     for wrong in ({"channels": (8,)}, {"channels": (8, 12)}, {"size": 34}, {"dropout": 1.0}, {"spacing_mm": "3"}):
         with pytest.raises(CardioDiTError):
             CineEmbeddingConfig(**wrong)
-    with pytest.raises(CardioDiTError, match="incomplete or not known"):
+    with pytest.raises(CardioDiTError, match="unknown depth"):
         CineEmbeddingConfig.from_dict({**config.to_dict(), "depth": 3})
     for shape in ((2, 4, 3, 16, 32), (4, 3, 32, 32), (2, 1, 3, 32, 32)):
         with pytest.raises(CardioDiTError, match="cannot be embedded"):

@@ -7,13 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_encoder import tiny_embedding, tiny_encoder, tiny_encoder_folder, tiny_manifest
+from tiny_encoder import tiny_encoder, tiny_encoder_folder
 
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.data.packing import write_cines
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.errors import Cancelled, CardioDiTError
-from CardioDiTLib.privacy import encoder as encoder_module
 from CardioDiTLib.privacy.cine_canvas import MIDDLE, CineCanvas
 from CardioDiTLib.privacy.encoder import (
     KIND,
@@ -24,7 +23,6 @@ from CardioDiTLib.privacy.encoder import (
     embed_pack,
     encoder_from_parts,
     load_encoder,
-    write_encoder,
 )
 
 
@@ -80,35 +78,11 @@ def test_a_bundle_may_bring_an_encoder_along(folder, tmp_path, encoder):
         encoder_from_parts(section, weights)
 
 
-def test_damaged_folders_are_refused(folder, tmp_path):
+def test_a_grid_that_shows_another_field_than_the_network_is_refused(folder):
     text = (folder / MANIFEST_NAME).read_text()
-    for old, new, words in (
-        ('"schema_version": 1', '"schema_version": 2', "schema version"),
-        ('"name": "tiny"', '"nam": "tiny"', "missing or unknown"),
-        ('"hidden": 32', '"hidden": 48', "do not fit"),
-        ('"size": 32', '"size": 64', "shows"),
-        ("{", "", "cannot be read"),
-        (WEIGHTS_NAME, "other.safetensors", "does not list"),
-    ):
-        (folder / MANIFEST_NAME).write_text(text.replace(old, new, 1))
-        with pytest.raises(CardioDiTError, match=words):
-            load_encoder(folder)
-    (folder / MANIFEST_NAME).write_text(text)
-    weights = (folder / WEIGHTS_NAME).read_bytes()
-    (folder / WEIGHTS_NAME).write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
-    with pytest.raises(CardioDiTError):
+    (folder / MANIFEST_NAME).write_text(text.replace('"size": 32', '"size": 64', 1))
+    with pytest.raises(CardioDiTError, match="shows"):
         load_encoder(folder)
-    (folder / WEIGHTS_NAME).unlink()
-    with pytest.raises(CardioDiTError):
-        load_encoder(folder)
-    with pytest.raises(CardioDiTError, match="no folder"):
-        load_encoder(tmp_path / "nowhere")
-
-
-def test_without_an_embedded_encoder_one_is_told_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(type(KIND), "embedded", lambda self: tmp_path / "nothing")
-    with pytest.raises(CardioDiTError, match="no weights"):
-        encoder_module.load_encoder()
 
 
 def test_the_encoder_that_comes_with_the_software_knows_a_disguised_phantom():
@@ -122,21 +96,6 @@ def test_the_encoder_that_comes_with_the_software_knows_a_disguised_phantom():
     found = embedded.embed([one, disguised, other])
     assert alike(found[0], found[1]) > 0.95
     assert alike(found[0], found[2]) < 0.95  # phantoms are no patients: all of them look alike to it
-
-
-def test_nothing_but_an_encoder_is_replaced(folder, tmp_path):
-    network = tiny_embedding()
-    with pytest.raises(CardioDiTError, match="already"):
-        write_encoder(folder, tiny_manifest(network), network)
-    assert write_encoder(folder, tiny_manifest(network), network, overwrite=True) == folder
-    other = tmp_path / "mine"
-    other.mkdir()
-    (other / "notes.txt").write_text("keep")
-    with pytest.raises(CardioDiTError, match="is no encoder"):
-        write_encoder(other, tiny_manifest(network), network, overwrite=True)
-    with pytest.raises(CardioDiTError, match="not the one of its description"):
-        write_encoder(tmp_path / "new", tiny_manifest(tiny_embedding(hidden=16)), network)
-    assert not (tmp_path / "new").exists()
 
 
 def test_cines_of_other_grids_are_brought_onto_the_encoders(encoder):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 import torch
 from tiny_segmentation import tiny_manifest, tiny_model_folder, tiny_network
@@ -12,8 +11,7 @@ from tiny_segmentation import tiny_manifest, tiny_model_folder, tiny_network
 from CardioDiTLib.bundles.weights import write_weights
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models.slice_unet import NetworkConfig, SegmentationNetwork
-from CardioDiTLib.segmentation import model as model_module
-from CardioDiTLib.segmentation.model import MANIFEST_NAME, WEIGHTS_NAME, SegmentationManifest, load_model, write_model
+from CardioDiTLib.segmentation.model import MANIFEST_NAME, WEIGHTS_NAME, load_model, write_model
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 40), (33, 17), (48, 64)])
@@ -60,50 +58,12 @@ def test_a_model_comes_back_as_it_was_written(tmp_path):
         assert torch.equal(loaded.network.state_dict()[name], value)
     assert loaded.manifest.quality == {"ED": {"LV": 0.9}} and loaded.manifest.field_mm == 200.0
     assert loaded.manifest.files[WEIGHTS_NAME].bytes == (folder / WEIGHTS_NAME).stat().st_size
-    again = SegmentationManifest.from_dict(json.loads(loaded.manifest.to_json()))
-    assert again.to_json() == loaded.manifest.to_json()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
-
-
-def test_without_weights_one_sentence_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(model_module, "embedded_model_folder", lambda: tmp_path / "nothing")
-    with pytest.raises(CardioDiTError, match="no weights of the segmentation network") as caught:
-        load_model()
-    assert "--weights" in caught.value.hint
-
-
-def test_folders_that_are_no_models_are_refused(tmp_path):
-    with pytest.raises(CardioDiTError, match="is no folder"):
-        load_model(tmp_path / "absent")
-    with pytest.raises(CardioDiTError, match=MANIFEST_NAME):
-        load_model(tmp_path)
-    (tmp_path / MANIFEST_NAME).write_text("{ not json")
-    with pytest.raises(CardioDiTError, match="cannot be read"):
-        load_model(tmp_path)
-
-
-def test_changed_truncated_and_missing_weights_are_noticed(tmp_path):
-    folder = tiny_model_folder(tmp_path / "model")
-    weights = folder / WEIGHTS_NAME
-    whole = weights.read_bytes()
-    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(CardioDiTError, match="has been changed"):
-        load_model(folder)
-    weights.write_bytes(whole[:-10])
-    with pytest.raises(CardioDiTError, match="bytes instead of"):
-        load_model(folder)
-    weights.unlink()
-    with pytest.raises(CardioDiTError, match="is missing"):
-        load_model(folder)
 
 
 @pytest.mark.parametrize(
     "change, says",
     [
-        ({"schema_version": 2}, "schema version 2"),
-        ({"surprise": 1}, "surprise"),
-        ({"files": {}}, "does not list"),
-        ({"files": {"../x": {"sha256": "0" * 64, "bytes": 1}}}, "plain file name"),
         ({"labels": {"0": "background", "1": "LV"}}, "other labels"),
         ({"intensity": {"low_percentile": 50, "high_percentile": 1}}, "percentiles"),
         ({"network": {"channels": [4, 8]}}, "network"),
@@ -116,33 +76,3 @@ def test_damaged_descriptions_are_told_in_a_sentence(tmp_path, change, says):
     (folder / MANIFEST_NAME).write_text(json.dumps({**values, **change}))
     with pytest.raises(CardioDiTError, match=says):
         load_model(folder)
-
-
-def test_weights_of_another_network_are_refused(tmp_path):
-    folder = tiny_model_folder(tmp_path / "model")
-    values = json.loads((folder / MANIFEST_NAME).read_text())
-    values["network"]["channels"] = [4, 8, 16]
-    (folder / MANIFEST_NAME).write_text(json.dumps(values))
-    with pytest.raises(CardioDiTError, match="do not fit"):
-        load_model(folder)
-
-
-def test_nothing_is_replaced_unasked_and_nothing_is_left_half_written(tmp_path):
-    folder = tiny_model_folder(tmp_path / "model")
-    network = tiny_network(seed=5)
-    with pytest.raises(CardioDiTError, match="already"):
-        write_model(folder, tiny_manifest(network), network)
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "letter.txt").write_text("dear")
-    with pytest.raises(CardioDiTError, match="is no segmentation model"):
-        write_model(tmp_path / "mine", tiny_manifest(network), network, overwrite=True)
-    with torch.no_grad():
-        next(network.parameters()).fill_(np.nan)
-    before = (folder / WEIGHTS_NAME).read_bytes()
-    with pytest.raises(CardioDiTError, match="not finite"):
-        write_model(folder, tiny_manifest(network), network, overwrite=True)
-    assert (folder / WEIGHTS_NAME).read_bytes() == before
-    other = tiny_network(seed=6)
-    write_model(folder, tiny_manifest(other), other, overwrite=True)
-    assert (folder / WEIGHTS_NAME).read_bytes() != before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "model"]
