@@ -1,25 +1,22 @@
-"""Files that appear whole or not at all: atomic writing, fingerprints, locks, room on the disk, leftovers."""
+"""Files and folders that appear whole or not at all: atomic writing, fingerprints, room on the disk, leftovers."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
 import shutil
 import socket
 import stat
-import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.progress import Stop
 from CardioDiTLib.schema import Bounds, Record, Shape
 
 if TYPE_CHECKING:
@@ -145,6 +142,7 @@ def _open_to_the_usual_readers(path: Path) -> None:
 
 
 PARTIAL_SUFFIX = ".partial"
+
 REPLACED_SUFFIX = ".replaced"
 
 _PATIENCE_S = 2.0
@@ -235,6 +233,7 @@ def rename_folder(source: Path, target: Path) -> None:
 
 FileName = Annotated[str, Shape(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a plain file name")]
 """Nothing else: a manifest cannot reach outside its folder."""
+
 Sha256 = Annotated[str, Shape(r"[0-9a-f]{64}", "a SHA-256 in hexadecimal digits")]
 
 
@@ -325,122 +324,6 @@ def check_room(folder: Path, needed_bytes: int, what: str) -> None:
             f"{free / 1e9:.2f} GB are free.",
             "Make room, or set CARDIODIT_CACHE to a folder on another disk.",
         )
-
-
-_POLL_S = 0.1
-
-_NOT_OFFERED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-
-
-class FileLock:
-    """A lock that one process (and in it one thread) holds at a time.
-
-    Args:
-        path: File that stands for the lock. It is removed when the lock is let go; that of a process that died stays,
-            and is locked again by the next.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file: int | None = None
-
-    def try_acquire(self) -> bool:
-        """Take the lock if nobody has it.
-
-        Returns:
-            True where it is taken.
-
-        Raises:
-            OSError: Its file cannot be made.
-        """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-        except PermissionError:
-            # Windows says so for the moment in which another process removes the file
-            if sys.platform == "win32" and os.access(self.path.parent, os.W_OK):
-                return False
-            raise
-        if _lock(file) and self._is_current(file):
-            self._file = file
-            return True
-        os.close(file)
-        return False
-
-    def release(self) -> None:
-        """Let the lock go."""
-        if self._file is None:
-            return
-        file, self._file = self._file, None
-        if sys.platform == "win32":
-            # an open file cannot be removed there, so nobody can lock it between these steps and lose it
-            _unlock(file)
-            os.close(file)
-            with suppress(OSError):
-                self.path.unlink()
-        else:
-            # removed while it is held: whoever opened it before sees that it is gone, and tries again
-            with suppress(OSError):
-                self.path.unlink()
-            os.close(file)
-
-    def _is_current(self, file: int) -> bool:
-        """False where the locked file was removed meanwhile, so that another process may lock its successor."""
-        if sys.platform == "win32":
-            return True
-        try:
-            return os.path.samestat(os.fstat(file), os.stat(self.path))
-        except FileNotFoundError:
-            return False
-
-
-@contextmanager
-def holding(path: Path, stop: Stop, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold a lock during a block; wait for it as long as another process has it.
-
-    Args:
-        path: File of the lock.
-        stop: Asked while waiting.
-        waiting: Called about ten times a second while waiting.
-
-    Raises:
-        Cancelled: The job has to stop.
-        OSError: The file of the lock cannot be made.
-    """
-    lock = FileLock(path)
-    while not lock.try_acquire():
-        if waiting is not None:
-            waiting()
-        stop.wait(_POLL_S)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _lock(file: int) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        # some network drives have no locks; working there without is better than not at all
-        return error.errno in _NOT_OFFERED
-    return True
-
-
-def _unlock(file: int) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        with suppress(OSError):
-            os.lseek(file, 0, os.SEEK_SET)
-            msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
 
 
 def save_tensors(

@@ -48,10 +48,10 @@ from CardioDiTLib.bundles import (
     verify,
 )
 from CardioDiTLib.bundles.catalogue import CatalogueEntry
+from CardioDiTLib.bundles.http_stream import TransferMeter
 from CardioDiTLib.bundles.registry import BUNDLES_VARIABLE, CACHE_VARIABLE
-from CardioDiTLib.bundles.transfer_progress import TransferMeter
 from CardioDiTLib.errors import Cancelled, CardioDiTError
-from CardioDiTLib.files import FileLock
+from CardioDiTLib.locks import FileLock
 
 REPOSITORY = Path(__file__).parents[1]
 WEIGHTS = "tiny/dit.safetensors"

@@ -30,7 +30,7 @@ from CardioDiTLib.bundles import (
 )
 from CardioDiTLib.bundles.registry import BUNDLES_VARIABLE, CACHE_VARIABLE
 from CardioDiTLib.errors import Cancelled, CardioDiTError
-from CardioDiTLib.files import FileLock
+from CardioDiTLib.locks import FileLock
 
 QUICK = RetryPolicy(attempts=2, first_wait_s=0.01)
 

@@ -25,9 +25,9 @@ from published_v2_files import (
 )
 
 from CardioDiTLib.bundles import import_published, load_bundle
-from CardioDiTLib.bundles.published_checkpoint import read_published_state
-from CardioDiTLib.bundles.published_config import dit_params, published_schedule
-from CardioDiTLib.bundles.read_published import read_published
+from CardioDiTLib.bundles.cardiodit_checkpoint import read_published_state
+from CardioDiTLib.bundles.cardiodit_config import dit_params, published_schedule
+from CardioDiTLib.bundles.cardiodit_read import read_published
 from CardioDiTLib.bundles.safe_numpy import SkippedArray, numpy_globals
 from CardioDiTLib.diffusion import FlowSchedule, NoiseSchedule
 from CardioDiTLib.errors import CardioDiTError

@@ -13,15 +13,15 @@ import pytest
 import torch
 import yaml
 
-from CardioDiTLib.bundles.published_checkpoint import read_published_state
-from CardioDiTLib.bundles.published_config import (
+from CardioDiTLib.bundles.cardiodit_checkpoint import read_published_state
+from CardioDiTLib.bundles.cardiodit_config import (
     build_dit,
     build_vqgan,
     published_scale_factor,
     published_schedule,
     read_config,
 )
-from CardioDiTLib.bundles.read_published import read_published
+from CardioDiTLib.bundles.cardiodit_read import read_published
 from CardioDiTLib.errors import CardioDiTError
 
 DATA = Path(__file__).parent / "data"

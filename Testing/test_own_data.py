@@ -13,8 +13,7 @@ from tiny_encoder import tiny_encoder_folder
 
 from CardioDiTLib import cli
 from CardioDiTLib.bundles.bundle import load_bundle
-from CardioDiTLib.bundles.registry import BUNDLES_VARIABLE, CACHE_VARIABLE
-from CardioDiTLib.bundles.verification import verify
+from CardioDiTLib.bundles.registry import BUNDLES_VARIABLE, CACHE_VARIABLE, verify
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.io import load_cine, save_cine
 from CardioDiTLib.privacy.attach import attach_privacy

@@ -142,7 +142,7 @@ sys.path[:0] = [modules]
 sys.path += sys.argv[2:]
 import CardioDiTLib
 from CardioDiTLib.bundles.registry import list_bundles
-from CardioDiTLib.bundles.verification import verify
+from CardioDiTLib.bundles.registry import verify
 place = pathlib.Path(modules, "CardioDiTModule", "SampleDataSources.py")
 spec = importlib.util.spec_from_file_location("sources", place)
 sources = importlib.util.module_from_spec(spec)

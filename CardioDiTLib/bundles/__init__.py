@@ -8,29 +8,31 @@ from CardioDiTLib.lazy import imported
 
 if TYPE_CHECKING:
     from CardioDiTLib.bundles.bundle import Bundle, load_bundle, write_bundle
+    from CardioDiTLib.bundles.cardiodit_import import ImportReport, import_published
     from CardioDiTLib.bundles.catalogue import (
         CatalogueEntry,
         RemoteFile,
-        accept,
         add_source,
         find_entry,
-        is_accepted,
         list_added,
         list_catalogue,
         read_source,
         remove_source,
-        require_accepted,
     )
-    from CardioDiTLib.bundles.download import discard_partial, download_bundle, partial_bytes
-    from CardioDiTLib.bundles.http_stream import RetryPolicy
-    from CardioDiTLib.bundles.import_local import import_bundle
+    from CardioDiTLib.bundles.download import discard_partial, download_bundle, import_bundle, partial_bytes
+    from CardioDiTLib.bundles.http_stream import RetryPolicy, TransferProgress
     from CardioDiTLib.bundles.installation import bundle_size_bytes, remove_bundle
     from CardioDiTLib.bundles.manifest import BundleManifest, read_manifest
     from CardioDiTLib.bundles.manifest_parts import LatentSpec, Licence, NetworkSpec, Preset, PrivacySpec, TrainingData
-    from CardioDiTLib.bundles.published_import import ImportReport, import_published
-    from CardioDiTLib.bundles.registry import BundleEntry, find_bundle, list_bundles
-    from CardioDiTLib.bundles.transfer_progress import TransferProgress
-    from CardioDiTLib.bundles.verification import verify
+    from CardioDiTLib.bundles.registry import (
+        BundleEntry,
+        accept,
+        find_bundle,
+        is_accepted,
+        list_bundles,
+        require_accepted,
+        verify,
+    )
     from CardioDiTLib.files import FileRecord
     from CardioDiTLib.grid import BundleGrid
 
@@ -41,7 +43,7 @@ _HOMES = {
     "BundleManifest": "manifest",
     "CatalogueEntry": "catalogue",
     "FileRecord": "CardioDiTLib.files",
-    "ImportReport": "published_import",
+    "ImportReport": "cardiodit_import",
     "LatentSpec": "manifest_parts",
     "Licence": "manifest_parts",
     "NetworkSpec": "manifest_parts",
@@ -50,17 +52,17 @@ _HOMES = {
     "RemoteFile": "catalogue",
     "RetryPolicy": "http_stream",
     "TrainingData": "manifest_parts",
-    "TransferProgress": "transfer_progress",
-    "accept": "catalogue",
+    "TransferProgress": "http_stream",
+    "accept": "registry",
     "add_source": "catalogue",
     "bundle_size_bytes": "installation",
     "discard_partial": "download",
     "download_bundle": "download",
     "find_bundle": "registry",
     "find_entry": "catalogue",
-    "import_bundle": "import_local",
-    "import_published": "published_import",
-    "is_accepted": "catalogue",
+    "import_bundle": "download",
+    "import_published": "cardiodit_import",
+    "is_accepted": "registry",
     "list_added": "catalogue",
     "list_bundles": "registry",
     "list_catalogue": "catalogue",
@@ -70,8 +72,8 @@ _HOMES = {
     "read_source": "catalogue",
     "remove_bundle": "installation",
     "remove_source": "catalogue",
-    "require_accepted": "catalogue",
-    "verify": "verification",
+    "require_accepted": "registry",
+    "verify": "registry",
     "write_bundle": "bundle",
 }
 

@@ -7,13 +7,18 @@ import os
 import re
 import tempfile
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 from urllib.parse import urlunsplit
 
-from CardioDiTLib.bundles.http_stream import DEFAULT_POLICY, RetryPolicy, beside, check_address
-from CardioDiTLib.bundles.json_store import JsonStore, cache_folder
+from CardioDiTLib.bundles.http_stream import (
+    DEFAULT_POLICY,
+    RetryPolicy,
+    TransferCallback,
+    TransferMeter,
+    beside,
+    check_address,
+)
 from CardioDiTLib.bundles.manifest import (
     MANIFEST_LIMIT_BYTES,
     MANIFEST_NAME,
@@ -22,9 +27,11 @@ from CardioDiTLib.bundles.manifest import (
     parse_manifest,
 )
 from CardioDiTLib.bundles.manifest_parts import Licence
-from CardioDiTLib.bundles.transfer_progress import TransferCallback, TransferMeter
+from CardioDiTLib.bundles.registry import cache_folder
+from CardioDiTLib.bundles.transfer import Transfer
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.files import FileName, FileRecord, Sha256
+from CardioDiTLib.locks import JsonStore
 from CardioDiTLib.progress import CancelSource, Stop
 from CardioDiTLib.schema import Bounds, Record, parse_json
 
@@ -236,17 +243,6 @@ class CatalogueEntry(Record):
         return next(file.sha256 for file in self.files if file.name == MANIFEST_NAME)
 
 
-__all__ = [
-    "CatalogueEntry",
-    "RemoteFile",
-    "add_source",
-    "find_entry",
-    "list_added",
-    "list_catalogue",
-    "read_source",
-    "remove_source",
-]
-
 PACKAGED = Path(__file__).with_name("registry.json")
 
 ADDED_NAME = "catalogue.json"
@@ -322,8 +318,6 @@ def read_source(
         Cancelled: It was stopped.
         CardioDiTError: There is no bundle, or none that can be read.
     """
-    from CardioDiTLib.bundles.transfer import Transfer
-
     source = BundleSource.from_text(text)
     try:
         with tempfile.TemporaryDirectory(prefix="cardiodit-") as folder:
@@ -433,67 +427,3 @@ def remove_source(name: str) -> None:
 
 def _store() -> JsonStore:
     return JsonStore(cache_folder() / ADDED_NAME, "bundles", "list of added bundles")
-
-
-ACCEPTANCE_NAME = "accepted_licences.json"
-
-
-def is_accepted(name: str, version: str, licence: Licence | None = None) -> bool:
-    """Has the user agreed to the terms of a bundle?
-
-    Args:
-        name: Name of the bundle.
-        version: Its version.
-        licence: Its terms. Given, an agreement to other terms of the same version does not count.
-
-    Raises:
-        CardioDiTError: The file with the agreements is damaged.
-    """
-    return any(
-        record.get("name") == name
-        and record.get("version") == version
-        and (licence is None or record.get("licence") in (None, licence.to_dict()))
-        for record in _store_acceptance().read()
-    )
-
-
-def accept(name: str, version: str, licence: Licence | None = None) -> None:
-    """Remember that the user has agreed to the terms of a bundle.
-
-    Args:
-        name: Name of the bundle.
-        version: Its version.
-        licence: Its terms, kept with the agreement: they may change while the version stays.
-
-    Raises:
-        CardioDiTError: The agreement cannot be written, or the file with earlier ones is damaged.
-    """
-    made = {
-        "name": name,
-        "version": version,
-        "licence": None if licence is None else licence.to_dict(),
-        "accepted_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
-
-    def edit(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [r for r in records if (r.get("name"), r.get("version")) != (name, version)] + [made]
-
-    if not is_accepted(name, version, licence):
-        _store_acceptance().change(edit)
-
-
-def require_accepted(name: str, version: str, licence: Licence) -> None:
-    """Refuse to go on where terms ask for an agreement and there is none.
-
-    Raises:
-        CardioDiTError: There is none, or the file with the agreements is damaged.
-    """
-    if licence.needs_acceptance and not is_accepted(name, version, licence):
-        raise CardioDiTError(
-            f"The terms of {name} {version} ({licence.name}) have not been accepted.",
-            "Read them, and agree to them first.",
-        )
-
-
-def _store_acceptance() -> JsonStore:
-    return JsonStore(cache_folder() / ACCEPTANCE_NAME, "accepted", "list of accepted licences")

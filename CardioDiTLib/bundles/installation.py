@@ -16,7 +16,8 @@ from typing import BinaryIO, NoReturn, cast
 from CardioDiTLib.bundles.manifest import FILES_LIMIT, MANIFEST_LIMIT_BYTES, MANIFEST_NAME
 from CardioDiTLib.bundles.registry import BUNDLES_VARIABLE, bundle_folders, user_bundles_folder
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.files import REPLACED_SUFFIX, hidden_beside, holding, rename_folder
+from CardioDiTLib.files import REPLACED_SUFFIX, hidden_beside, rename_folder
+from CardioDiTLib.locks import holding
 from CardioDiTLib.progress import Stop
 
 REMOVED_SUFFIX = ".removed"

@@ -1,4 +1,4 @@
-"""Where bundles lie on this machine.
+"""Where bundles lie on this machine, whether they are whole, and whose terms the user has agreed to.
 
 ===========  ====================================================================================================
 origin       folder
@@ -15,12 +15,17 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
-from CardioDiTLib.bundles.manifest import MANIFEST_NAME, BundleManifest, read_manifest
+from CardioDiTLib.bundles.manifest import GENERATOR, MANIFEST_NAME, BundleManifest, read_manifest
+from CardioDiTLib.bundles.manifest_parts import Licence
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.locks import JsonStore
 
 BUNDLES_VARIABLE = "CARDIODIT_BUNDLES"
+
 CACHE_VARIABLE = "CARDIODIT_CACHE"
 
 
@@ -58,6 +63,11 @@ def user_bundles_folder() -> Path:
     """Folder of the bundles that a user imported; may not exist yet."""
     given = os.environ.get(CACHE_VARIABLE)
     return (Path(given).expanduser() if given else Path.home() / ".cache" / "cardiodit") / "bundles"
+
+
+def cache_folder() -> Path:
+    """Folder of everything that is kept for the user; may not exist yet."""
+    return user_bundles_folder().parent
 
 
 def bundle_folders() -> list[tuple[str, Path]]:
@@ -124,3 +134,95 @@ def _entry(folder: Path, origin: str) -> BundleEntry:
         return BundleEntry(folder.name, folder, origin, read_manifest(folder))
     except CardioDiTError as error:
         return BundleEntry(folder.name, folder, origin, None, str(error))
+
+
+def verify(bundle: str | Path) -> list[str]:
+    """Compare every file of a bundle with its manifest.
+
+    Args:
+        bundle: Name of a bundle, or its folder.
+
+    Returns:
+        What is wrong, one sentence each; empty where all is well.
+
+    Raises:
+        CardioDiTError: There is no such bundle.
+
+    Examples:
+        >>> verify("acdc-mini")  # doctest: +SKIP
+        []
+    """
+    folder = find_bundle(bundle)
+    try:
+        manifest = GENERATOR.read(folder)
+    except CardioDiTError as error:
+        return [str(error)]
+    problems = GENERATOR.problems(folder, manifest)
+    listed = {MANIFEST_NAME, *manifest.files}
+    strangers = sorted(path.name for path in folder.iterdir() if path.name not in listed)
+    problems += [f"{name} does not belong to the bundle." for name in strangers]
+    return problems
+
+
+ACCEPTANCE_NAME = "accepted_licences.json"
+
+
+def is_accepted(name: str, version: str, licence: Licence | None = None) -> bool:
+    """Has the user agreed to the terms of a bundle?
+
+    Args:
+        name: Name of the bundle.
+        version: Its version.
+        licence: Its terms. Given, an agreement to other terms of the same version does not count.
+
+    Raises:
+        CardioDiTError: The file with the agreements is damaged.
+    """
+    return any(
+        record.get("name") == name
+        and record.get("version") == version
+        and (licence is None or record.get("licence") in (None, licence.to_dict()))
+        for record in _acceptances().read()
+    )
+
+
+def accept(name: str, version: str, licence: Licence | None = None) -> None:
+    """Remember that the user has agreed to the terms of a bundle.
+
+    Args:
+        name: Name of the bundle.
+        version: Its version.
+        licence: Its terms, kept with the agreement: they may change while the version stays.
+
+    Raises:
+        CardioDiTError: The agreement cannot be written, or the file with earlier ones is damaged.
+    """
+    made = {
+        "name": name,
+        "version": version,
+        "licence": None if licence is None else licence.to_dict(),
+        "accepted_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+    def edit(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [r for r in records if (r.get("name"), r.get("version")) != (name, version)] + [made]
+
+    if not is_accepted(name, version, licence):
+        _acceptances().change(edit)
+
+
+def require_accepted(name: str, version: str, licence: Licence) -> None:
+    """Refuse to go on where terms ask for an agreement and there is none.
+
+    Raises:
+        CardioDiTError: There is none, or the file with the agreements is damaged.
+    """
+    if licence.needs_acceptance and not is_accepted(name, version, licence):
+        raise CardioDiTError(
+            f"The terms of {name} {version} ({licence.name}) have not been accepted.",
+            "Read them, and agree to them first.",
+        )
+
+
+def _acceptances() -> JsonStore:
+    return JsonStore(cache_folder() / ACCEPTANCE_NAME, "accepted", "list of accepted licences")

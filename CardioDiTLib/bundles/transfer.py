@@ -14,14 +14,18 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from CardioDiTLib.bundles.http_stream import DEFAULT_POLICY, Answer, HttpStream, RetryPolicy, host_of
-from CardioDiTLib.bundles.transfer_progress import TransferMeter, TransferProgress
+from CardioDiTLib.bundles.http_stream import (
+    DEFAULT_POLICY,
+    Answer,
+    HttpStream,
+    RetryPolicy,
+    TransferMeter,
+    host_of,
+)
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.files import FileRecord
 from CardioDiTLib.progress import Stop
 from CardioDiTLib.schema import parse_json
-
-__all__ = ["PART_SUFFIX", "SIDECAR_SUFFIX", "Transfer", "TransferProgress", "matches"]
 
 PART_SUFFIX = ".part"
 SIDECAR_SUFFIX = ".part.json"

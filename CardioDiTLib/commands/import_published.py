@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Import, then say what was done and assumed."""
     if arguments.out is None and arguments.name is None:
         raise CardioDiTError("The new bundle has neither a name nor a folder.", "Add --name or --out.")
-    from CardioDiTLib.bundles.published_import import import_published
+    from CardioDiTLib.bundles.cardiodit_import import import_published
 
     report = import_published(
         arguments.stage1,

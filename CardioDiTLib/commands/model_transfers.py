@@ -11,24 +11,20 @@ from typing import TYPE_CHECKING
 
 from CardioDiTLib.bundles.catalogue import (
     CatalogueEntry,
-    accept,
     add_source,
     find_entry,
-    is_accepted,
     is_source,
     list_added,
     list_catalogue,
     read_source,
     remove_source,
-    require_accepted,
 )
-from CardioDiTLib.bundles.download import discard_partial, download_bundle, partial_bytes
-from CardioDiTLib.bundles.import_local import import_bundle
+from CardioDiTLib.bundles.download import discard_partial, download_bundle, import_bundle, partial_bytes
+from CardioDiTLib.bundles.http_stream import TransferCallback, TransferProgress
 from CardioDiTLib.bundles.installation import remove_bundle
 from CardioDiTLib.bundles.manifest import read_manifest
 from CardioDiTLib.bundles.manifest_parts import Licence
-from CardioDiTLib.bundles.registry import list_bundles, user_bundles_folder
-from CardioDiTLib.bundles.transfer_progress import TransferCallback, TransferProgress
+from CardioDiTLib.bundles.registry import accept, is_accepted, list_bundles, require_accepted, user_bundles_folder
 from CardioDiTLib.commands.showing import show
 from CardioDiTLib.errors import CardioDiTError
 

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 from CardioDiTLib.bundles.manifest import MODEL_CARD_NAME, read_manifest
-from CardioDiTLib.bundles.registry import BundleEntry, bundle_folders, find_bundle, list_bundles
-from CardioDiTLib.bundles.verification import verify
+from CardioDiTLib.bundles.registry import BundleEntry, bundle_folders, find_bundle, list_bundles, verify
 from CardioDiTLib.commands import model_transfers
 from CardioDiTLib.commands.chosen_model import MODEL_HELP, chosen_model
 from CardioDiTLib.commands.showing import show

@@ -8,23 +8,27 @@ from typing import Any, Protocol
 
 from CardioDiTLib.bundles.catalogue import (
     CatalogueEntry,
-    accept,
     add_source,
     find_entry,
-    is_accepted,
     is_source,
     list_catalogue,
     read_source,
-    require_accepted,
 )
-from CardioDiTLib.bundles.download import download_bundle
-from CardioDiTLib.bundles.import_local import import_bundle
+from CardioDiTLib.bundles.download import download_bundle, import_bundle
+from CardioDiTLib.bundles.http_stream import TransferProgress
 from CardioDiTLib.bundles.installation import remove_bundle
 from CardioDiTLib.bundles.manifest import MODEL_CARD_NAME, BundleManifest
 from CardioDiTLib.bundles.manifest_parts import Licence
-from CardioDiTLib.bundles.registry import BundleEntry, find_bundle, list_bundles, user_bundles_folder
-from CardioDiTLib.bundles.transfer_progress import TransferProgress
-from CardioDiTLib.bundles.verification import verify
+from CardioDiTLib.bundles.registry import (
+    BundleEntry,
+    accept,
+    find_bundle,
+    is_accepted,
+    list_bundles,
+    require_accepted,
+    user_bundles_folder,
+    verify,
+)
 from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.service.job import Job
 
@@ -121,7 +125,7 @@ class ModelJobs:
     def import_published(self, job: Job) -> dict[str, Any]:
         """Make a bundle of published checkpoints; `ImportReport.to_dict`."""
         job.check_arguments(*_PUBLISHED_FILES, *_PUBLISHED_OPTIONS, "licence")
-        from CardioDiTLib.bundles.published_import import import_published
+        from CardioDiTLib.bundles.cardiodit_import import import_published
 
         stage1, stage1_config, dit, dit_config = (job.argument(name, str) for name in _PUBLISHED_FILES)
         options = {name: job.request.arguments[name] for name in _PUBLISHED_OPTIONS if name in job.request.arguments}

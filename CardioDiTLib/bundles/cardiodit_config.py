@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from CardioDiTLib.bundles.published_keys import DIFFUSION_KEYS, FLOW_KEYS, resolved
+from CardioDiTLib.bundles.cardiodit_keys import DIFFUSION_KEYS, FLOW_KEYS, resolved
 from CardioDiTLib.diffusion.any_schedule import AnySchedule
 from CardioDiTLib.diffusion.flow import FLOW_MATCHING, FlowSchedule
 from CardioDiTLib.diffusion.schedule import NoiseSchedule

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from CardioDiTLib.bundles.published_checkpoint import PublishedCheckpointInfo, load_strictly, read_published_state
-from CardioDiTLib.bundles.published_config import (
+from CardioDiTLib.bundles.cardiodit_checkpoint import PublishedCheckpointInfo, load_strictly, read_published_state
+from CardioDiTLib.bundles.cardiodit_config import (
     PublishedSchedule,
     build_dit,
     build_vqgan,
@@ -22,7 +22,7 @@ from CardioDiTLib.bundles.published_config import (
     read_config,
     stage1_params,
 )
-from CardioDiTLib.bundles.published_keys import check_known
+from CardioDiTLib.bundles.cardiodit_keys import check_known
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models.dit import DiT4D
 from CardioDiTLib.models.latent_scale import LatentScale

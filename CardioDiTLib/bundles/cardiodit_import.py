@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from CardioDiTLib.bundles.bundle import write_bundle
+from CardioDiTLib.bundles.cardiodit_checkpoint import PublishedCheckpointInfo
+from CardioDiTLib.bundles.cardiodit_config import read_config
+from CardioDiTLib.bundles.cardiodit_read import PublishedModels, read_published
 from CardioDiTLib.bundles.manifest import BundleManifest
 from CardioDiTLib.bundles.manifest_parts import LatentSpec, Licence, NetworkSpec, Preset, TrainingData
-from CardioDiTLib.bundles.published_checkpoint import PublishedCheckpointInfo
-from CardioDiTLib.bundles.published_config import read_config
-from CardioDiTLib.bundles.read_published import PublishedModels, read_published
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.grid import BundleGrid
 from CardioDiTLib.schema import plain
