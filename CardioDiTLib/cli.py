@@ -16,6 +16,7 @@ from types import FrameType
 
 from CardioDiTLib.commands import COMMANDS
 from CardioDiTLib.commands.in_options import in_options
+from CardioDiTLib.device import share_processors
 from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.missing_operator import missing_operator
 from CardioDiTLib.version import __version__
@@ -84,16 +85,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reason = " ".join(str(error).split())[:300]
         _say(f"An unexpected problem ({type(error).__name__}: {reason}). Set {DEBUG_VARIABLE}=1 to see where.")
     return 1
-
-
-def share_processors() -> None:
-    """Let threads that wait for each other sleep instead of spinning, unless the user decided otherwise.
-
-    Has to happen before torch is imported. Where other programs compute too (Slicer, a training run), a thread that
-    spins keeps the one it waits for from running: on two busy cores, work that took two spinning threads 16 s took
-    two sleeping ones 1.4 s.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _print_anything() -> None:

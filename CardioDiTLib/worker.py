@@ -47,7 +47,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 
-from CardioDiTLib.cli import share_processors
+from CardioDiTLib.device import share_processors
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.service.completion_jobs import CompletionJobs
 from CardioDiTLib.service.generation_jobs import GenerationJobs

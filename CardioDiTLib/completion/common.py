@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from CardioDiTLib.cine import Cine
-from CardioDiTLib.completion.completer import Completer, Progress
+from CardioDiTLib.completion.completer import Completer
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.plan import SamplingPlan, make_plan
 from CardioDiTLib.generation.request import QUANTITY_NAMES, GenerationRequest
+from CardioDiTLib.progress import StepCallback as Progress
 
 MEMORY_HINT = "Use the device cpu, or close other programs."
 

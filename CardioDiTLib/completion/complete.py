@@ -11,7 +11,7 @@ import numpy as np
 from CardioDiTLib.bundles.bundle import load_bundle
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.completion.common import MEMORY_HINT, known_of, like, plan_of, shared
-from CardioDiTLib.completion.completer import Completer, Progress
+from CardioDiTLib.completion.completer import Completer
 from CardioDiTLib.completion.missing import check_missing, grid_missing, interpolated
 from CardioDiTLib.completion.origin import origin_of
 from CardioDiTLib.completion.placement import place
@@ -21,6 +21,7 @@ from CardioDiTLib.device import told_when_out_of_memory
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE
 from CardioDiTLib.progress import CancelSource, Stop
+from CardioDiTLib.progress import StepCallback as Progress
 from CardioDiTLib.segmentation.segment import Weights
 
 START = 0.6

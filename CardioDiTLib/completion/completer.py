@@ -22,9 +22,7 @@ from CardioDiTLib.generation.decode import BRIGHTEST, RefinedDecoder, SliceDecod
 from CardioDiTLib.generation.plan import SamplingPlan
 from CardioDiTLib.generation.precision import choose_precision, precision_name
 from CardioDiTLib.models.axes import cine_to_model
-
-Progress = Callable[[int, int], None]
-"""Called with (steps done, steps in all)."""
+from CardioDiTLib.progress import StepCallback as Progress
 
 _SLICES_AT_ONCE = 4
 

@@ -10,7 +10,7 @@ import numpy as np
 from CardioDiTLib.bundles.bundle import Bundle, load_bundle
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.completion.common import MEMORY_HINT, like, plan_of, shared
-from CardioDiTLib.completion.completer import Completer, Progress
+from CardioDiTLib.completion.completer import Completer
 from CardioDiTLib.completion.origin import origin_of
 from CardioDiTLib.completion.placement import place
 from CardioDiTLib.completion.result import CompletionResult
@@ -22,6 +22,7 @@ from CardioDiTLib.generation.request import DEFAULT_BUNDLE
 from CardioDiTLib.privacy.embedding_io import embedded
 from CardioDiTLib.privacy.gate import Gate
 from CardioDiTLib.progress import CancelSource, Stop
+from CardioDiTLib.progress import StepCallback as Progress
 from CardioDiTLib.segmentation.segment import Weights
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +15,7 @@ from CardioDiTLib.evaluation.cohort import Cohort
 from CardioDiTLib.evaluation.evaluation_grid import FRAMES, Centre, judging_grid
 from CardioDiTLib.evaluation.features import FEATURES
 from CardioDiTLib.evaluation.physiology import physiology
-
-Progress = Callable[[int, int], object]
+from CardioDiTLib.progress import StepCallback as Progress
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,9 +34,7 @@ from CardioDiTLib.generation.progress import ProgressCallback, ProgressClock, sh
 from CardioDiTLib.generation.provenance import provenance_of
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE, GenerationRequest
 from CardioDiTLib.generation.result import GenerationResult
-
-Cancel = Callable[[], bool] | threading.Event
-"""How a caller asks to stop: a function that says True, or an event that is set."""
+from CardioDiTLib.progress import CancelSource as Cancel
 
 _MEMORY_HINT = "Lower the batch size or the memory budget, or use the device cpu."
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
 from CardioDiTLib.data.slice_inference import FLIPS
@@ -18,6 +17,7 @@ from CardioDiTLib.landmarks.model import LandmarkModel
 from CardioDiTLib.landmarks.septal_contour import landmarks_from_segmentation
 from CardioDiTLib.landmarks.tracking import FEWEST_FRAMES, track_landmarks
 from CardioDiTLib.progress import CancelSource, Stop
+from CardioDiTLib.progress import StepCallback as Progress
 from CardioDiTLib.segmentation import model as segmentation_model
 from CardioDiTLib.segmentation.model import MANIFEST_NAME as SEGMENTATION_JSON
 from CardioDiTLib.segmentation.model import SegmentationModel
@@ -27,7 +27,6 @@ METHODS = ("auto", "network", "segmentation", "fusion")
 
 Weights = LandmarkModel | str | os.PathLike[str] | None
 SegmentationWeights = SegmentationModel | str | os.PathLike[str] | None
-Progress = Callable[[int, int], None]
 
 
 def detect_landmarks(

@@ -20,6 +20,7 @@ from CardioDiTLib.landmarks.naming import name_points
 from CardioDiTLib.landmarks.rvip_detector import predict_rvip
 from CardioDiTLib.landmarks.slice_points import SlicePoints
 from CardioDiTLib.models.slice_unet import LandmarkNetwork, heatmap_logits, presence_logits
+from CardioDiTLib.progress import StepCallback as Progress
 from CardioDiTLib.progress import Stop
 
 _ROUNDS = 3
@@ -109,8 +110,6 @@ def predict_points(
         presence[here] = there.cpu().numpy()
     return SlicePoints(places, presence, certainty)
 
-
-Progress = Callable[[int, int], None]
 
 _Reader = Callable[[NDArray[np.generic]], SlicePoints]
 

@@ -9,7 +9,7 @@ there more copies than this rate makes?
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,15 +40,14 @@ from CardioDiTLib.privacy.dar_rule import (
 from CardioDiTLib.privacy.embedding_io import Encoder, EncoderHolder, Source, has_validation_part, read_embeddings
 from CardioDiTLib.privacy.embedding_set import EmbeddingSet, check_dimensions, embedding_hash, patient_numbers
 from CardioDiTLib.privacy.false_alarm import FALSE_ALARM, check_rate
-from CardioDiTLib.privacy.nearest import DEFAULT_MEMORY_MB, Cancel, exact_similarity, nearest_neighbours
+from CardioDiTLib.privacy.nearest import DEFAULT_MEMORY_MB, exact_similarity, nearest_neighbours
 from CardioDiTLib.privacy.reference_set import ReferenceSet
+from CardioDiTLib.progress import CancelSource as Cancel
+from CardioDiTLib.progress import StageCallback as AuditProgress
 
 _LEVEL = 0.05  # of the verdict, the count and single samples together
 _RESAMPLES = 1000
 _LARGEST = float(np.finfo(np.float64).max)  # a threshold that nothing but an exact copy exceeds
-
-AuditProgress = Callable[[str, int, int], None]
-"""Told what is at work, and how many of how many are done."""
 
 
 def audit_memorization(

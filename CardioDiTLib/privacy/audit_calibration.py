@@ -11,8 +11,8 @@ from scipy import stats
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.privacy.calibration import Calibration, Leakage, leave_one_out, patients_needed, validation_scores
 from CardioDiTLib.privacy.embedding_set import EmbeddingSet
-from CardioDiTLib.privacy.nearest import Cancel
 from CardioDiTLib.privacy.reference_set import ReferenceSet
+from CardioDiTLib.progress import CancelSource as Cancel
 
 CALIBRATIONS = ("auto", "validation", "leave-one-out")
 LEAKS = ("leave out", "refuse")

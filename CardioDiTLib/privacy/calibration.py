@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.privacy.embedding_set import EmbeddingSet
 from CardioDiTLib.privacy.false_alarm import check_rate
-from CardioDiTLib.privacy.nearest import Cancel
+from CardioDiTLib.progress import CancelSource as Cancel
 from CardioDiTLib.schema import Record
 
 KINDS = ("validation", "leave-one-out")

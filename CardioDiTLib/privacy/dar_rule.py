@@ -30,7 +30,8 @@ from scipy.special import betaln
 
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.privacy.false_alarm import FALSE_ALARM, check_rate
-from CardioDiTLib.privacy.nearest import DEFAULT_MEMORY_MB, Cancel, exact_similarity, nearest_neighbours
+from CardioDiTLib.privacy.nearest import DEFAULT_MEMORY_MB, exact_similarity, nearest_neighbours
+from CardioDiTLib.progress import CancelSource as Cancel
 from CardioDiTLib.schema import Record, Unknowable
 
 PERCENTILE = 95.0

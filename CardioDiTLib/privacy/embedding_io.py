@@ -31,7 +31,8 @@ from CardioDiTLib.io import load_cine
 from CardioDiTLib.io.cine_files import CINE_SUFFIXES, cines_by_name, stem_of
 from CardioDiTLib.io.name_table import read_name_table
 from CardioDiTLib.privacy.embedding_set import EmbeddingSet, checked
-from CardioDiTLib.privacy.nearest import Cancel, Progress
+from CardioDiTLib.progress import CancelSource as Cancel
+from CardioDiTLib.progress import StepCallback as Progress
 
 _PATIENTS = "patients.csv"
 _FILE_HINT = "Give a table 'embeddings' (samples, numbers) as .npy, .npz or .safetensors."

@@ -14,12 +14,12 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.privacy.nearest import (
     DEFAULT_MEMORY_MB,
     MIN_DIMENSION,
-    Cancel,
     Neighbours,
-    Progress,
     directions,
     nearest_neighbours,
 )
+from CardioDiTLib.progress import CancelSource as Cancel
+from CardioDiTLib.progress import StepCallback as Progress
 
 HASH_DIGITS = 16
 

@@ -7,7 +7,7 @@ much less. How well that holds is measured by ``Testing/benchmarks/planted_copie
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +25,7 @@ from CardioDiTLib.grid import ModelGrid
 from CardioDiTLib.models.contrastive_cine import CineEmbedding, CineEmbeddingConfig
 from CardioDiTLib.privacy.cine_canvas import MIDDLE, TURNS, CineCanvas, embed_poses
 from CardioDiTLib.progress import CancelSource, Stop
+from CardioDiTLib.progress import StepCallback as Progress
 
 MANIFEST_NAME = "encoder.json"
 
@@ -79,8 +80,6 @@ def read_encoder_manifest(folder: Path) -> EncoderManifest:
     """
     return KIND.read(folder)
 
-
-Progress = Callable[[int, int], None]
 
 PARTS = ("train", "validation", "all")
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from CardioDiTLib.errors import Cancelled, CardioDiTError
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.progress import CancelSource as Cancel
+from CardioDiTLib.progress import StepCallback as Progress
+from CardioDiTLib.progress import Stop
 
 METRICS = ("pearson", "cosine")
 """Pearson's correlation ignores scale and offset of an embedding, the cosine its scale alone."""
@@ -21,9 +23,6 @@ MIN_DIMENSION = 3
 """Of two numbers, Pearson's correlation is always 1 or -1."""
 
 _MOST_COLUMNS = 4096  # a block of so many columns stays in the cache while its largest entries are looked for
-
-Progress = Callable[[int, int], None]
-Cancel = Callable[[], bool]
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +156,7 @@ def _nearest(
     progress: Progress | None,
     cancel: Cancel | None,
 ) -> Neighbours:
-    n, m = len(a), len(b)
+    n, m, stop = len(a), len(b), Stop(cancel)
     index = np.full((n, k), -1, np.int64)
     similarity = np.full((n, k), -np.inf, np.float32)
     rows, columns = block_shape(n, max(m, 1), memory_mb)
@@ -167,8 +166,7 @@ def _nearest(
         bottom = min(n, top + rows)
         excluded = None if exclusion is None else exclusion.pairs(top, bottom)
         for left in range(0, m, columns):
-            if cancel is not None and cancel():
-                raise Cancelled()
+            stop.check()
             right = min(m, left + columns)
             # only whole rows of the buffer are contiguous, which BLAS wants
             whole = right - left == columns

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.labels import LABEL_NAMES, LV, RV
 from CardioDiTLib.models.slice_unet import SegmentationNetwork
 from CardioDiTLib.progress import CancelSource, Stop
+from CardioDiTLib.progress import StepCallback as Progress
 from CardioDiTLib.segmentation.model import WEIGHTS_NAME, SegmentationModel, load_model
 from CardioDiTLib.segmentation.postprocess import (
     TemporalLabelFilter,
@@ -109,8 +109,6 @@ def slice_probabilities(
 
 
 Weights = SegmentationModel | str | os.PathLike[str] | None
-
-Progress = Callable[[int, int], None]
 
 
 def segment(
