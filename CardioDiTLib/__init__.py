@@ -57,7 +57,6 @@ if TYPE_CHECKING:
         save_landmarks,
         track_landmarks,
     )
-    from CardioDiTLib.measurement import Measurement, measure
     from CardioDiTLib.plotting import plot
     from CardioDiTLib.privacy import (
         AuditReport,
@@ -68,6 +67,7 @@ if TYPE_CHECKING:
         null_rate,
     )
     from CardioDiTLib.segmentation.segment import segment
+    from CardioDiTLib.workflow.measure import Measurement, measure
 
 _HOMES = {
     "AuditReport": "privacy",
@@ -103,8 +103,8 @@ _HOMES = {
     "load_cine": "io",
     "load_landmarks": "landmarks",
     "load_segmentation": "io",
-    "Measurement": "measurement",
-    "measure": "measurement",
+    "Measurement": "workflow.measure",
+    "measure": "workflow.measure",
     "null_rate": "privacy",
     "apply_published_rule": "privacy",
     "save_cine": "io",

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from CardioDiTLib.commands import COMMANDS
-from CardioDiTLib.commands.in_options import in_options
+from CardioDiTLib.commands.printing import in_options
 from CardioDiTLib.device import share_processors
 from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.missing_operator import missing_operator

@@ -12,10 +12,10 @@ from CardioDiTLib.function.curves import phases_of_report
 from CardioDiTLib.function.function_report import FunctionReport
 from CardioDiTLib.generation.pictures import MOST_PIXELS, picture_labels, square_tiles
 from CardioDiTLib.generation.result import GenerationResult
-from CardioDiTLib.measurement import Measurement
 from CardioDiTLib.reporting.colours import FAINT, INK, LV_COLOUR, RV_COLOUR
 from CardioDiTLib.reporting.drawing import new_figure
 from CardioDiTLib.reporting.sheet import contact_sheet_image, phases_of
+from CardioDiTLib.workflow.measure import Measurement
 
 _SHOWN = 8
 

@@ -16,13 +16,13 @@ from synthetic_dicom import write_series
 from test_cli_measure import Straight
 from tiny_segmentation import tiny_model_folder
 
-from CardioDiTLib import measurement
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.cli import main
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.io import save_cine, save_segmentation
 from CardioDiTLib.io.cine_files import find_cines
 from CardioDiTLib.segmentation import segment as segment_module
+from CardioDiTLib.workflow import measure as measurement
 
 PHANTOM = make_phantom(PhantomSpec(frames=6, slices=5, height=64, width=64, spacing_mm=(2.5, 2.5, 12.0)))
 

@@ -14,7 +14,7 @@ from tiny_bundle import write_tiny_bundle
 from CardioDiTLib import cli
 from CardioDiTLib.bundles import Licence, is_accepted, verify
 from CardioDiTLib.bundles.registry import BUNDLES_VARIABLE, CACHE_VARIABLE
-from CardioDiTLib.commands import model_transfers
+from CardioDiTLib.commands import models as model_transfers
 
 TERMS = Licence("CC BY-NC 4.0", "No commercial use.", needs_acceptance=True)
 

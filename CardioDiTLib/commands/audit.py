@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from CardioDiTLib.commands.chosen_model import chosen_model
+from CardioDiTLib.commands.options import chosen_model
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io.output_set import check_folder, refuse_existing
 

@@ -7,9 +7,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from CardioDiTLib.commands.chosen_model import MODEL_HELP, chosen_model
-from CardioDiTLib.commands.numbers import finite
-from CardioDiTLib.commands.reading import CINE_KINDS, add_reading_arguments, read_cine, reading_notes
+from CardioDiTLib.commands.options import (
+    CINE_KINDS,
+    MODEL_HELP,
+    add_reading_arguments,
+    chosen_model,
+    finite,
+    read_cine,
+    reading_notes,
+)
 from CardioDiTLib.completion.missing import parse_indices
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE, QUANTITY_NAMES

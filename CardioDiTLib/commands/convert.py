@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from CardioDiTLib.commands.reading import CINE_KINDS, add_reading_arguments, read_cine, reading_notes
+from CardioDiTLib.commands.options import CINE_KINDS, add_reading_arguments, read_cine, reading_notes
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.pictures import animated_gif, contact_sheet
 from CardioDiTLib.io import save_cine

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from CardioDiTLib.cine import LandmarkTrack
-from CardioDiTLib.commands.numbers import positive
+from CardioDiTLib.commands.options import positive
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io.output_set import check_folder, refuse_existing
 from CardioDiTLib.landmarks.files import SUFFIXES, load_landmarks

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from CardioDiTLib.commands.in_options import in_options
+from CardioDiTLib.commands.printing import in_options
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io.output_set import check_folder, refuse_existing
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from CardioDiTLib.cine import Cine, Segmentation
-from CardioDiTLib.commands.in_options import in_options
-from CardioDiTLib.commands.numbers import positive
-from CardioDiTLib.commands.reading import add_label_map, reading_notes
+from CardioDiTLib.commands.options import add_label_map, positive, reading_notes
+from CardioDiTLib.commands.printing import in_options
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.function.cardiac_function import cardiac_function
 from CardioDiTLib.function.function_report import summary_lines

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from CardioDiTLib.commands.chosen_model import MODEL_HELP, chosen_model
-from CardioDiTLib.commands.showing import show
+from CardioDiTLib.commands.options import MODEL_HELP, chosen_model
+from CardioDiTLib.commands.printing import show
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.outputs import FORMATS, LABELS, check_formats, output_name, save_results
 from CardioDiTLib.generation.progress import ProgressBar

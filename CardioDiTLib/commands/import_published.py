@@ -7,7 +7,7 @@ from pathlib import Path
 
 from CardioDiTLib.bundles.manifest_parts import Licence
 from CardioDiTLib.bundles.registry import user_bundles_folder
-from CardioDiTLib.commands.numbers import finite, positive
+from CardioDiTLib.commands.options import finite, positive
 from CardioDiTLib.errors import CardioDiTError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
-from CardioDiTLib.commands.reading import add_label_map, reading_notes
+from CardioDiTLib.commands.options import add_label_map, reading_notes
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io import load_cine, load_segmentation
 from CardioDiTLib.io.label_convention import are_labels

@@ -7,9 +7,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from CardioDiTLib.cine import Cine
-from CardioDiTLib.commands.in_options import in_options
-from CardioDiTLib.commands.numbers import positive
-from CardioDiTLib.commands.reading import CINE_KINDS, add_reading_arguments, dicom_source, read_cine, reading_notes
+from CardioDiTLib.commands.options import (
+    CINE_KINDS,
+    add_reading_arguments,
+    dicom_source,
+    positive,
+    read_cine,
+    reading_notes,
+)
+from CardioDiTLib.commands.printing import in_options
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.function.function_report import FunctionReport, summary_lines
 from CardioDiTLib.function.outputs import FORMATS, check_formats
@@ -117,7 +123,7 @@ def _measured(
 ) -> tuple[FunctionReport, Cine, list[Path]]:
     """Segment one cine, find its points, measure it, and write all that."""
     out: Path = arguments.out
-    from CardioDiTLib.measurement import measure, measured_files
+    from CardioDiTLib.workflow.measure import measure, measured_files
 
     refuse_existing([out / file for file in measured_files(name, formats, dicom=arguments.dicom)], overwrite)
     if arguments.dicom:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from CardioDiTLib.commands.numbers import count, positive, share
+from CardioDiTLib.commands.options import count, positive, share
 
 if TYPE_CHECKING:
     from CardioDiTLib.data.cine_from_pair import PosedPair

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from CardioDiTLib.cine import Segmentation
-from CardioDiTLib.commands.reading import CINE_KINDS, add_reading_arguments, dicom_source, read_cine, reading_notes
+from CardioDiTLib.commands.options import CINE_KINDS, add_reading_arguments, dicom_source, read_cine, reading_notes
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.function.label_checks import failed_frames, failed_sentence
 from CardioDiTLib.function.volumes import volume_curve_ml

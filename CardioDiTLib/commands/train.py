@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from CardioDiTLib.commands.numbers import positive
+from CardioDiTLib.commands.options import positive
 
 NETWORKS = ("segmentation", "landmarks", "encoder")
 """The small networks."""

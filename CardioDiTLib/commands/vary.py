@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from CardioDiTLib.commands.complete import add_model_arguments, model_settings
-from CardioDiTLib.commands.numbers import count, finite
-from CardioDiTLib.commands.reading import CINE_KINDS, read_cine, reading_notes
+from CardioDiTLib.commands.options import CINE_KINDS, count, finite, read_cine, reading_notes
 from CardioDiTLib.completion.strength import check_strength
 from CardioDiTLib.io import save_cine
 from CardioDiTLib.io.cine_files import file_stem

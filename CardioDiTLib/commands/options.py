@@ -1,17 +1,89 @@
-"""Options of commands that read a cine, and how they are used."""
+"""Numbers of the command line: what is no number, or no possible one, is wrong usage."""
 
 from __future__ import annotations
 
 import argparse
+import math
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from CardioDiTLib.bundles.manifest import MANIFEST_NAME
+from CardioDiTLib.bundles.registry import list_bundles
 from CardioDiTLib.cine import Cine
-from CardioDiTLib.commands.numbers import positive
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io import load_cine
 from CardioDiTLib.io.label_convention import CONVENTIONS
+
+
+def finite(text: str) -> float:
+    """A number; neither NaN nor infinity, which compare with nothing and would never end anything."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return value
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    value = finite(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
+    return value
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    value = finite(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number from 1 on."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return value
+
+
+MODEL_HELP = (
+    "name of a model on this machine, or its folder; a folder of that name in the current directory comes before a "
+    "name (`cardiodit models list` shows the names)"
+)
+
+
+def chosen_model(text: str) -> str:
+    """What was said as a model, as a path where it is one.
+
+    A text with a separator is a path. A bare one is the folder of that name in the current directory if that holds a
+    model, with a note where a model of this machine is called the same; else it is a name.
+
+    Args:
+        text: As it was given.
+
+    Returns:
+        A path that cannot be taken for a name, or the name.
+    """
+    if os.sep in text or (os.altsep and os.altsep in text) or not (Path(text) / MANIFEST_NAME).is_file():
+        return text
+    if any(entry.name == text for entry in list_bundles()):
+        print(
+            f"note: the model is the folder '{text}' of the current directory, not the one on this machine that is "
+            "called the same.",
+            file=sys.stderr,
+        )
+    return os.path.join(os.curdir, text)
+
 
 CINE_KINDS = ".nii, .nii.gz, .seq.nrrd, .nrrd, .nhdr, DICOM folder or .zip"
 

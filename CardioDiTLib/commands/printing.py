@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
+from typing import TextIO
+
+from CardioDiTLib.io.plain_text import plain_text
 
 _OPTIONS = {
     "square_axes": ("--square-axes", "convert"),
@@ -37,3 +40,8 @@ def in_options(sentence: str, arguments: argparse.Namespace | None) -> str:
         return option if hasattr(arguments, name) else f"{option} (an option of 'cardiodit {home}')"
 
     return _NAMED.sub(told, sentence)
+
+
+def show(text: object, file: TextIO | None = None) -> None:
+    """Print one line; what it quotes from bundles, files and tables of others cannot steer the terminal."""
+    print(plain_text(str(text)), file=file)

@@ -1,4 +1,4 @@
-"""From a cine to labels, insertion points and function: the one chain that the command line and Python share."""
+"""From a cine to labels, insertion points and function: the one chain of the command line and of Python."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from typing import Any
 
 from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.function.cardiac_function import cardiac_function
 from CardioDiTLib.function.function_report import FunctionReport
-from CardioDiTLib.function.outputs import FORMATS, report_files, report_writers
+from CardioDiTLib.function.outputs import FORMATS, check_formats, report_files, report_writers
 from CardioDiTLib.io import save_segmentation
-from CardioDiTLib.io.output_set import Writer, write_outputs
-from CardioDiTLib.landmarks.detect import detect_landmarks
+from CardioDiTLib.io.cine_files import file_stem
+from CardioDiTLib.io.label_convention import are_labels
+from CardioDiTLib.io.output_set import Writer, check_folder, refuse_existing, write_outputs
 from CardioDiTLib.landmarks.files import save_landmarks
-from CardioDiTLib.progress import CancelSource
-from CardioDiTLib.segmentation.heart_check import why_no_heart
-from CardioDiTLib.segmentation.segment import segment
+from CardioDiTLib.progress import CancelSource, Listener, Progress
+from CardioDiTLib.schema import Record
+from CardioDiTLib.workflow.sources import CineFile, reading_notes
 
 Folder = str | os.PathLike[str]
+
+_SEGMENTING = 0.8
+"""Share of the time that segmenting takes."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -151,6 +154,11 @@ def measure(
         58.3
     """
 
+    from CardioDiTLib.function.cardiac_function import cardiac_function
+    from CardioDiTLib.landmarks.detect import detect_landmarks
+    from CardioDiTLib.segmentation.heart_check import why_no_heart
+    from CardioDiTLib.segmentation.segment import segment
+
     def part(what: str) -> Callable[[int, int], None] | None:
         def tell(done: int, of: int) -> None:
             if progress is not None:
@@ -182,3 +190,118 @@ def measure(
     )
     report = cardiac_function(segmentation, track, heart_rate_bpm, stack_covers_heart=stack_covers_heart)
     return Measurement(cine, segmentation, track, report)
+
+
+@dataclass(frozen=True)
+class MeasureRequest(Record):
+    """An order for everything that can be measured on the cine of a file, as files.
+
+    Args:
+        cine: The cine, short axis.
+        out: Folder for the files, which are called after the cine.
+        formats: Of the report, among `function.outputs.FORMATS`.
+        heart_rate_bpm, stack_covers_heart: See `cardiac_function`.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        mirrored: Take the mean over mirror images.
+        segmentation_weights, landmark_weights: Folders of models in place of the embedded ones.
+        dicom: Write a DICOM SEG and a structured report too.
+        names: Put names of files into the page and the tables.
+        anyway: Measure also where no heart can be told from the labels.
+        overwrite: Replace files that are there.
+    """
+
+    record_name = "request for a measurement"
+
+    cine: CineFile
+    out: str = "out"
+    formats: tuple[str, ...] = FORMATS
+    heart_rate_bpm: float | None = None
+    stack_covers_heart: bool | None = None
+    device: str = "auto"
+    mirrored: bool = True
+    segmentation_weights: str | None = None
+    landmark_weights: str | None = None
+    dicom: bool = False
+    names: bool = False
+    anyway: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class MeasureResult:
+    """What was measured, and written.
+
+    Attributes:
+        measurement: Labels, points, numbers.
+        files: All files.
+    """
+
+    measurement: Measurement
+    files: tuple[Path, ...]
+
+    @property
+    def notes(self) -> list[str]:
+        """What should be known of how the cine was read, and of the numbers."""
+        found = self.measurement
+        return list(dict.fromkeys((*reading_notes(found.cine.meta), *found.function.notes)))
+
+
+def run(
+    request: MeasureRequest,
+    *,
+    name: str | None = None,
+    progress: Listener | None = None,
+    cancel: CancelSource = None,
+) -> MeasureResult:
+    """Read, measure, write.
+
+    Args:
+        request: The order.
+        name: Start of the file names; that of the cine if not given.
+        progress: Told of the stage "measure", as the share that is done.
+        cancel: A function that says whether to stop, an event, or None.
+
+    Raises:
+        CardioDiTError: As `load_cine` and `measure` do; labels in place of a cine; files that are there already, or
+            cannot be written.
+        Cancelled: `cancel` said so.
+    """
+    formats, out = check_formats(request.formats), Path(request.out)
+    check_folder(out)
+    name = file_stem(Path(request.cine.path)) if name is None else name
+    files = measured_files(name, formats, dicom=request.dicom)
+    refuse_existing([out / file for file in files], request.overwrite)
+    if request.dicom:
+        from CardioDiTLib.io.dicom_seg import highdicom_or_hint
+
+        highdicom_or_hint()
+        request.cine.dicom_source()  # told before minutes of work, not after
+    cine = request.cine.load()
+    if are_labels(cine.array):
+        raise CardioDiTError(
+            f"'{request.cine.name}' holds labels, not images.", "Give the cine, or use cardiodit function."
+        )
+
+    def part(what: str, done: int, of: int) -> None:
+        share = done / max(of, 1)
+        share = _SEGMENTING * share if what == "segmenting" else _SEGMENTING + (1.0 - _SEGMENTING) * share
+        if progress is not None:
+            progress(Progress("measure", min(share, 1.0), 1.0))
+
+    found = measure(
+        cine,
+        heart_rate_bpm=request.heart_rate_bpm,
+        stack_covers_heart=request.stack_covers_heart,
+        mirrored=request.mirrored,
+        device=request.device,
+        segmentation_weights=request.segmentation_weights,
+        landmark_weights=request.landmark_weights,
+        progress=part,
+        cancel=cancel,
+        anyway=request.anyway,
+    )
+    images = request.cine.dicom_headers() if request.dicom else None
+    written = found.save(
+        out, name, formats=formats, overwrite=request.overwrite, names=request.names, images=images
+    )
+    return MeasureResult(found, tuple(written))
