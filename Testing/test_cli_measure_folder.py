@@ -21,8 +21,8 @@ from CardioDiTLib.cli import main
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.io import save_cine, save_segmentation
 from CardioDiTLib.io.cine_files import find_cines
+from CardioDiTLib.landmarks import detect as detection
 from CardioDiTLib.segmentation import segment as segment_module
-from CardioDiTLib.workflow import measure as measurement
 
 PHANTOM = make_phantom(PhantomSpec(frames=6, slices=5, height=64, width=64, spacing_mm=(2.5, 2.5, 12.0)))
 
@@ -46,7 +46,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, 
 
     monkeypatch.setattr(segment_module, "_labels", labels)
     monkeypatch.setattr("CardioDiTLib.data.slice_inference.CanonicalView", Straight)
-    monkeypatch.setattr(measurement, "detect_landmarks", lambda cine, **rest: PHANTOM.landmarks)
+    monkeypatch.setattr(detection, "detect_landmarks", lambda cine, **rest: PHANTOM.landmarks)
     return cines, tiny_model_folder(tmp_path / "weights"), calls
 
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from CardioDiTLib.commands.options import CINE_KINDS, add_reading_arguments, read_cine, reading_notes
-from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.generation.pictures import animated_gif, contact_sheet
-from CardioDiTLib.io import save_cine
-from CardioDiTLib.io.cine_files import find_cines
-from CardioDiTLib.io.output_set import check_folder, refuse_existing
-
-_SUFFIXES = (".nii.gz", ".nii", ".seq.nrrd", ".dcm", ".gif", ".png")
+from CardioDiTLib.commands.options import CINE_KINDS, add_reading_arguments, cine_file, request_of
+from CardioDiTLib.commands.printing import bar, show_left_out, show_notes
+from CardioDiTLib.workflow import convert
+from CardioDiTLib.workflow.convert import SUFFIXES, Converted, ConvertRequest
+from CardioDiTLib.workflow.sources import reading_notes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,69 +27,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--to",
-        choices=_SUFFIXES,
+        choices=SUFFIXES,
         metavar="SUFFIX",
-        help=f"IN is a folder of cines: write each of them into the folder OUT, as {', '.join(_SUFFIXES)}",
+        help=f"IN is a folder of cines: write each of them into the folder OUT, as {', '.join(SUFFIXES)}",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, write, and say what it was."""
-    destination: Path = arguments.destination
-    if arguments.to is not None:
-        return _folder(arguments)
-    check_folder(destination.parent)
-    as_folder = destination.suffix.lower() == ".dcm" and not arguments.multi_frame
-    refuse_existing([destination], arguments.overwrite, folders=as_folder)
-    _convert(arguments, arguments.source, destination)
-    return 0
+    request = request_of(ConvertRequest, arguments, source=cine_file(arguments, arguments.source))
+    if request.to is None:
+        _say(convert.run(request))
+        return 0
+    with bar("converting", "cine") as show:
+        done = convert.run_folder(request, _say, progress=show)
+    converted = done.count - done.there - len(done.failed)
+    print(
+        f"{done.folder}: {converted} converted, {done.there} there already, {len(done.failed)} failed, "
+        f"of {done.count} cines"
+    )
+    show_left_out(done.passed_over, done.failed)
+    return 1 if done.failed else 0
 
 
-def _folder(arguments: argparse.Namespace) -> int:
-    """Convert each cine of a folder; those that are there already are left, failures are told at the end."""
-    from tqdm import tqdm
-
-    out: Path = arguments.destination
-    found = find_cines(arguments.source, below=True)
-    if not found.cines:
-        raise CardioDiTError(
-            f"'{arguments.source}' is no folder of several cines.", "Leave --to out to convert a single one."
-        )
-    check_folder(out)
-    failed: list[tuple[str, str]] = []
-    there = 0
-    for name, path in tqdm(found.cines.items(), desc="converting", unit="cine", disable=None):
-        destination = out / f"{name}{arguments.to}"
-        if destination.exists() and not arguments.overwrite:
-            there += 1
-            continue
-        try:
-            _convert(arguments, path, destination)
-        except CardioDiTError as error:
-            failed.append((name, str(error)))
-    converted = len(found.cines) - there - len(failed)
-    print(f"{out}: {converted} converted, {there} there already, {len(failed)} failed, of {len(found.cines)} cines")
-    for reason, count in found.passed_over.items():
-        print(f"passed over: {count} ({reason})")
-    for name, problem in failed:
-        print(f"failed: {name}: {problem}")
-    return 1 if failed else 0
-
-
-def _convert(arguments: argparse.Namespace, source: Path, destination: Path) -> None:
-    cine = read_cine(arguments, source)
-    writers = {".png": contact_sheet, ".gif": animated_gif}
-    suffix = destination.suffix.lower()
-    if suffix in writers:
-        writers[suffix](cine, destination)  # type: ignore[operator]
-    else:
-        save_cine(cine, destination, multi_frame=arguments.multi_frame)
+def _say(made: Converted) -> None:
+    cine = made.cine
     frames, slices, rows, columns = cine.shape
     spacing = " x ".join(f"{value:g}" for value in cine.spacing)
     print(
-        f"{destination}: {columns} x {rows} x {slices} voxels, {spacing} mm, "
+        f"{made.path}: {columns} x {rows} x {slices} voxels, {spacing} mm, "
         f"{frames} frames, {1000 * cine.frame_interval_s:.4g} ms"
     )
-    for note in reading_notes(cine.meta):
-        print(f"note: {note}")
+    show_notes(reading_notes(cine.meta))

@@ -23,6 +23,7 @@ from CardioDiTLib.generation.request import (
 from CardioDiTLib.generation.result import sample_name
 from CardioDiTLib.generation.resume import RECORDS, missing_formats
 from CardioDiTLib.io.output_set import check_folder, refuse_existing
+from CardioDiTLib.workflow.audit import FALSE_ALARM
 
 if TYPE_CHECKING:
     from CardioDiTLib.generation.generator import Generator
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("-m", "--model", default=DEFAULT_BUNDLE, metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument("-n", "--count", type=int, default=1, help="how many cines (default 1)")
-    parser.add_argument("-s", "--seed", type=int, default=0, help="the same seed gives the same cines (default 0)")
-    parser.add_argument("--first-index", type=int, default=0, metavar="I", help="number of the first cine of the seed")
+    parser.add_argument("-n", "--count", type=int, help="how many cines (default 1)")
+    parser.add_argument("-s", "--seed", type=int, help="the same seed gives the same cines (default 0)")
+    parser.add_argument("--first-index", type=int, metavar="I", help="number of the first cine of the seed")
     parser.add_argument("-p", "--pathology", metavar="NAMES", help="a class of the model, or one a cine with commas")
     parser.add_argument("-g", "--guidance", type=float, help="strength of guidance towards the pathology; 1 is none")
     asked = "one number, or one a cine with commas ('-' for any)"
@@ -47,20 +48,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--adjust",
         type=int,
-        default=3,
         metavar="N",
         help="draw a heart of which such quantities are asked again, up to so many times, to come nearer (default 3)",
     )
     parser.add_argument("--slices", type=int, metavar="N", help="slices of the stack, for models that take other grids")
     parser.add_argument("--frames", type=int, metavar="N", help="frames of the beat, likewise")
     parser.add_argument("--cycle-s", type=float, metavar="S", help="seconds of a beat (the model's own if not given)")
-    parser.add_argument("--preset", default="standard", help="draft, standard or high (default standard)")
+    parser.add_argument("--preset", help="draft, standard or high (default standard)")
     parser.add_argument("--steps", type=int, help="denoising steps, in place of the preset's")
     parser.add_argument("--sampler", choices=SAMPLER_NAMES, help="in place of the preset's")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default auto)")
     parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="default auto")
     parser.add_argument("--batch-size", type=int, metavar="N", help="cines at a time; as memory allows if not given")
-    parser.add_argument("--memory-gb", type=float, default=2.0, metavar="GB", help="for denoising (default 2)")
+    parser.add_argument(
+        "--memory-gb",
+        type=float,
+        default=GenerationRequest.memory_budget_gb,
+        metavar="GB",
+        help="for denoising (default 2)",
+    )
     parser.add_argument("-o", "--out", type=Path, default=Path("out"), metavar="FOLDER", help="default: out")
     parser.add_argument(
         "-f",
@@ -75,7 +81,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "carries its training embeddings)",
     )
     parser.add_argument(
-        "--false-alarm", type=float, default=0.05, metavar="RATE", help="of the gate: novel patients refused (0.05)"
+        "--false-alarm",
+        type=float,
+        default=FALSE_ALARM,
+        metavar="RATE",
+        help="of the gate: novel patients refused (0.05)",
     )
     parser.add_argument("--redraws", type=int, default=20, metavar="N", help="of the gate: at most, for a cine (20)")
     parser.add_argument(
@@ -83,6 +93,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+    options = ("count", "seed", "first_index", "adjust", "preset")
+    parser.set_defaults(**{name: getattr(GenerationRequest, name) for name in options})
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Numbers of the command line: what is no number, or no possible one, is wrong usage."""
+"""Options that commands share, and how they become requests; what is no number, or no possible one, is wrong usage."""
 
 from __future__ import annotations
 
@@ -6,16 +6,29 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from CardioDiTLib.bundles.manifest import MANIFEST_NAME
 from CardioDiTLib.bundles.registry import list_bundles
-from CardioDiTLib.cine import Cine
-from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.io import load_cine
 from CardioDiTLib.io.label_convention import CONVENTIONS
+from CardioDiTLib.schema import Record
+from CardioDiTLib.workflow.sources import CineFile
+
+RequestT = TypeVar("RequestT", bound=Record)
+
+CINE_KINDS = ".nii, .nii.gz, .seq.nrrd, .nrrd, .nhdr, DICOM folder or .zip"
+
+MODEL_HELP = (
+    "name of a model on this machine, or its folder; a folder of that name in the current directory comes before a "
+    "name (`cardiodit models list` shows the names)"
+)
+
+COVERS_HELP = (
+    "take ventricles that reach the first or the last slice for complete; default: at the base only, "
+    "with 55 mm labelled"
+)
 
 
 def finite(text: str) -> float:
@@ -56,10 +69,70 @@ def count(text: str) -> int:
     return value
 
 
-MODEL_HELP = (
-    "name of a model on this machine, or its folder; a folder of that name in the current directory comes before a "
-    "name (`cardiodit models list` shows the names)"
-)
+def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
+    """How to read a cine whose file is odd: the entries of `CineFile`."""
+    parser.add_argument(
+        "--frame-interval-s", type=positive, metavar="S", help="seconds between frames, if the file is wrong"
+    )
+    parser.add_argument("--square-axes", action="store_true", help="take the nearest right-angled axes")
+    parser.add_argument(
+        "--series-uid", action="append", metavar="UID", help="DICOM: the series to read; may be repeated"
+    )
+    parser.add_argument(
+        "--allow-incomplete", action="store_true", help="DICOM: leave slices out that lack frames or cannot be read"
+    )
+
+
+def add_label_map(parser: argparse.ArgumentParser) -> None:
+    """The argument ``--label-map``."""
+    parser.add_argument(
+        "--label-map",
+        metavar="MAP",
+        help="what the labels mean, as '1:LV,2:MYO,3:RV', or the name of a convention: "
+        f"{', '.join(CONVENTIONS)}; default: told by anatomy",
+    )
+
+
+def add_mirrored(parser: argparse.ArgumentParser, default: bool) -> None:
+    """The argument ``--mirrored``."""
+    parser.add_argument(
+        "--mirrored",
+        action=argparse.BooleanOptionalAction,
+        default=default,
+        help="mean over mirror images (twice the work)",
+    )
+
+
+def cine_file(arguments: argparse.Namespace, path: Path) -> CineFile:
+    """A cine that is to be read as the options of :func:`add_reading_arguments` say."""
+    return request_of(CineFile, arguments, path=str(path))
+
+
+def request_of(kind: type[RequestT], arguments: argparse.Namespace, **others: Any) -> RequestT:
+    """A request whose entries are the options of the same names.
+
+    Args:
+        kind: The request.
+        arguments: Of the command; options that the request has not are left out.
+        others: Entries that are called otherwise, or made of several options.
+    """
+    names = {item.name for item in fields(kind)}  # type: ignore[arg-type]  # every record is a dataclass
+    values = {name: _plain(value) for name, value in vars(arguments).items() if name in names}
+    return kind(**{**values, **others})
+
+
+def take_defaults(parser: argparse.ArgumentParser, kind: type[Record]) -> None:
+    """Give options the defaults that entries of a request have which are called like them; not None, and no lists."""
+    defaults = {item.name: item.default for item in fields(kind)}  # type: ignore[arg-type]
+    parser.set_defaults(
+        **{name: value for name, value in defaults.items() if isinstance(value, bool | int | float | str)}
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def chosen_model(text: str) -> str:
@@ -83,72 +156,3 @@ def chosen_model(text: str) -> str:
             file=sys.stderr,
         )
     return os.path.join(os.curdir, text)
-
-
-CINE_KINDS = ".nii, .nii.gz, .seq.nrrd, .nrrd, .nhdr, DICOM folder or .zip"
-
-
-def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
-    """How to read a cine whose file is odd."""
-    parser.add_argument(
-        "--frame-interval-s", type=positive, metavar="S", help="seconds between frames, if the file is wrong"
-    )
-    parser.add_argument("--square-axes", action="store_true", help="take the nearest right-angled axes")
-    parser.add_argument(
-        "--series-uid", action="append", metavar="UID", help="DICOM: the series to read; may be repeated"
-    )
-    parser.add_argument(
-        "--allow-incomplete", action="store_true", help="DICOM: leave slices out that lack frames or cannot be read"
-    )
-
-
-def add_label_map(parser: argparse.ArgumentParser) -> None:
-    """The argument ``--label-map``."""
-    parser.add_argument(
-        "--label-map",
-        metavar="MAP",
-        help="what the labels mean, as '1:LV,2:MYO,3:RV', or the name of a convention: "
-        f"{', '.join(CONVENTIONS)}; default: told by anatomy",
-    )
-
-
-def read_cine(arguments: argparse.Namespace, path: Path) -> Cine:
-    """The cine, read as the options of :func:`add_reading_arguments` say."""
-    return load_cine(
-        path,
-        frame_interval_s=arguments.frame_interval_s,
-        square_axes=arguments.square_axes,
-        series_uid=arguments.series_uid,
-        allow_incomplete=arguments.allow_incomplete,
-    )
-
-
-def dicom_source(arguments: argparse.Namespace, source: Path, destination: Path) -> dict[str, Any]:
-    """What `save_segmentation` has to know to write DICOM SEG; empty for other files.
-
-    Raises:
-        CardioDiTError: The cine is no DICOM.
-    """
-    if destination.suffix.lower() != ".dcm":
-        return {}
-    if not is_dicom(source):
-        raise CardioDiTError(
-            "A DICOM segmentation must name the DICOM images it belongs to.",
-            "Convert the cine first: cardiodit convert CINE CINE.dcm.",
-        )
-    return {"source": source, "series_uid": arguments.series_uid, "allow_incomplete": arguments.allow_incomplete}
-
-
-def is_dicom(source: Path) -> bool:
-    """Whether a path that `load_cine` takes is read as DICOM."""
-    return source.is_dir() or source.suffix.lower() == ".zip"
-
-
-def reading_notes(meta: Mapping[str, Any]) -> list[str]:
-    """What should be known about how a file was read, a sentence each; files that were passed over are counted."""
-    notes = [str(note) for note in meta.get("notes", [])]
-    files = meta.get("files")
-    if isinstance(files, dict) and files.get("passed_over"):
-        passed = ", ".join(f"{count} {reason}" for reason, count in files["passed_over"].items())
-        notes.append(f"{files['seen']} files were seen, {files['used']} images used; passed over: {passed}.")
-    return notes

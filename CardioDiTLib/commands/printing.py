@@ -1,12 +1,16 @@
-"""Sentences of the library, with what the command line calls the arguments that they name."""
+"""What commands print: lines, notes, bars."""
 
 from __future__ import annotations
 
 import argparse
 import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TextIO
 
 from CardioDiTLib.io.plain_text import plain_text
+from CardioDiTLib.progress import Listener, Progress
 
 _OPTIONS = {
     "square_axes": ("--square-axes", "convert"),
@@ -45,3 +49,52 @@ def in_options(sentence: str, arguments: argparse.Namespace | None) -> str:
 def show(text: object, file: TextIO | None = None) -> None:
     """Print one line; what it quotes from bundles, files and tables of others cannot steer the terminal."""
     print(plain_text(str(text)), file=file)
+
+
+def show_notes(notes: Iterable[str]) -> None:
+    """What should be known, a line each."""
+    for note in notes:
+        print(f"note: {note}")
+
+
+def show_left_out(passed_over: Mapping[str, int], failed: Mapping[str, str]) -> None:
+    """Files of a folder that are no cine, by reason, and cines that could not be used, each with why."""
+    for reason, count in passed_over.items():
+        print(f"passed over: {count} ({reason})")
+    for name, problem in failed.items():
+        print(f"failed: {name}: {problem}")
+
+
+@contextmanager
+def bar(
+    what: str, unit: str = "", *, quiet: bool = False, leave: bool = True, shares: bool = False
+) -> Iterator[Listener]:
+    """A bar on stderr, where somebody looks at a terminal; what it gives is told of progress.
+
+    Args:
+        what: In front of the bar; "{}" in it stands for the stage, and each stage begins anew.
+        unit: What is counted.
+        quiet: Show none.
+        leave: Leave the full bar behind.
+        shares: Per cent in place of a count.
+    """
+    from tqdm import tqdm
+
+    form = "{desc}: {percentage:3.0f}%|{bar}|" if shares else None
+    total = 1.0 if shares else None
+    with tqdm(
+        total=total, unit=unit, file=sys.stderr, disable=True if quiet else None, leave=leave, bar_format=form
+    ) as drawn:
+        drawn.set_description(what.format(""), refresh=False)
+        stage = ""
+
+        def listen(sign: Progress) -> None:
+            nonlocal stage
+            if "{}" in what and sign.stage != stage:
+                stage = sign.stage
+                drawn.reset()
+                drawn.set_description(what.format(stage), refresh=False)
+            drawn.total, drawn.n = sign.of, sign.done
+            drawn.refresh()
+
+        yield listen

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -15,12 +14,12 @@ import numpy as np
 from CardioDiTLib.bundles.manifest import MANIFEST_NAME, BundleManifest
 from CardioDiTLib.bundles.registry import find_bundle
 from CardioDiTLib.errors import Cancelled, CardioDiTError
-from CardioDiTLib.files import sha256_of
 from CardioDiTLib.generation.progress import ProgressEvent
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE, GenerationRequest
 from CardioDiTLib.service.arrays import cine_of, describe_cine, describe_segmentation, write_film
-from CardioDiTLib.service.job import Job
+from CardioDiTLib.service.job import Job, Loaded
 from CardioDiTLib.service.probe import load_torch
+from CardioDiTLib.workflow.audit import FALSE_ALARM
 
 if TYPE_CHECKING:
     from CardioDiTLib.generation.generator import Generator
@@ -29,15 +28,13 @@ if TYPE_CHECKING:
 _KEPT_GENERATORS = 2
 _KEPT_PREVIEWS = 4
 _TIMED_STEPS = 3
-DEFAULT_FALSE_ALARM = 0.05
-"""Share of novel patients who are refused, or called copies, where nothing else is asked for."""
 
 
 class GenerationJobs:
     """Jobs ``generate``, ``estimate`` and ``save_cine``, and the networks that they share."""
 
     def __init__(self) -> None:
-        self._generators: OrderedDict[tuple[str, str, str], Generator] = OrderedDict()
+        self._generators: Loaded[Generator] = Loaded(_KEPT_GENERATORS)
 
     def generate(self, job: Job) -> dict[str, Any]:
         """Make cines.
@@ -46,7 +43,7 @@ class GenerationJobs:
             request: `GenerationRequest.to_dict`.
             folder: Where the arrays and previews go.
             gate: Whether cines that lie too near to a training patient are drawn again, see `generate_gated`.
-            false_alarm: Of the gate: share of novel patients refused; 0.05 without it.
+            false_alarm: Of the gate: share of novel patients refused; `workflow.audit.FALSE_ALARM` without it.
 
         Returns:
             ``cines``: one a sample: `arrays.describe_cine`, name, seed, index, pathology, seconds, display_range;
@@ -145,7 +142,7 @@ class GenerationJobs:
         return {"path": str(save_cine(cine, path, multi_frame=job.argument("multi_frame", bool, False)))}
 
     def generator(self, bundle: str | None, device: str | None, precision: str | None, job: Job) -> Generator:
-        """A loaded generator; the last few are kept, and a bundle that has changed on disk is loaded anew."""
+        """A loaded generator; the last few are kept."""
         load_torch()
         from CardioDiTLib.generation.generator import Generator
 
@@ -153,20 +150,12 @@ class GenerationJobs:
         manifest = folder / MANIFEST_NAME
         if not manifest.is_file():
             raise CardioDiTError(f"'{folder}' holds no {MANIFEST_NAME}.", "Give the folder of a bundle.")
-        key = (f"{folder.resolve()}@{sha256_of(manifest)}", device or "auto", precision or "auto")
-        if key not in self._generators:
-            job.progress("load", step=0, of=1, fraction=0.0, eta_s=None)
-            while len(self._generators) >= _KEPT_GENERATORS:
-                self._generators.popitem(last=False)
-            self._generators[key] = Generator.from_bundle(folder, key[1], key[2])
-        self._generators.move_to_end(key)
-        return self._generators[key]
+        settings = (device or "auto", precision or "auto")
+        return self._generators.get(job, manifest, lambda: Generator.from_bundle(folder, *settings), *settings)
 
     def forget(self, folder: Path) -> None:
         """Let go of a bundle's networks, before it is removed or replaced."""
-        prefix = f"{folder.resolve()}@"
-        for key in [key for key in self._generators if key[0].startswith(prefix)]:
-            del self._generators[key]
+        self._generators.forget(folder)
 
 
 def display_range(array: np.ndarray) -> list[float]:
@@ -179,7 +168,7 @@ def _gate(generator: Generator, job: Job) -> Gate:
     from CardioDiTLib.privacy.gate import Gate
 
     rate = job.argument("false_alarm", float, None)
-    return Gate.from_bundle(generator.bundle, DEFAULT_FALSE_ALARM if rate is None else rate)
+    return Gate.from_bundle(generator.bundle, FALSE_ALARM if rate is None else rate)
 
 
 def _drawn(

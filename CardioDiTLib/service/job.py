@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 import traceback
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from CardioDiTLib.errors import Cancelled, CardioDiTError
+from CardioDiTLib.files import sha256_of
 from CardioDiTLib.missing_operator import missing_operator
+from CardioDiTLib.progress import Pace, Progress
 from CardioDiTLib.service.protocol import EventWriter, ServiceRequest
 
 
@@ -82,6 +85,10 @@ class Job:
             )
         return value
 
+    def given(self, *names: str) -> dict[str, Any]:
+        """Those arguments that say something: what is absent, null or empty is left to the defaults of a request."""
+        return {name: value for name in names if (value := self.request.arguments.get(name)) not in (None, "")}
+
     def check_arguments(self, *known: str) -> None:
         """Refuse arguments that nobody would look at.
 
@@ -142,73 +149,63 @@ def _detail(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
-class MeasurementProgress:
-    """Tells a job's progress for functions that call back with (done, of), such as `segment`.
-
-    The share never falls, also where a function begins anew, and the time that is left follows from the pace so far.
+class JobListener:
+    """Tells a job's progress; the share never falls, also where a function begins anew.
 
     Args:
         job: Whose progress it is.
-        stage: Name of the stage.
+        paced: Stage that takes the time: what is left of it follows from its pace so far.
     """
 
-    def __init__(self, job: Job, stage: str) -> None:
-        self._job, self._stage = job, stage
-        self._began = time.perf_counter()
-        self._share = 0.0
+    def __init__(self, job: Job, paced: str = "") -> None:
+        self._job, self._paced = job, paced
+        self._pace = Pace()
 
-    def __call__(self, done: int, of: int) -> None:
-        """Frames done, frames in all."""
-        share = done / of if of else 1.0
-        elapsed = time.perf_counter() - self._began
-        left = elapsed * (1.0 - share) / share if share > 0 else None
-        self._share = max(self._share, share)
-        self._job.progress(self._stage, step=done, of=of, fraction=self._share, eta_s=left)
-
-
-_EMBEDDING = "embedding"
-
-
-class AuditProgress:
-    """Tells a job's progress from what `audit_memorization` calls back with. Embedding takes the time: the share is
-    that of the cines that are embedded.
-
-    Args:
-        job: Whose progress it is.
-        expected: How many cines are to be embedded.
-    """
-
-    def __init__(self, job: Job, expected: int) -> None:
-        self._job, self._expected = job, expected
-        self._before, self._stage, self._done = 0, "", 0
-        self._began = time.perf_counter()
-        self._share = 0.0
-        job.progress("load", step=0, of=1, fraction=0.0, eta_s=None)
-
-    def expect(self, more: int) -> None:
-        """So many cines more are to be embedded."""
-        self._expected += more
-
-    def tell(self, what: str, done: int, of: int) -> None:
-        """What is at work, and how many of how many are done."""
-        if not what.startswith(_EMBEDDING):
-            self._job.progress("compare", step=0, of=1, fraction=self._share, eta_s=None)
-            return
-        if what != self._stage or done <= self._done:
-            self._before, self._stage = self._before + self._done, what
-        self._done = done
-        total = max(self._expected, self._before + of)
-        share = (self._before + done) / total
-        self._share = max(self._share, share)
-        elapsed = time.perf_counter() - self._began
+    def __call__(self, sign: Progress) -> None:
+        """A sign of progress."""
+        left = self._pace.seconds_left(sign.share)
         self._job.progress(
-            "embed",
-            step=self._before + done,
-            of=total,
-            fraction=self._share,
-            eta_s=elapsed * (1.0 - share) / share if share > 0 else None,
+            sign.stage,
+            step=sign.done,
+            of=sign.of,
+            fraction=self._pace.share,
+            eta_s=left if sign.stage == self._paced else sign.seconds_left,
         )
 
-    def finish(self) -> None:
-        """All is done."""
-        self._job.progress("compare", step=1, of=1, fraction=1.0, eta_s=0.0)
+
+LoadedT = TypeVar("LoadedT")
+
+
+class Loaded(Generic[LoadedT]):
+    """Networks that stay loaded from one request to the next; those of a folder that has changed are loaded anew.
+
+    Args:
+        most: How many are kept; those that were not used for longest go first.
+    """
+
+    def __init__(self, most: int = 1) -> None:
+        self._most = most
+        self._kept: OrderedDict[tuple[str, ...], LoadedT] = OrderedDict()
+
+    def get(self, job: Job, manifest: Path, load: Callable[[], LoadedT], *settings: str) -> LoadedT:
+        """Networks of a folder, loaded with some settings.
+
+        Args:
+            job: Told where something has to be loaded.
+            manifest: What describes the folder: where it changes, the networks have.
+            load: Loads them.
+            settings: What else they depend on, such as the device.
+        """
+        key = (str(manifest.parent.resolve()), sha256_of(manifest) if manifest.is_file() else "", *settings)
+        if key not in self._kept:
+            job.progress("load", step=0, of=1, fraction=0.0, eta_s=None)
+            while len(self._kept) >= self._most:  # before the next ones need the memory
+                self._kept.popitem(last=False)
+            self._kept[key] = load()
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def forget(self, folder: Path) -> None:
+        """Let go of the networks of a folder, before it is removed or replaced."""
+        for key in [key for key in self._kept if key[0] == str(folder.resolve())]:
+            del self._kept[key]

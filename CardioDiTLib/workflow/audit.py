@@ -81,9 +81,7 @@ class AuditResult:
     n_attached: int = 0
 
 
-def run(
-    request: AuditRequest, *, progress: Listener | None = None, cancel: CancelSource = None
-) -> AuditResult:
+def run(request: AuditRequest, *, progress: Listener | None = None, cancel: CancelSource = None) -> AuditResult:
     """Audit, attach, write.
 
     Args:
@@ -359,7 +357,7 @@ def run_cines(
             request.validation,
             synthetic,
             false_alarm=request.false_alarm,
-            published=request.train is None,
+            published=False,
             encoder=encoder,
             progress=meter.tell if request.train is not None else None,
             cancel=cancel,

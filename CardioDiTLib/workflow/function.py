@@ -86,9 +86,7 @@ class FunctionResult:
     notes: tuple[str, ...]
 
 
-def run(
-    request: FunctionRequest, *, progress: Listener | None = None, cancel: CancelSource = None
-) -> FunctionResult:
+def run(request: FunctionRequest, *, progress: Listener | None = None, cancel: CancelSource = None) -> FunctionResult:
     """Measure, and write what is asked for.
 
     Args:

@@ -301,7 +301,5 @@ def run(
         anyway=request.anyway,
     )
     images = request.cine.dicom_headers() if request.dicom else None
-    written = found.save(
-        out, name, formats=formats, overwrite=request.overwrite, names=request.names, images=images
-    )
+    written = found.save(out, name, formats=formats, overwrite=request.overwrite, names=request.names, images=images)
     return MeasureResult(found, tuple(written))
