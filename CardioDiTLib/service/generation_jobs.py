@@ -13,9 +13,10 @@ import numpy as np
 
 from CardioDiTLib.bundles.manifest import MANIFEST_NAME, BundleManifest
 from CardioDiTLib.bundles.registry import find_bundle
-from CardioDiTLib.errors import Cancelled, CardioDiTError
+from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.progress import ProgressEvent
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE, GenerationRequest
+from CardioDiTLib.progress import Stop
 from CardioDiTLib.service.arrays import cine_of, describe_cine, describe_segmentation, write_film
 from CardioDiTLib.service.job import Job, Loaded
 from CardioDiTLib.service.probe import load_torch
@@ -185,8 +186,7 @@ def _drawn(
     from CardioDiTLib.privacy.gate import generate_gated
 
     def judged(sample: int, _attempt: int, _verdict: Any) -> None:
-        if job.cancel.is_set():
-            raise Cancelled()
+        Stop(job.cancel).check()
         previews.judged(sample + 1, request.count)
 
     found = generate_gated(draw, request, gate, judged=judged)

@@ -18,7 +18,6 @@ from CardioDiTLib.bundles.download import download_bundle, import_bundle
 from CardioDiTLib.bundles.http_stream import TransferProgress
 from CardioDiTLib.bundles.installation import remove_bundle
 from CardioDiTLib.bundles.manifest import MODEL_CARD_NAME, BundleManifest
-from CardioDiTLib.bundles.manifest_parts import Licence
 from CardioDiTLib.bundles.registry import (
     BundleEntry,
     accept,
@@ -29,8 +28,10 @@ from CardioDiTLib.bundles.registry import (
     user_bundles_folder,
     verify,
 )
-from CardioDiTLib.errors import Cancelled, CardioDiTError
+from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.service.job import Job
+from CardioDiTLib.workflow.import_published import ImportRequest
+from CardioDiTLib.workflow.import_published import run as run_import
 
 _PUBLISHED_FILES = ("stage1", "stage1_config", "dit", "dit_config")
 _PUBLISHED_OPTIONS = (
@@ -43,6 +44,7 @@ _PUBLISHED_OPTIONS = (
     "data_source",
     "storage",
     "overwrite",
+    "licence",
 )
 
 
@@ -124,30 +126,11 @@ class ModelJobs:
 
     def import_published(self, job: Job) -> dict[str, Any]:
         """Make a bundle of published checkpoints; `ImportReport.to_dict`."""
-        job.check_arguments(*_PUBLISHED_FILES, *_PUBLISHED_OPTIONS, "licence")
-        from CardioDiTLib.bundles.cardiodit_import import import_published
-
-        stage1, stage1_config, dit, dit_config = (job.argument(name, str) for name in _PUBLISHED_FILES)
-        options = {name: job.request.arguments[name] for name in _PUBLISHED_OPTIONS if name in job.request.arguments}
-        name = job.argument("name", str)
-        # the manifest refuses such names too, but only after the path has been made of it
-        if Path(name).name != name or name.startswith("."):
-            raise CardioDiTError(f"{name!r} cannot be the name of a bundle.", "Use letters, digits, dots and dashes.")
-        licence = job.argument("licence", dict, None)
+        job.check_arguments(*_PUBLISHED_FILES, *_PUBLISHED_OPTIONS)
+        files = {name: job.argument(name, str) for name in (*_PUBLISHED_FILES, "name")}
+        request = ImportRequest(**{**job.given(*_PUBLISHED_OPTIONS), **files})
         job.progress("import", step=0, of=1, fraction=0.0, eta_s=None)
-        report = import_published(
-            stage1,
-            stage1_config,
-            dit,
-            dit_config,
-            user_bundles_folder() / name,
-            licence=None if licence is None else Licence.from_dict(licence),
-            **options,
-        )
-        if job.cancel.is_set():
-            remove_bundle(report.name)
-            raise Cancelled()
-        return report.to_dict()
+        return run_import(request, cancel=job.cancel).to_dict()
 
     def accept_licence(self, job: Job) -> dict[str, Any]:
         """Remember that the user accepted the terms of a bundle."""
