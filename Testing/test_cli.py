@@ -185,7 +185,7 @@ def test_ending_the_process_leaves_no_file(bundle, tmp_path):
 def test_hearts_are_on_disk_as_soon_as_they_are_made_and_a_run_that_was_ended_goes_on(
     bundle, tmp_path, capsys, monkeypatch
 ):
-    from CardioDiTLib.commands import generate
+    from CardioDiTLib.workflow import generate
 
     words = ("generate", "-m", "tiny", "-n", 5, "--batch-size", 2, "--steps", 2, "-f", "nii.gz,json", "-s", 3)
     assert run(*words, "-o", tmp_path / "whole") == 0

@@ -22,6 +22,7 @@ from CardioDiTLib.workflow.audit import AuditRequest, CineAuditRequest
 from CardioDiTLib.workflow.complete import CompleteRequest, VaryRequest
 from CardioDiTLib.workflow.convert import ConvertRequest
 from CardioDiTLib.workflow.function import FunctionRequest
+from CardioDiTLib.workflow.generate import CohortRequest
 from CardioDiTLib.workflow.import_published import ImportRequest
 from CardioDiTLib.workflow.landmarks import LandmarkRequest
 from CardioDiTLib.workflow.measure import MeasureRequest
@@ -61,6 +62,7 @@ def test_requests_about_files_are_json_and_strict(request_):
         ("vary", "heart.nii.gz", VaryRequest, {"out": "out"}),
         ("convert", "heart.nii.gz x.png", ConvertRequest, {"destination": "x.png"}),
         ("function", "l.nii.gz", FunctionRequest, {"out": "out"}),
+        ("generate", "", CohortRequest, {}),
         ("import", "--stage1 a --stage1-config b --dit c", ImportRequest, {}),
         ("landmarks", "heart.nii.gz p.csv", LandmarkRequest, {"destination": "p.csv"}),
         ("measure", "heart.nii.gz", MeasureRequest, {}),
@@ -79,7 +81,7 @@ def test_the_command_line_has_no_defaults_of_its_own(monkeypatch, command, words
         asked.append(request)
         raise Enough
 
-    names = {"audit", "complete", "run_variation", "measure_function", "import_published", "find_landmarks"}
+    names = {"Cohort", "audit", "complete", "run_variation", "measure_function", "import_published", "find_landmarks"}
     for name in names | {"measure", "segment", "convert"}:
         if callable(vars(module).get(name)):
             monkeypatch.setattr(module, name, catch)
@@ -92,7 +94,7 @@ def test_the_command_line_has_no_defaults_of_its_own(monkeypatch, command, words
     (request,) = asked
     assert type(request) is kind
     for item in fields(kind):
-        if item.name not in ("cine", "source", "input", "segmentation", "stage1", "stage1_config", "dit"):
+        if item.name not in ("cine", "source", "input", "segmentation", "stage1", "stage1_config", "dit", "cines"):
             assert getattr(request, item.name) == others.get(item.name, item.default), item.name
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from CardioDiTLib.commands.options import MODEL_HELP, chosen_model
+from CardioDiTLib.commands.options import MODEL_HELP, chosen_model, request_of, take_defaults
 from CardioDiTLib.commands.printing import show
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.generation.outputs import FORMATS, LABELS, check_formats, output_name, save_results
+from CardioDiTLib.generation.outputs import FORMATS, check_formats
 from CardioDiTLib.generation.progress import ProgressBar
 from CardioDiTLib.generation.request import (
     DEFAULT_BUNDLE,
@@ -20,16 +19,7 @@ from CardioDiTLib.generation.request import (
     SAMPLER_NAMES,
     GenerationRequest,
 )
-from CardioDiTLib.generation.result import sample_name
-from CardioDiTLib.generation.resume import RECORDS, missing_formats
-from CardioDiTLib.io.output_set import check_folder, refuse_existing
-from CardioDiTLib.workflow.audit import FALSE_ALARM
-
-if TYPE_CHECKING:
-    from CardioDiTLib.generation.generator import Generator
-    from CardioDiTLib.generation.progress import ProgressEvent
-    from CardioDiTLib.generation.result import GenerationResult
-    from CardioDiTLib.privacy.gate import Gate
+from CardioDiTLib.workflow.generate import USUAL, Cohort, CohortRequest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="GB",
         help="for denoising (default 2)",
     )
-    parser.add_argument("-o", "--out", type=Path, default=Path("out"), metavar="FOLDER", help="default: out")
+    parser.add_argument("-o", "--out", type=Path, metavar="FOLDER", help="default: out")
     parser.add_argument(
         "-f",
         "--formats",
@@ -83,29 +73,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--false-alarm",
         type=float,
-        default=FALSE_ALARM,
         metavar="RATE",
         help="of the gate: novel patients refused (0.05)",
     )
-    parser.add_argument("--redraws", type=int, default=20, metavar="N", help="of the gate: at most, for a cine (20)")
+    parser.add_argument("--redraws", type=int, metavar="N", help="of the gate: at most, for a cine (20)")
     parser.add_argument(
         "--resume", action="store_true", help="go on with an earlier run of the same request: leave out what is there"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+    take_defaults(parser, CohortRequest)
     options = ("count", "seed", "first_index", "adjust", "preset")
     parser.set_defaults(**{name: getattr(GenerationRequest, name) for name in options})
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Generate; each batch of hearts is written, whole, as soon as it is there."""
-    formats = check_formats((arguments.formats or "nii.gz,json").split(","))
+    """Generate, and print each file as soon as it is there."""
+    formats = None
+    if arguments.formats is not None:
+        formats = check_formats(arguments.formats.split(",") if arguments.formats else USUAL)
+    cohort = Cohort(request_of(CohortRequest, arguments, cines=_cines(arguments), formats=formats))
+    count, folder = arguments.count, arguments.out
+    if cohort.whole:
+        print(f"{cohort.whole} of {count} cines are in '{folder}' already.", file=sys.stderr)
+    try:
+        with ProgressBar(arguments.quiet) as bar:
+            for written in cohort.make(bar):
+                bar.say(*written)
+    except BaseException:
+        if 0 < cohort.whole < count:
+            hint = " The same command with --resume goes on." if cohort.can_go_on else ""
+            print(f"{cohort.whole} of {count} cines are whole in '{folder}'.{hint}", file=sys.stderr)
+        raise
+    if arguments.gate:
+        print(f"The gate refused {cohort.refused} of {cohort.drawn} cines.", file=sys.stderr)
+    for warning in cohort.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+    if cohort.licence.needs_acceptance:
+        show(f"Terms of this model: {cohort.licence.name}. {cohort.licence.conditions}", file=sys.stderr)
+    return 0
+
+
+def _cines(arguments: argparse.Namespace) -> GenerationRequest:
     quantities: dict[str, Any] = {
         name: _quantity(getattr(arguments, name), name, arguments.count) for name in QUANTITY_NAMES
     }
-    if arguments.resume and arguments.overwrite:
-        raise CardioDiTError("--resume leaves what is there, --overwrite replaces it.", "Give one of them.")
-    request = GenerationRequest(
+    return GenerationRequest(
         count=arguments.count,
         seed=arguments.seed,
         steps=arguments.steps,
@@ -125,97 +138,6 @@ def run(arguments: argparse.Namespace) -> int:
         memory_budget_gb=arguments.memory_gb,
         first_index=arguments.first_index,
     )
-    check_folder(arguments.out)
-
-    from CardioDiTLib.generation.generator import Generator
-    from CardioDiTLib.generation.plan import make_plan
-
-    generator = Generator.for_request(request)
-    has_labels = generator.bundle.refiner is not None and generator.bundle.refiner.classes > 0
-    if arguments.formats is None and has_labels:
-        formats = (*formats, "labels.nii.gz")
-    if not has_labels and any(one.startswith(LABELS) for one in formats):
-        raise CardioDiTError(
-            f"The model '{generator.bundle.manifest.name}' makes no labels with its hearts.",
-            "Leave the labels out, and use cardiodit segment on the cines.",
-        )
-    gate = _gate(generator, arguments.false_alarm) if arguments.gate else None
-    records = generator.provenances(request)
-    if arguments.resume:
-        missing = [missing_formats(arguments.out, record, formats, gated=arguments.gate) for record in records]
-    else:
-        missing = [formats] * len(records)
-        names = [sample_name(one["model"], one["seed"], one["index"], one["pathology"]) for one in records]
-        files = [arguments.out / output_name(name, suffix) for name in names for suffix in formats]
-        refuse_existing(files, arguments.overwrite)
-    whole = sum(not one for one in missing)
-    if whole:
-        print(f"{whole} of {request.count} cines are in '{arguments.out}' already.", file=sys.stderr)
-    drawn = refused = 0
-    try:
-        with ProgressBar(arguments.quiet) as bar:
-            made = generator.batches(
-                request, progress=bar, wanted=lambda numbers: any(missing[number] for number in numbers)
-            )
-            for batch in made:
-                results = batch
-                if gate is not None:
-                    results, more = _gated(generator, request, batch, gate, arguments.redraws)
-                    drawn, refused = drawn + more, refused + more - len(batch)
-                for result in results:
-                    suffixes = missing[result.index - request.first_index]
-                    if suffixes:
-                        written = save_results([result], arguments.out, suffixes, overwrite=arguments.overwrite)
-                        bar.say(*written)
-                        whole += 1
-    except BaseException:
-        if 0 < whole < request.count:
-            hint = " The same command with --resume goes on." if set(formats) & set(RECORDS) else ""
-            print(f"{whole} of {request.count} cines are whole in '{arguments.out}'.{hint}", file=sys.stderr)
-        raise
-    if gate is not None:
-        print(f"The gate refused {refused} of {drawn} cines.", file=sys.stderr)
-    for warning in make_plan(request, generator.bundle.manifest, generator.bundle.dit.null_class).warnings:
-        print(f"note: {warning}", file=sys.stderr)
-    licence = generator.bundle.manifest.licence
-    if licence.needs_acceptance:
-        show(f"Terms of this model: {licence.name}. {licence.conditions}", file=sys.stderr)
-    return 0
-
-
-def _nobody(event: ProgressEvent) -> None:
-    """The bar of the whole goes on meanwhile."""
-
-
-def _gate(generator: Generator, false_alarm: float) -> Gate:
-    from CardioDiTLib.privacy.gate import Gate
-
-    return Gate.from_bundle(generator.bundle, false_alarm)
-
-
-def _gated(
-    generator: Generator,
-    request: GenerationRequest,
-    batch: list[GenerationResult],
-    gate: Gate,
-    redraws: int,
-) -> tuple[list[GenerationResult], int]:
-    """A batch as the gate lets it pass, and how many cines were drawn for it."""
-    from CardioDiTLib.privacy.gate import generate_gated
-
-    names = request.pathology
-    part = replace(
-        request,
-        count=len(batch),
-        first_index=batch[0].index,
-        pathology=tuple(result.pathology for result in batch) if isinstance(names, tuple) else names,
-    )
-
-    def make(one: GenerationRequest) -> list[GenerationResult]:
-        return batch if one is part else generator.generate(one, progress=_nobody)
-
-    found = generate_gated(make, part, gate, redraws=redraws)
-    return found.results, found.drawn
 
 
 def _pathology(text: str | None, count: int) -> str | tuple[str, ...] | None:

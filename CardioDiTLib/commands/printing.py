@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TextIO
 
-from CardioDiTLib.io.plain_text import plain_text
 from CardioDiTLib.progress import Listener, Progress
 
 _OPTIONS = {
@@ -48,6 +47,8 @@ def in_options(sentence: str, arguments: argparse.Namespace | None) -> str:
 
 def show(text: object, file: TextIO | None = None) -> None:
     """Print one line; what it quotes from bundles, files and tables of others cannot steer the terminal."""
+    from CardioDiTLib.io.plain_text import plain_text  # brings NumPy, which `cardiodit --help` does without
+
     print(plain_text(str(text)), file=file)
 
 
