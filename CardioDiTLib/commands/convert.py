@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from CardioDiTLib.cine import Cine
 from CardioDiTLib.commands.options import CINE_KINDS, add_reading_arguments, cine_file, request_of
-from CardioDiTLib.commands.printing import bar, show_left_out, show_notes
+from CardioDiTLib.commands.printing import bar, show_folder, show_notes
 from CardioDiTLib.workflow import convert
-from CardioDiTLib.workflow.convert import SUFFIXES, Converted, ConvertRequest
+from CardioDiTLib.workflow.convert import SUFFIXES, ConvertRequest
 from CardioDiTLib.workflow.sources import reading_notes
 
 
@@ -38,25 +39,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Read, write, and say what it was."""
     request = request_of(ConvertRequest, arguments, source=cine_file(arguments, arguments.source))
     if request.to is None:
-        _say(convert.run(request))
+        _say(request.destination, convert.run(request))
         return 0
     with bar("converting", "cine") as show:
         done = convert.run_folder(request, _say, progress=show)
-    converted = done.count - done.there - len(done.failed)
-    print(
-        f"{done.folder}: {converted} converted, {done.there} there already, {len(done.failed)} failed, "
-        f"of {done.count} cines"
-    )
-    show_left_out(done.passed_over, done.failed)
-    return 1 if done.failed else 0
+    return show_folder(done, "converted", "there already")
 
 
-def _say(made: Converted) -> None:
-    cine = made.cine
+def _say(path: str, cine: Cine) -> None:
     frames, slices, rows, columns = cine.shape
     spacing = " x ".join(f"{value:g}" for value in cine.spacing)
     print(
-        f"{made.path}: {columns} x {rows} x {slices} voxels, {spacing} mm, "
+        f"{path}: {columns} x {rows} x {slices} voxels, {spacing} mm, "
         f"{frames} frames, {1000 * cine.frame_interval_s:.4g} ms"
     )
     show_notes(reading_notes(cine.meta))

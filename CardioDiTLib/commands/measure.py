@@ -15,7 +15,7 @@ from CardioDiTLib.commands.options import (
     request_of,
     take_defaults,
 )
-from CardioDiTLib.commands.printing import bar, in_options, show_left_out
+from CardioDiTLib.commands.printing import bar, in_options, show_folder
 from CardioDiTLib.function.function_report import summary_lines
 from CardioDiTLib.function.outputs import FORMATS
 from CardioDiTLib.workflow.measure import MeasureRequest
@@ -72,12 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     if found is not None:
         with bar("measuring", "cine") as show:
             done = run_folder(request, found, progress=show)
-        print(
-            f"{done.table}: {done.measured} measured, {done.kept} measured before, {len(done.failed)} failed, "
-            f"of {done.count} cines"
-        )
-        show_left_out(done.passed_over, done.failed)
-        return 1 if done.failed else 0
+        return show_folder(done, "measured", "measured before")
     with bar("measuring", shares=True) as show:
         result = measure(request, progress=show)
     lines = summary_lines(result.measurement.function)

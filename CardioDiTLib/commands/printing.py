@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from CardioDiTLib.progress import Listener, Progress
+
+if TYPE_CHECKING:
+    from CardioDiTLib.workflow.sources import FolderResult
 
 _OPTIONS = {
     "square_axes": ("--square-axes", "convert"),
@@ -58,12 +61,15 @@ def show_notes(notes: Iterable[str]) -> None:
         print(f"note: {note}")
 
 
-def show_left_out(passed_over: Mapping[str, int], failed: Mapping[str, str]) -> None:
-    """Files of a folder that are no cine, by reason, and cines that could not be used, each with why."""
-    for reason, count in passed_over.items():
+def show_folder(result: FolderResult, done: str, before: str) -> int:
+    """What came of a folder, in the command's words; its exit code."""
+    now = result.count - result.kept - len(result.failed)
+    print(f"{result.place}: {now} {done}, {result.kept} {before}, {len(result.failed)} failed, of {result.count} cines")
+    for reason, count in result.passed_over.items():
         print(f"passed over: {count} ({reason})")
-    for name, problem in failed.items():
+    for name, problem in result.failed.items():
         print(f"failed: {name}: {problem}")
+    return 1 if result.failed else 0
 
 
 @contextmanager

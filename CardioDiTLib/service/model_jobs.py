@@ -129,6 +129,7 @@ class ModelJobs:
         job.check_arguments(*_PUBLISHED_FILES, *_PUBLISHED_OPTIONS)
         files = {name: job.argument(name, str) for name in (*_PUBLISHED_FILES, "name")}
         request = ImportRequest(**{**job.given(*_PUBLISHED_OPTIONS), **files})
+        request.destination()  # an impossible name is told before anything is begun
         job.progress("import", step=0, of=1, fraction=0.0, eta_s=None)
         return run_import(request, cancel=job.cancel).to_dict()
 

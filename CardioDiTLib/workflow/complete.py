@@ -17,7 +17,15 @@ from CardioDiTLib.io.cine_files import file_stem
 from CardioDiTLib.io.output_set import Writer, check_folder, refuse_existing, write_outputs
 from CardioDiTLib.progress import CancelSource, Listener, steps_to
 from CardioDiTLib.schema import Record
-from CardioDiTLib.workflow.sources import CineFile, CineSource, LabelSource, cine_at, labels_at, reading_notes
+from CardioDiTLib.workflow.sources import (
+    CineFile,
+    CineSource,
+    LabelSource,
+    check_destination,
+    cine_at,
+    labels_at,
+    reading_notes,
+)
 
 if TYPE_CHECKING:
     from CardioDiTLib.completion.completer import Completer
@@ -146,8 +154,7 @@ def run(
     """
     destination = None if request.destination is None else Path(request.destination)
     if destination is not None:
-        check_folder(destination.parent)
-        refuse_existing([destination], request.overwrite)
+        check_destination(destination, request.overwrite)
         if not destination.name.lower().endswith((".nii", ".nii.gz", ".nrrd")):
             raise CardioDiTError(f"'{destination.name}' is no cine file.", "Use .nii.gz, .nii, .seq.nrrd or .nrrd.")
     cine = cine_at(request.cine)

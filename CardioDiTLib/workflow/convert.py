@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.pictures import animated_gif, contact_sheet
 from CardioDiTLib.io import save_cine
 from CardioDiTLib.io.cine_files import find_cines
-from CardioDiTLib.io.output_set import check_folder, refuse_existing
+from CardioDiTLib.io.output_set import check_folder
 from CardioDiTLib.progress import Listener, Progress
 from CardioDiTLib.schema import Record
-from CardioDiTLib.workflow.sources import CineFile
+from CardioDiTLib.workflow.sources import CineFile, FolderResult, check_destination
 
 SUFFIXES = (".nii.gz", ".nii", ".seq.nrrd", ".dcm", ".gif", ".png")
 
@@ -40,59 +40,26 @@ class ConvertRequest(Record):
     overwrite: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class Converted:
-    """A cine in another file.
-
-    Attributes:
-        cine: The cine.
-        path: Its file.
-    """
-
-    cine: Cine
-    path: Path
-
-
-@dataclass(frozen=True, eq=False)
-class FolderConverted:
-    """What came of a folder.
-
-    Attributes:
-        folder: Where the files lie.
-        count: Cines in the folder that was given.
-        there: Files that were there already, and left.
-        failed: Why others could not be converted, by name.
-        passed_over: Files that are no cine: how many, by reason.
-    """
-
-    folder: Path
-    count: int
-    there: int
-    failed: Mapping[str, str]
-    passed_over: Mapping[str, int]
-
-
-def run(request: ConvertRequest) -> Converted:
+def run(request: ConvertRequest) -> Cine:
     """Convert one cine.
 
     Raises:
         CardioDiTError: It cannot be read or written, or the file is there already.
     """
     destination = Path(request.destination)
-    check_folder(destination.parent)
     as_folder = destination.suffix.lower() == ".dcm" and not request.multi_frame
-    refuse_existing([destination], request.overwrite, folders=as_folder)
+    check_destination(destination, request.overwrite, folders=as_folder)
     return _convert(request)
 
 
 def run_folder(
-    request: ConvertRequest, told: Callable[[Converted], object], *, progress: Listener | None = None
-) -> FolderConverted:
+    request: ConvertRequest, told: Callable[[str, Cine], object], *, progress: Listener | None = None
+) -> FolderResult:
     """Convert each cine of a folder; those that are there already are left, failures are told at the end.
 
     Args:
         request: The order; it says `to` what.
-        told: Told of each cine that was converted.
+        told: Told of each file that was written, and its cine.
         progress: Told of the stage "convert", in cines.
 
     Raises:
@@ -112,17 +79,17 @@ def run_folder(
         if destination.exists() and not request.overwrite:
             there += 1
         else:
+            one = replace(request, source=replace(request.source, path=str(path)), destination=str(destination))
             try:
-                source = replace(request.source, path=str(path))
-                told(_convert(replace(request, source=source, destination=str(destination))))
+                told(one.destination, _convert(one))
             except CardioDiTError as error:
                 failed[name] = str(error)
         if progress is not None:
             progress(Progress("convert", number, len(found.cines)))
-    return FolderConverted(out, len(found.cines), there, failed, found.passed_over)
+    return FolderResult(out, len(found.cines), there, failed, found.passed_over)
 
 
-def _convert(request: ConvertRequest) -> Converted:
+def _convert(request: ConvertRequest) -> Cine:
     cine, destination = request.source.load(), Path(request.destination)
     suffix = destination.suffix.lower()
     if suffix == ".png":
@@ -131,4 +98,4 @@ def _convert(request: ConvertRequest) -> Converted:
         animated_gif(cine, destination)
     else:
         save_cine(cine, destination, multi_frame=request.multi_frame)
-    return Converted(cine, destination)
+    return cine

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -51,6 +51,23 @@ class ImportRequest(Record):
     quantised: bool = True
     overwrite: bool = False
 
+    def destination(self) -> Path:
+        """Folder of the bundle.
+
+        Raises:
+            CardioDiTError: There is neither a folder nor a possible name.
+        """
+        if self.out is not None:
+            return Path(self.out)
+        if self.name is None:
+            raise CardioDiTError("The new bundle has neither a name nor a folder.", "Add --name or --out.")
+        # the manifest refuses such names too, but only after the path has been made of it
+        if Path(self.name).name != self.name or self.name.startswith("."):
+            raise CardioDiTError(
+                f"{self.name!r} cannot be the name of a bundle.", "Use letters, digits, dots and dashes."
+            )
+        return user_bundles_folder() / self.name
+
 
 def run(request: ImportRequest, *, cancel: CancelSource = None) -> ImportReport:
     """Import.
@@ -60,40 +77,16 @@ def run(request: ImportRequest, *, cancel: CancelSource = None) -> ImportReport:
         cancel: Asked once all is done; among the user's bundles nothing is left then.
 
     Raises:
-        CardioDiTError: There is neither a folder nor a possible name, or as `import_published` does.
+        CardioDiTError: As `ImportRequest.destination` and `import_published` do.
         Cancelled: `cancel` said so.
     """
     from CardioDiTLib.bundles.published_import import import_published
 
-    if request.out is not None:
-        destination = Path(request.out)
-    elif request.name is None:
-        raise CardioDiTError("The new bundle has neither a name nor a folder.", "Add --name or --out.")
-    else:
-        # the manifest refuses such names too, but only after the path has been made of it
-        if Path(request.name).name != request.name or request.name.startswith("."):
-            raise CardioDiTError(
-                f"{request.name!r} cannot be the name of a bundle.", "Use letters, digits, dots and dashes."
-            )
-        destination = user_bundles_folder() / request.name
-    report = import_published(
-        request.stage1,
-        request.stage1_config,
-        request.dit,
-        request.dit_config,
-        destination,
-        name=request.name,
-        spacing_mm=request.spacing_mm,
-        cycle_s=request.cycle_s,
-        scale_factor=request.scale_factor,
-        use_ema=request.use_ema,
-        class_names=request.class_names,
-        licence=request.licence,
-        data_source=request.data_source,
-        storage=request.storage,
-        quantised=request.quantised,
-        overwrite=request.overwrite,
-    )
+    destination = request.destination()
+    own = ("stage1", "stage1_config", "dit", "dit_config", "out")
+    options = {item.name: getattr(request, item.name) for item in fields(request) if item.name not in own}
+    files = request.stage1, request.stage1_config, request.dit, request.dit_config
+    report = import_published(*files, destination, **options)
     stop = Stop(cancel)
     if request.out is None and stop.wanted():
         remove_bundle(report.name)

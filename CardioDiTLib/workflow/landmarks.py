@@ -10,13 +10,20 @@ from typing import Literal
 from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io.label_convention import are_labels
-from CardioDiTLib.io.output_set import check_folder, refuse_existing
 from CardioDiTLib.landmarks.files import SUFFIXES, save_landmarks
 from CardioDiTLib.landmarks.septal_contour import landmarks_from_segmentation
 from CardioDiTLib.landmarks.tracking import FEWEST_FRAMES, track_landmarks
 from CardioDiTLib.progress import CancelSource, Listener, steps_to
 from CardioDiTLib.schema import Record
-from CardioDiTLib.workflow.sources import CineFile, LabelFile, LabelSource, name_of, on_one_grid, reading_notes
+from CardioDiTLib.workflow.sources import (
+    CineFile,
+    LabelFile,
+    LabelSource,
+    check_destination,
+    name_of,
+    on_one_grid,
+    reading_notes,
+)
 
 Kind = Literal["auto", "cine", "segmentation"]
 
@@ -81,8 +88,7 @@ def run(
     if destination is not None:
         if destination.suffix.lower() not in SUFFIXES:
             raise CardioDiTError(f"'{destination.name}' is no landmark file.", "Use .csv or .json.")
-        check_folder(destination.parent)
-        refuse_existing([destination], request.overwrite)
+        check_destination(destination, request.overwrite)
     given = request.input if isinstance(request.input, Cine | Segmentation) else _read(request, request.input, note)
     if isinstance(given, Segmentation):
         track = landmarks_from_segmentation(given, swap=request.swap)

@@ -6,8 +6,7 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from CardioDiTLib.errors import Cancelled, CardioDiTError
@@ -19,36 +18,13 @@ from CardioDiTLib.io.output_set import check_folder
 from CardioDiTLib.progress import CancelSource, Listener, Progress
 from CardioDiTLib.version import __version__
 from CardioDiTLib.workflow.measure import MeasureRequest, run
+from CardioDiTLib.workflow.sources import FolderResult
 
 TABLE = "measurements.csv"
 """Name of the table."""
 
 _QUANTITIES = tuple(quantity.field for group in (LEFT, RIGHT, WALL, TIME) for quantity in group)
 _COLUMNS = ("cine", "status", "problem", *_QUANTITIES, *FRAMES, "missing", "notes", "source", "bytes", "settings")
-
-
-@dataclass(frozen=True, eq=False)
-class FolderResult:
-    """What came of a folder.
-
-    Attributes:
-        table: The table.
-        count: Cines in the folder.
-        kept: How many of them had been measured before.
-        failed: Why the others could not be measured, by name.
-        passed_over: Files that are no cine: how many, by reason.
-    """
-
-    table: Path
-    count: int
-    kept: int
-    failed: Mapping[str, str]
-    passed_over: Mapping[str, int]
-
-    @property
-    def measured(self) -> int:
-        """How many were measured now."""
-        return self.count - self.kept - len(self.failed)
 
 
 def cines_below(request: MeasureRequest) -> CineFiles | None:

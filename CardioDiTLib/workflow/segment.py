@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io import save_segmentation
-from CardioDiTLib.io.output_set import check_folder, refuse_existing
 from CardioDiTLib.labels import LV, RV
 from CardioDiTLib.progress import CancelSource, Listener, steps_to
 from CardioDiTLib.schema import Record
-from CardioDiTLib.workflow.sources import CineFile, CineSource, cine_at, name_of, reading_notes
+from CardioDiTLib.workflow.sources import CineFile, CineSource, check_destination, cine_at, name_of, reading_notes
 
 if TYPE_CHECKING:
     from CardioDiTLib.segmentation.model import SegmentationModel
@@ -110,8 +109,7 @@ def run(
             raise CardioDiTError(
                 f"'{destination.name}' is no file for labels.", "Use .nii, .nii.gz, .seq.nrrd, .nrrd or .dcm."
             )
-        check_folder(destination.parent)
-        refuse_existing([destination], request.overwrite)
+        check_destination(destination, request.overwrite)
         if destination.suffix.lower() == ".dcm" and isinstance(request.cine, CineFile):
             source = request.cine.dicom_source()
     from CardioDiTLib.segmentation.model import load_model

@@ -12,6 +12,7 @@ import numpy as np
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io import load_cine, load_segmentation
+from CardioDiTLib.io.output_set import check_folder, refuse_existing
 from CardioDiTLib.schema import Record
 
 
@@ -82,6 +83,25 @@ class LabelFile(Record):
         return load_segmentation(self.path, label_map=self.label_map, square_axes=self.square_axes)
 
 
+@dataclass(frozen=True, eq=False)
+class FolderResult:
+    """What came of the cines of a folder.
+
+    Attributes:
+        place: Where results lie: a table, or a folder.
+        count: Cines in the folder.
+        kept: How many of them had been done before.
+        failed: Why others could not be done, by name.
+        passed_over: Files that are no cine: how many, by reason.
+    """
+
+    place: Path
+    count: int
+    kept: int
+    failed: Mapping[str, str]
+    passed_over: Mapping[str, int]
+
+
 CineSource = CineFile | Cine
 LabelSource = LabelFile | Segmentation
 
@@ -104,6 +124,16 @@ def name_of(source: object) -> str:
 def on_one_grid(first: Cine | Segmentation, second: Cine | Segmentation) -> bool:
     """Whether two have the same voxels."""
     return first.shape == second.shape and bool(np.allclose(first.affine, second.affine, atol=1e-2))
+
+
+def check_destination(path: Path, overwrite: bool, *, folders: bool = False) -> None:
+    """See that a file can be written, before the work and not after it.
+
+    Raises:
+        CardioDiTError: Its folder cannot be written to, or it is there (see `refuse_existing`).
+    """
+    check_folder(path.parent)
+    refuse_existing([path], overwrite, folders=folders)
 
 
 def reading_notes(meta: Mapping[str, Any]) -> list[str]:
