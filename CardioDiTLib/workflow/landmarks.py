@@ -90,19 +90,25 @@ def run(
             raise CardioDiTError(f"'{destination.name}' is no landmark file.", "Use .csv or .json.")
         check_destination(destination, request.overwrite)
     given = request.input if isinstance(request.input, Cine | Segmentation) else _read(request, request.input, note)
+    name = Path(request.input).name if isinstance(request.input, str) else "the cine"
     if isinstance(given, Segmentation):
         track = landmarks_from_segmentation(given, swap=request.swap)
-        why = "has no slice in which the ventricles touch", "Check that the labels are 1 RV, 2 myocardium, 3 LV."
+        nothing = (
+            f"'{name}' has no slice in which the ventricles touch.",
+            "Check that the labels are 1 RV, 2 myocardium, 3 LV.",
+        )
     else:
-        # a command says where there is no point before it follows them; whoever only wants them gets them followed
+        # a file is only made of points that are there, and these are followed then; else as `detect_landmarks` does
         followed = destination is None and request.track is not False
         track = _detected(given, request, followed, progress, cancel, note)
+        nothing = (
+            f"No insertion point was found in '{name}'.",
+            "Check that it is a short-axis cine, or try another --method.",
+        )
         if destination is None:
             return track
-        why = "", "Check that it is a short-axis cine, or try another --method."
     if destination is not None and not track.found.any():
-        name = Path(request.input).name if isinstance(request.input, str) else "the cine"
-        raise CardioDiTError(f"'{name}' {why[0]}." if why[0] else f"No insertion point was found in '{name}'.", why[1])
+        raise CardioDiTError(*nothing)
     wanted = isinstance(given, Cine) if request.track is None else request.track
     if wanted and (request.track or track.n_frames >= FEWEST_FRAMES):
         track = track_landmarks(track)
