@@ -11,7 +11,7 @@ import torch
 from CardioDiTLib.bundles.bundle import load_bundle
 from CardioDiTLib.data.cine_from_pair import PosedPair
 from CardioDiTLib.data.packing import read_pairs, write_pairs
-from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.generation.generator import Generator
 from CardioDiTLib.generation.heart_quantities import heart_quantities
 from CardioDiTLib.generation.request import GenerationRequest
@@ -157,7 +157,7 @@ def test_a_heart_comes_with_its_labels_and_what_was_asked_for(steered):
 
 
 def test_a_heart_is_drawn_again_to_come_nearer_and_the_nearest_draw_is_kept(steered, monkeypatch):
-    from CardioDiTLib.generation import generator as module
+    from CardioDiTLib.generation import nearest_draw as module
 
     generator = Generator.from_bundle(steered[0] / "bundle", device="cpu", precision="fp32")
     torch.manual_seed(4)
@@ -191,6 +191,71 @@ def test_a_heart_is_drawn_again_to_come_nearer_and_the_nearest_draw_is_kept(stee
     seen.clear()
     generator.generate(GenerationRequest(seed=4, steps=2))
     assert not seen
+
+
+def loud(folder):
+    """A generator whose four steps of training were turned into weights that act."""
+    generator = Generator.from_bundle(folder / "bundle", device="cpu", precision="fp32")
+    torch.manual_seed(4)
+    for weights in (
+        generator.bundle.dit.c_embedder.mlp[2].weight,
+        generator.bundle.dit.final_layer.adaLN_modulation[1].weight,
+        generator.bundle.dit.final_layer.linear.weight,
+        generator.bundle.refiner.tissue.weight,
+    ):
+        torch.nn.init.normal_(weights)
+    # Four outputs a tissue; the cavity is the last: there is one to be measured in every heart.
+    generator.bundle.refiner.tissue.bias.data[-4:] = 1.0
+    return generator
+
+
+def test_redraws_are_those_of_one_sample_whatever_its_batch_and_leave_the_others_alone(steered, monkeypatch):
+    from CardioDiTLib.generation import nearest_draw as module
+
+    generator = loud(steered[0])
+    quantity = generator.bundle.manifest.quantities[0]
+    asked, seen = (quantity.low + quantity.high) / 2, []
+    # Each draw is nearer than those before.
+    monkeypatch.setattr(
+        module, "heart_quantities", lambda *_: (seen.append(1), (asked - 100 + len(seen), 40.0, 100.0, 2.0))[1]
+    )
+    values = {"seed": 5, "steps": 3, "adjust": 2}
+    three = generator.generate(
+        GenerationRequest(count=3, edv_ml=(asked, None, asked), ef_percent=(None, None, 40.0), **values),
+        keep_latents=True,
+    )
+    as_they_come = generator.generate(
+        GenerationRequest(
+            count=3, edv_ml=(asked, None, asked), ef_percent=(None, None, 40.0), **{**values, "adjust": 0}
+        ),
+        keep_latents=True,
+    )
+    (alone,) = generator.generate(
+        GenerationRequest(first_index=2, edv_ml=asked, ef_percent=40.0, **values), keep_latents=True
+    )
+    np.testing.assert_allclose(three[2].latents, alone.latents, atol=1e-3)
+    np.testing.assert_array_equal(three[1].cine.array, as_they_come[1].cine.array)
+    assert not np.allclose(three[2].latents, as_they_come[2].latents, atol=1e-2)
+    assert three[2].provenance["adjusted_by"] == "reshaping" and "adjusted_by" not in three[1].provenance
+    assert "adjusted_by" not in as_they_come[2].provenance
+
+
+def test_redraws_are_part_of_the_progress_and_can_be_cancelled(steered):
+    generator = loud(steered[0])
+    quantity = generator.bundle.manifest.quantities[0]
+    request = GenerationRequest(seed=5, steps=3, adjust=2, edv_ml=(quantity.low + quantity.high) / 2)
+    plain, seen = [], []
+    generator.generate(GenerationRequest(seed=5, steps=3), progress=plain.append)
+    generator.generate(request, progress=seen.append)
+    fractions = [event.fraction for event in seen]
+    assert len(seen) > len(plain) + 1 and fractions == sorted(fractions) and fractions[-1] == pytest.approx(1.0)
+    assert fractions[len(plain) - 1] < 0.8
+    assert all(0 < event.step <= event.of for event in seen)
+    # In the first step of the first redraw.
+    told = []
+    with pytest.raises(Cancelled):
+        generator.generate(request, progress=told.append, cancel=lambda: len(told) > len(plain))
+    assert len(told) == len(plain) + 1
 
 
 def test_what_was_never_seen_is_refused_and_the_edge_is_told(steered):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,3 +61,13 @@ class NoiseLevels:
         times = np.append(np.asarray(t, dtype=np.float64), schedule.clean_time)
         alpha, sigma = schedule.alpha_sigma(times)
         return cls(times, alpha.numpy(), sigma.numpy())
+
+    def beyond(self, log_snr: float) -> NoiseLevels:
+        """The rest of the way from the first level that is at least so clean, or the last step alone.
+
+        Args:
+            log_snr: Logarithm of the ratio of the variances of image and noise.
+        """
+        clean = self.alpha[:-1] ** 2 >= math.exp(log_snr) * self.sigma[:-1] ** 2
+        first = int(np.argmax(clean)) if clean.any() else len(self) - 1
+        return NoiseLevels(self.t[first:], self.alpha[first:], self.sigma[first:])

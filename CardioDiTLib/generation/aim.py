@@ -1,5 +1,5 @@
-"""Nearer to what was asked: a steered heart is measured by its own labels and drawn again, asked for a little more or
-less than before. The noise stays the same, so it stays the same heart, larger or smaller, beating more or less.
+"""Nearer to what was asked: a steered heart is measured by its own labels, and the next draw is asked for a little more
+or less than the one before.
 """
 
 from __future__ import annotations

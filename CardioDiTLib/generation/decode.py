@@ -133,11 +133,18 @@ class RefinedDecoder:
     ) -> None:
         self._slices, self._refiner, self._scale, self._dtype = slices, refiner, scale, dtype
 
-    @torch.inference_mode()
     def decode(
         self, latents: torch.Tensor, after_slice: Callable[[int], None] | None = None
     ) -> tuple[NDArray[np.int16], NDArray[np.uint8] | None]:
         """All slices of one sample: (T, Z, Y, X) int16 from 0 to 1000, and labels (T, Z, Y, X) uint8 of the tissues.
+
+        Arguments are those of :meth:`SliceDecoder.decode`.
+        """
+        return self.refined(latents, self.images(latents, after_slice))
+
+    @torch.inference_mode()
+    def images(self, latents: torch.Tensor, after_slice: Callable[[int], None] | None = None) -> torch.Tensor:
+        """All slices of one sample as the slice decoder has them, (1, Z, H, W, T).
 
         Arguments are those of :meth:`SliceDecoder.decode`.
         """
@@ -147,11 +154,17 @@ class RefinedDecoder:
             if after_slice is not None:
                 after_slice(z + 1)
         low, high = self._slices.intensity_range
-        base = torch.stack(planes, dim=1).clamp(low, high)
+        return torch.stack(planes, dim=1).clamp(low, high)
+
+    @torch.inference_mode()
+    def refined(
+        self, latents: torch.Tensor, images: torch.Tensor
+    ) -> tuple[NDArray[np.int16], NDArray[np.uint8] | None]:
+        """What :meth:`decode` gives, of latents and their :meth:`images`."""
         narrow = self._dtype != torch.float32
         levelled = self._scale.levelled(latents.float())
         with torch.autocast(latents.device.type, dtype=self._dtype) if narrow else nullcontext():
-            image, logits = self._refiner(base, levelled)
+            image, logits = self._refiner(images, levelled)
         labels = None if logits is None else model_to_cine(logits.argmax(1)[0]).to(torch.uint8).cpu().numpy()
         return self._slices.finished(image), labels
 

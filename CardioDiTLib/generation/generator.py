@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -26,13 +27,14 @@ from CardioDiTLib.generation.affine import cine_affine, cine_frame_times
 from CardioDiTLib.generation.aim import Aim
 from CardioDiTLib.generation.asked_grid import AskedGrid, asked_grid
 from CardioDiTLib.generation.decode import RefinedDecoder, SliceDecoder
-from CardioDiTLib.generation.heart_quantities import heart_quantities
 from CardioDiTLib.generation.memory import batch_sizes, bytes_a_sample
+from CardioDiTLib.generation.nearest_draw import Again, Drawn, nearest_draw
 from CardioDiTLib.generation.plan import SamplingPlan, make_plan
 from CardioDiTLib.generation.precision import choose_precision, precision_name
 from CardioDiTLib.generation.progress import ProgressCallback, ProgressClock, shown_in_terminal
 from CardioDiTLib.generation.provenance import provenance_of
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE, GenerationRequest
+from CardioDiTLib.generation.reshaping import LEAST_LOG_SNR, Reshaper
 from CardioDiTLib.generation.result import GenerationResult
 from CardioDiTLib.progress import CancelSource as Cancel
 
@@ -77,6 +79,7 @@ class Generator:
         if bundle.refiner is not None:
             refiner = bundle.refiner.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self._refined = RefinedDecoder(self._decoder, refiner, self._scale, self.dtype)
+        self._reshaper = Reshaper(self._vqgan, self._scale, self.dtype)
 
     @classmethod
     def from_bundle(
@@ -157,7 +160,14 @@ class Generator:
         sizes = batch_sizes(request, bytes_a_sample(self._dit, plan.guidance != 1, self.dtype, asked.seen_size))
         starts = [sum(sizes[:place]) for place in range(len(sizes))]
         todo = [(first, size) for first, size in zip(starts, sizes) if not wanted or wanted(range(first, first + size))]
-        clock = ProgressClock(progress, [size for _, size in todo], len(levels), asked.grid.slices)
+        clock = ProgressClock(
+            progress,
+            [size for _, size in todo],
+            len(levels),
+            asked.grid.slices,
+            redraws=sum(self._redraws(plan, number) for first, size in todo for number in range(first, first + size)),
+            redraw_steps=len(levels.beyond(LEAST_LOG_SNR)),
+        )
         stop = _stopper(cancel)
         for first, size in todo:
             with (
@@ -192,6 +202,7 @@ class Generator:
             grid={name: number for name, number in wanted.items() if number is not None},
             device=self.device.type,
             precision=precision_name(self.dtype),
+            reshaped=self._redraws(plan, number) > 0 and plan.is_reshaped(number),
         )
 
     def _batch(
@@ -209,46 +220,62 @@ class Generator:
         """Samples ``first`` to ``first + size`` of a request, denoised together, decoded one by one."""
         begin = time.perf_counter()
         classes = None if plan.labels is None else plan.labels[first : first + size]
+        manifest = self.bundle.manifest
 
         def after_step(info: StepInfo) -> None:
             wanted = request.preview_every and (info.step % request.preview_every == 0 or info.step == info.of)
             clock.tell("denoise", info.step, first, size, (lambda: self._preview(info.x0, asked)) if wanted else None)
             stop()
 
+        generators = sample_generators(request.seed, size, request.first_index + first)
+        noise = self._noise(generators, asked)
         conditions = None if plan.conditions is None else np.array(plan.conditions[first : first + size])
-        latents = self._latents(request, plan, levels, asked, first, size, classes, conditions, after_step)
+        latents = self._latents(plan, levels, asked, noise, generators, classes, conditions, after_step)
         shared_seconds = (time.perf_counter() - begin) / size
 
         results = []
         for place in range(size):
             begin = time.perf_counter()
-            one = latents[place : place + 1]
-            array, labels = self._decode(one, first, size, place, clock, stop)
-            if conditions is not None and labels is not None and plan.adjust:
-                one, array, labels = self._nearer(
-                    request, plan, levels, asked, first + place, (one, array, labels), stop
+            number = first + place
+
+            def after_slice(done: int, before: int = place * latents.shape[2]) -> None:
+                clock.tell("decode", before + done, first, size)
+                stop()
+
+            drawn = self._decoded(latents[place : place + 1], after_slice)
+            redraws = self._redraws(plan, number)
+            if redraws:
+                assert plan.conditions is not None
+                drawn = nearest_draw(
+                    drawn,
+                    Aim.of(plan.conditions[number], manifest.quantities),
+                    self._again(request, plan, levels, asked, number, generators[place], clock, stop),
+                    asked.grid.spacing_mm,
+                    redraws,
+                    from_measured=plan.is_reshaped(number),
+                    spared=clock.spare,
                 )
-            array = array[: asked.grid.frames]
+            array = drawn.array[: asked.grid.frames]
             seconds = shared_seconds + time.perf_counter() - begin
-            kept = one[0].cpu().numpy() if keep_latents else None
-            results.append(self._result(request, plan, asked, first + place, array, labels, kept, seconds))
+            kept = drawn.latents[0].cpu().numpy() if keep_latents else None
+            results.append(self._result(request, plan, asked, number, array, drawn.labels, kept, seconds))
         return results
+
+    def _noise(self, generators: list[torch.Generator], asked: AskedGrid) -> torch.Tensor:
+        return draw_noise(generators, (self._dit.in_channels, *asked.seen_size), self.device)
 
     def _latents(
         self,
-        request: GenerationRequest,
         plan: SamplingPlan,
         levels: NoiseLevels,
         asked: AskedGrid,
-        first: int,
-        size: int,
+        noisy: torch.Tensor,
+        generators: list[torch.Generator],
         classes: tuple[int, ...] | None,
         conditions: NDArray[np.float64] | None,
         after_step: Callable[[StepInfo], None],
     ) -> torch.Tensor:
-        """Latents of `size` samples from number `first` on."""
-        generators = sample_generators(request.seed, size, request.first_index + first)
-        noise = draw_noise(generators, (self._dit.in_channels, *asked.seen_size), self.device)
+        """Latents of samples, from noise or from where the levels begin."""
         denoise = Denoiser(
             self._dit,
             self.bundle.schedule,
@@ -258,58 +285,64 @@ class Generator:
             conditions=None if conditions is None else torch.tensor(conditions, dtype=torch.float32).to(self.device),
             autocast=None if self.dtype == torch.float32 else self.dtype,
         )
-        sample = SAMPLERS[plan.sampler](denoise, noise, levels, generators=generators, callback=after_step)
+        sample = SAMPLERS[plan.sampler](denoise, noisy, levels, generators=generators, callback=after_step)
         return self._scale.restore(sample.float())[:, :, : asked.grid.slices]
 
-    def _nearer(
+    def _redraws(self, plan: SamplingPlan, number: int) -> int:
+        """How often one sample may be drawn again."""
+        names_tissues = self.bundle.refiner is not None and self.bundle.refiner.classes > 0
+        return plan.adjust if names_tissues and plan.asked[number] else 0
+
+    def _again(
         self,
         request: GenerationRequest,
         plan: SamplingPlan,
         levels: NoiseLevels,
         asked: AskedGrid,
         number: int,
-        made: tuple[torch.Tensor, NDArray[np.int16], NDArray[np.uint8]],
-        stop: Callable[[], None],
-    ) -> tuple[torch.Tensor, NDArray[np.int16], NDArray[np.uint8]]:
-        """The draw of one sample, of several, that measures nearest to what was asked."""
-        assert plan.conditions is not None
-        aim = Aim.of(plan.conditions[number], self.bundle.manifest.quantities)
-        if aim.is_open:
-            return made
-        classes = None if plan.labels is None else plan.labels[number : number + 1]
-        condition, spacing = np.array(plan.conditions[number], np.float64), asked.grid.spacing_mm
-        measured = heart_quantities(made[2], spacing)
-        best, least = made, aim.error(measured)
-        for _ in range(plan.adjust):
-            if aim.is_met(measured):
-                break
-            condition = aim.next(condition, measured)
-            latents = self._latents(
-                request, plan, levels, asked, number, 1, classes, condition[None], lambda info: stop()
-            )
-            array, labels = self._refined.decode(latents) if self._refined is not None else (None, None)
-            assert array is not None and labels is not None  # it had labels the first time
-            measured = heart_quantities(labels, spacing)
-            if aim.error(measured) < least:
-                best, least = (latents, array, labels), aim.error(measured)
-        return best
-
-    def _decode(
-        self,
-        latents: torch.Tensor,
-        first: int,
-        size: int,
-        place: int,
+        generator: torch.Generator,
         clock: ProgressClock,
         stop: Callable[[], None],
-    ) -> tuple[NDArray[np.int16], NDArray[np.uint8] | None]:
-        def after_slice(done: int) -> None:
-            clock.tell("decode", place * latents.shape[2] + done, first, size)
+    ) -> Again:
+        """How one sample is drawn again: led on from what was drawn, or from the same noise with another question.
+
+        Args:
+            generator: The sample's stream, behind what the first draw took of it.
+        """
+        classes = None if plan.labels is None else plan.labels[number : number + 1]
+        names = [one.name for one in self.bundle.manifest.quantities]
+
+        def after_step(info: StepInfo) -> None:
+            clock.tell_redraw("denoise", info.step, number)
             stop()
 
-        if self._refined is not None:
-            return self._refined.decode(latents, after_slice)
-        return self._decoder.decode(latents, after_slice), None
+        def after_slice(done: int) -> None:
+            clock.tell_redraw("decode", done, number)
+            stop()
+
+        def again(drawn: Drawn, question: NDArray[np.float64]) -> Drawn:
+            if plan.is_reshaped(number):
+                assert drawn.labels is not None and drawn.images is not None  # a sample without them is not steered
+                values = {name: float(value) for name, value in zip(names, question) if not math.isnan(value)}
+                seen = self._reshaper.reshaped(
+                    drawn.latents, drawn.images, drawn.labels, values, asked.grid.spacing_mm, stop
+                )
+                way, generators = levels.beyond(LEAST_LOG_SNR), [generator]
+                fresh = draw_noise(generators, seen.shape[1:], self.device)
+                begin = float(way.alpha[0]) * seen + float(way.sigma[0]) * fresh
+            else:
+                way, generators = levels, sample_generators(request.seed, 1, request.first_index + number)
+                begin = self._noise(generators, asked)
+            latents = self._latents(plan, way, asked, begin, generators, classes, question[None], after_step)
+            return self._decoded(latents, after_slice)
+
+        return again
+
+    def _decoded(self, latents: torch.Tensor, after_slice: Callable[[int], None]) -> Drawn:
+        if self._refined is None:
+            return Drawn(latents, self._decoder.decode(latents, after_slice))
+        images = self._refined.images(latents, after_slice)
+        return Drawn(latents, *self._refined.refined(latents, images), images)
 
     def _result(
         self,

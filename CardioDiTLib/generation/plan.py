@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from CardioDiTLib.bundles.manifest import BundleManifest
 from CardioDiTLib.diffusion.spacing import DEFAULT_SPACING
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.generation.request import GenerationRequest
+from CardioDiTLib.generation.request import RESHAPED, GenerationRequest
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,10 @@ class SamplingPlan:
     adjust: int
     cycle_s: float
     warnings: tuple[str, ...]
+
+    def is_reshaped(self, sample: int) -> bool:
+        """Whether a sample can be led from what was drawn to what is asked of it; otherwise it is only asked again."""
+        return any(name in RESHAPED for name in self.asked[sample])
 
 
 def make_plan(request: GenerationRequest, manifest: BundleManifest, null_class: int | None) -> SamplingPlan:

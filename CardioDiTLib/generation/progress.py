@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,10 @@ class ProgressEvent:
 
     Attributes:
         stage: "denoise" or "decode".
-        step: Steps (denoise) or slices (decode) done in this batch.
+        step: Steps (denoise) or slices (decode) done in this batch, or of the one sample that is drawn again.
         of: Of how many.
         first: Number of the first sample of this batch, from 0 on.
-        batch: Samples in this batch.
+        batch: Samples in this batch; 1 while a sample of it is drawn again.
         count: Samples in all.
         fraction: Share of the whole work that is done, 0 to 1, never falling.
         eta_s: Seconds that the rest will take.
@@ -112,6 +112,8 @@ class ProgressClock:
         batches: Sizes of the batches.
         steps: Denoising steps.
         slices: Slices to decode a sample.
+        redraws: How many times samples may be drawn again, all together.
+        redraw_steps: Denoising steps of each of these times.
         now: The clock, seconds.
     """
 
@@ -121,17 +123,24 @@ class ProgressClock:
         batches: Sequence[int],
         steps: int,
         slices: int,
+        redraws: int = 0,
+        redraw_steps: int = 0,
         now: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._callback = callback
         self._count = sum(batches)
-        self._whole = {"denoise": steps * self._count, "decode": slices * self._count}
+        self._a_redraw = {"denoise": redraw_steps, "decode": slices}
+        self._whole = {
+            "denoise": steps * self._count + redraws * redraw_steps,
+            "decode": slices * (self._count + redraws),
+        }
         self._of = {"denoise": steps, "decode": slices}
         self._done = {"denoise": 0, "decode": 0}
         self._seconds = {"denoise": 0.0, "decode": 0.0}
         self._now = now
         self._last = now()
         self._fraction = 0.0
+        self._told: ProgressEvent | None = None
 
     def tell(
         self, stage: str, step: int, first: int, batch: int, preview: Callable[[], NDArray[np.int16]] | None = None
@@ -145,21 +154,55 @@ class ProgressClock:
             batch: Samples in the batch.
             preview: Makes the preview; asked only if somebody listens.
         """
+        of = self._of[stage] * (batch if stage == "decode" else 1)
+        self._tell(stage, step, of, first, batch, batch if stage == "denoise" else 1, preview)
+
+    def tell_redraw(self, stage: str, step: int, number: int) -> None:
+        """A denoising step or a slice of one sample that is drawn again is done.
+
+        Args:
+            stage: "denoise" or "decode".
+            step: Steps or slices done of it.
+            number: Number of the sample.
+        """
+        self._tell(stage, step, self._a_redraw[stage], number, 1, 1, None)
+
+    def spare(self, redraws: int) -> None:
+        """So many redraws will not be needed; what was told last is told again with the share that it is now."""
+        for stage, size in self._a_redraw.items():
+            self._whole[stage] -= redraws * size
+        if redraws and self._callback is not None and self._told is not None:
+            fraction, eta_s = self._shares()
+            self._callback(replace(self._told, fraction=fraction, eta_s=eta_s, preview=None))
+            self._last = self._now()
+
+    def _tell(
+        self,
+        stage: str,
+        step: int,
+        of: int,
+        first: int,
+        batch: int,
+        done: int,
+        preview: Callable[[], NDArray[np.int16]] | None,
+    ) -> None:
         moment = self._now()
         self._seconds[stage] += moment - self._last
-        self._done[stage] += batch if stage == "denoise" else 1
+        self._done[stage] += done
         if self._callback is not None:
-            costs = self._costs()
-            done = sum(costs[s] * self._done[s] for s in costs)
-            whole = sum(costs[s] * self._whole[s] for s in costs)
-            self._fraction = max(self._fraction, min(1.0, done / whole if whole > 0 else 1.0))
-            of = self._of[stage] * (batch if stage == "decode" else 1)
+            fraction, eta_s = self._shares()
             picture = None if preview is None else preview()
-            eta_s = max(0.0, whole - done)
-            self._callback(
-                ProgressEvent(stage, step, of, first, batch, self._count, self._fraction, eta_s, preview=picture)
-            )
+            self._told = ProgressEvent(stage, step, of, first, batch, self._count, fraction, eta_s, picture)
+            self._callback(self._told)
         self._last = self._now()  # what the listener does is not the generator's time
+
+    def _shares(self) -> tuple[float, float]:
+        """Share of the work that is done, and seconds that the rest will take."""
+        costs = self._costs()
+        past = sum(costs[s] * self._done[s] for s in costs)
+        whole = sum(costs[s] * self._whole[s] for s in costs)
+        self._fraction = max(self._fraction, min(1.0, past / whole if whole > 0 else 1.0))
+        return self._fraction, max(0.0, whole - past)
 
     def _costs(self) -> dict[str, float]:
         known = {s: self._seconds[s] / self._done[s] for s in self._done if self._done[s]}

@@ -22,10 +22,12 @@ def provenance_of(
     device: str,
     precision: str,
     grid: dict[str, int] | None = None,
+    reshaped: bool = False,
 ) -> dict[str, Any]:
     """What is needed to make the cine again; the same in every run.
 
-    `grid` holds the slices and frames that were asked for, none where they are the model's own.
+    `grid` holds the slices and frames that were asked for, none where they are the model's own; `reshaped` says whether
+    the sample is led from what was drawn first to what is asked.
     """
     manifest = bundle.manifest
     return {
@@ -39,6 +41,7 @@ def provenance_of(
         "index": index,
         "pathology": pathology,
         **({"asked": asked, "adjust": plan.adjust} if asked else {}),
+        **({"adjusted_by": "reshaping"} if reshaped else {}),
         **(grid or {}),
         "sampler": plan.sampler,
         "steps": plan.steps,

@@ -18,6 +18,9 @@ PRECISIONS = ("auto", "fp32", "bf16")
 QUANTITY_NAMES = ("edv_ml", "ef_percent", "lv_mass_g", "lv_slices")
 """What hearts can be asked to have, where a bundle was trained for it."""
 
+RESHAPED = ("edv_ml", "ef_percent", "lv_mass_g")
+"""Of these, what a drawn heart can still be led to; how many slices it covers is settled when it is drawn."""
+
 SHORTEST_CYCLE_S, LONGEST_CYCLE_S = 0.3, 2.0
 """200 and 30 beats a minute."""
 
@@ -49,8 +52,10 @@ class GenerationRequest:
         ef_percent: Its ejection fraction in %, likewise.
         lv_mass_g: Its mass in g, likewise.
         lv_slices: Slices that it covers at end-diastole, likewise.
-        adjust: How often a heart of which quantities are asked may be drawn again, with the same noise, to come nearer
-            to them by its own labels; each time takes as long as a heart does. 0 leaves it as it comes.
+        adjust: How often a heart of which quantities are asked may be drawn again to come nearer to them by its own
+            labels, at most: its picture is moved to the volumes that are asked and made a heart of once more, which
+            takes less than a heart does (where only `lv_slices` is asked: it is drawn anew, asked for a little more or
+            less). 0 leaves it as it comes.
         slices: Slices of the stack, for models that take grids of several sizes; None for the model's own. Not
             `lv_slices`, which is about the heart in it.
         frames: Frames of the beat, likewise.

@@ -26,6 +26,8 @@ _DECIDING = (
     "guidance",
     "precision",
     "asked",
+    "adjust",
+    "adjusted_by",
     "slices",
     "frames",
 )

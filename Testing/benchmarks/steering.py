@@ -20,6 +20,7 @@ import numpy as np
 
 import CardioDiTLib as cd
 from CardioDiTLib.bundles.bundle import load_bundle
+from CardioDiTLib.generation.precision import precision_name
 
 QUANTITIES = ("edv_ml", "ef_percent")
 LABELS = {"rv": 1, "myo": 2, "lv": 3}
@@ -66,6 +67,7 @@ def main() -> None:
     parser.add_argument("--classes", action="store_true", help="also draw a class for each heart")
     parser.add_argument("--guidance", type=float)
     parser.add_argument("--adjust", type=int, default=3, help="draws more to come nearer")
+    parser.add_argument("--precision", help="of the generator: auto, fp32 or bf16")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     manifest = load_bundle(arguments.bundle).manifest
@@ -76,17 +78,18 @@ def main() -> None:
         for name in QUANTITIES
     }
     classes = tuple(str(v) for v in rng.choice(manifest.class_names, arguments.count)) if arguments.classes else None
-    generator = cd.Generator.from_bundle(arguments.bundle)
+    generator = cd.Generator.from_bundle(arguments.bundle, precision=arguments.precision or "auto")
     request = cd.GenerationRequest(
         count=arguments.count,
         seed=arguments.seed,
         pathology=classes,
         guidance=arguments.guidance,
         adjust=arguments.adjust,
+        batch_size=1,  # each heart is told as soon as it is made
         **asked,
     )
     rows = []
-    for result in generator.generate(request):
+    for (result,) in generator.batches(request):
         with tempfile.TemporaryDirectory() as folder:
             cine = cd.load_cine(cd.save_cine(result.cine, Path(folder) / "heart.nii.gz"))
         judged = cd.segment(cine)
@@ -94,6 +97,7 @@ def main() -> None:
             "asked": {name: asked[name][result.index] for name in QUANTITIES},
             "judge": measured_of(judged),
             "pathology": result.pathology,
+            "seconds": round(result.seconds, 2),
         }
         if result.segmentation is not None:
             own = result.segmentation
@@ -101,7 +105,14 @@ def main() -> None:
             row["dice"] = {name: dice(own.array == label, judged.array == label) for name, label in LABELS.items()}
         rows.append(row)
         print(json.dumps(row), flush=True)
-    report = {"bundle": manifest.name, "version": manifest.version, "count": arguments.count, "seed": arguments.seed}
+    report = {
+        "bundle": manifest.name,
+        "version": manifest.version,
+        "count": arguments.count,
+        "seed": arguments.seed,
+        "adjust": arguments.adjust,
+        "precision": precision_name(generator.dtype),
+    }
     for who in ("judge", "own"):
         if all(who in row for row in rows):
             report[who] = {
