@@ -12,6 +12,7 @@ import pytest
 
 from CardioDiTLib import GenerationRequest, Generator
 from CardioDiTLib.bundles import list_bundles, load_bundle, verify
+from CardioDiTLib.generation.heart_quantities import heart_quantities
 
 NAME = "acdc-mini"
 
@@ -122,3 +123,15 @@ def test_codec_keeps_picture_and_motion_of_unseen_patients(shared_dir, tmp_path)
     assert mean["ssim"] == pytest.approx(promised["ssim"], abs=0.01)
     assert mean["motion_share"] == pytest.approx(promised["motion_share"], abs=0.03)
     assert mean["psnr"] >= 27.5 and mean["motion_share"] > 0.7
+
+
+@pytest.mark.slow
+def test_hearts_have_the_volume_and_the_ejection_fraction_that_were_asked(generator):
+    """By the labels that come with them; Testing/benchmarks/steering.py asks another network."""
+    asked = [(110.0, 20.0), (240.0, 60.0), (190.0, 40.0)]
+    edv, ef = (tuple(one) for one in zip(*asked))
+    request = GenerationRequest(count=3, seed=21, edv_ml=edv, ef_percent=ef, preset="draft")
+    for (edv_ml, ef_percent), result in zip(asked, generator.generate(request)):
+        assert result.segmentation is not None
+        found = heart_quantities(result.segmentation.array, result.cine.spacing)
+        assert found[0] == pytest.approx(edv_ml, abs=12) and found[1] == pytest.approx(ef_percent, abs=4)

@@ -251,6 +251,7 @@ def test_redraws_are_part_of_the_progress_and_can_be_cancelled(steered):
     assert len(seen) > len(plain) + 1 and fractions == sorted(fractions) and fractions[-1] == pytest.approx(1.0)
     assert fractions[len(plain) - 1] < 0.8
     assert all(0 < event.step <= event.of for event in seen)
+    assert len(seen) <= len(plain) + 2 * (generator.redraws_of(request)[1] + 2)
     # In the first step of the first redraw.
     told = []
     with pytest.raises(Cancelled):

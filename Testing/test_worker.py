@@ -145,6 +145,8 @@ def test_an_estimate_times_each_preset(worker):
     presets = estimate["presets"]
     assert presets["high"]["seconds"] > presets["draft"]["seconds"] > 0
     assert presets["draft"]["guided_seconds"] > presets["draft"]["seconds"]
+    # This bundle cannot be asked for volumes.
+    assert presets["draft"]["steered_seconds"] == pytest.approx(presets["draft"]["guided_seconds"])
     assert estimate["device"] == "cpu" and estimate["precision"] == "fp32"
 
 

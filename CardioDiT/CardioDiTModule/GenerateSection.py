@@ -365,6 +365,9 @@ class GenerateSection(Section):
         seconds = None
         if preset:
             seconds = preset["guided_seconds" if self._hasAim() and node.guidance != 1 else "seconds"]
+            if self.steering.quantities():
+                # Such hearts are drawn again to come near; a worker of an earlier version does not tell.
+                seconds = preset.get("steered_seconds", seconds)
         self.ui.deviceLabel.text, self.ui.deviceLabel.toolTip = deviceNote(self._probe, seconds)
 
     def _presetSteps(self, name: str) -> int | None:

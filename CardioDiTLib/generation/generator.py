@@ -79,6 +79,7 @@ class Generator:
         if bundle.refiner is not None:
             refiner = bundle.refiner.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self._refined = RefinedDecoder(self._decoder, refiner, self._scale, self.dtype)
+        self._names_tissues = bundle.refiner is not None and bundle.refiner.classes > 0
         self._reshaper = Reshaper(self._vqgan, self._scale, self.dtype)
 
     @classmethod
@@ -190,6 +191,19 @@ class Generator:
         plan = make_plan(request, self.bundle.manifest, self._dit.null_class)
         return [self._lasting(request, plan, number) for number in range(request.count)]
 
+    def redraws_of(self, request: GenerationRequest) -> tuple[int, int]:
+        """How often a heart with asked volumes may be drawn again, at most, and with how many denoising steps each.
+
+        Not once where the bundle names no tissues or cannot be asked.
+
+        Raises:
+            CardioDiTError: The request does not fit the bundle.
+        """
+        plan = make_plan(request, self.bundle.manifest, self._dit.null_class)
+        levels = noise_levels(self.bundle.schedule, plan.steps, plan.spacing)
+        can = self._names_tissues and bool(self.bundle.manifest.quantities)
+        return request.adjust if can else 0, len(levels.beyond(LEAST_LOG_SNR))
+
     def _lasting(self, request: GenerationRequest, plan: SamplingPlan, number: int) -> dict[str, Any]:
         wanted = {"slices": request.slices, "frames": request.frames}
         return provenance_of(
@@ -290,8 +304,7 @@ class Generator:
 
     def _redraws(self, plan: SamplingPlan, number: int) -> int:
         """How often one sample may be drawn again."""
-        names_tissues = self.bundle.refiner is not None and self.bundle.refiner.classes > 0
-        return plan.adjust if names_tissues and plan.asked[number] else 0
+        return plan.adjust if self._names_tissues and plan.asked[number] else 0
 
     def _again(
         self,

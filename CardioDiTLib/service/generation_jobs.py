@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _KEPT_GENERATORS = 2
 _KEPT_PREVIEWS = 4
 _TIMED_STEPS = 3
+_RESHAPING_SHARE = 0.6  # what moving a picture and coding it takes, of what decoding it takes
 
 
 class GenerationJobs:
@@ -107,7 +108,8 @@ class GenerationJobs:
 
         Returns:
             ``step_s``, ``guided_step_s``: seconds a denoising step; ``decode_s``: seconds a cine to decode; ``load_s``;
-            ``presets``: {name: {steps, seconds, guided_seconds}}; ``device`` and ``precision`` in use.
+            ``presets``: {name: {steps, seconds, guided_seconds, steered_seconds}}, the last for hearts of which
+            quantities are asked, drawn again as often as they may be; ``device`` and ``precision`` in use.
         """
         job.check_arguments("bundle", "device", "precision")
         names = [job.argument(name, str, None) for name in ("bundle", "device", "precision")]
@@ -115,14 +117,15 @@ class GenerationJobs:
         generator = self.generator(names[0], names[1], names[2], job)
         load_s = time.perf_counter() - began
         timing = _time_steps(generator, job)
-        presets = {
-            name: {
+        presets = {}
+        for name, preset in generator.bundle.manifest.presets.items():
+            guided = preset.steps * timing["guided_step_s"] + timing["decode_s"]
+            presets[name] = {
                 "steps": preset.steps,
                 "seconds": preset.steps * timing["step_s"] + timing["decode_s"],
-                "guided_seconds": preset.steps * timing["guided_step_s"] + timing["decode_s"],
+                "guided_seconds": guided,
+                "steered_seconds": guided + _redraws_s(generator, name, timing),
             }
-            for name, preset in generator.bundle.manifest.presets.items()
-        }
         from CardioDiTLib.generation.precision import precision_name
 
         used = {"device": str(generator.device), "precision": precision_name(generator.dtype)}
@@ -207,6 +210,12 @@ def _time_steps(generator: Generator, job: Job) -> dict[str, float]:
     # the first step also sets things up
     step_s = min(later - earlier for earlier, later in pairwise(ends))
     return {"step_s": step_s, "guided_step_s": 2 * step_s, "decode_s": moments[-1][1] - ends[-1]}
+
+
+def _redraws_s(generator: Generator, preset: str, timing: dict[str, float]) -> float:
+    """Seconds that a steered heart of a preset takes beyond another one, at most."""
+    draws, steps = generator.redraws_of(GenerationRequest(preset=preset))
+    return draws * (steps * timing["guided_step_s"] + (1 + _RESHAPING_SHARE) * timing["decode_s"])
 
 
 @contextmanager
