@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from CardioDiTLib.bundles.manifest_parts import SteeredQuantity
 
 _STEP = 0.8  # of the difference: the answer of the network is about as large as the question, but not quite
-_AHEAD = 0.3  # of the difference: a heart that is led on goes about three quarters of the way that it is led
+_AHEAD = 0.5  # of the difference: a heart that is led on goes about two thirds of the way that it is led
 _NEAR_ENOUGH = 0.02  # of the usual range
 _BEYOND = 0.3  # of the usual range: the network may be asked for more than it knows, so that it gives what it knows
 

@@ -52,8 +52,8 @@ def nearest_draw(
         again: Draws it again.
         spacing_mm: (x, y, z) mm of its voxels.
         most: How often it may be drawn again.
-        from_measured: `again` leads a drawn heart on to the values of its question; otherwise it asks the network once
-            more.
+        from_measured: `again` leads the heart that was drawn last on to the values of its question; otherwise it asks
+            the network once more, and what it answered to one question says what the next must be.
         spared: Told how many draws were not needed.
 
     Returns:
@@ -66,8 +66,7 @@ def nearest_draw(
         if aim.is_met(measured) or aim.error(measured) == math.inf:  # where nothing is measured, nothing follows
             spared(most - draw)
             break
-        led_on = from_measured and draw == 0
-        question = aim.ahead(measured) if led_on else aim.next(question, measured)
+        question = aim.ahead(measured) if from_measured else aim.next(question, measured)
         drawn = again(drawn, question)
         measured = heart_quantities(drawn.labels, spacing_mm)
         if aim.error(measured) < least:

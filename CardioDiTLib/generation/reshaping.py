@@ -2,7 +2,7 @@
 
 Its own labels say where the ventricle is; the picture is moved until it measures right (`ventricle_warp`), coded again,
 noised part of the way and made clean by the transformer (SDEdit, Meng et al., ICLR 2022), which makes a heart of it.
-Labels and picture cannot come apart in this way: it is the picture that is moved, and the labels are named anew.
+It is the picture that is moved, and the labels are named anew; where they are wrong, it is moved by wrong labels.
 """
 
 from __future__ import annotations

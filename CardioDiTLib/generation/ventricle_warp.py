@@ -94,10 +94,12 @@ class VentricleWarp:
     def moved(self, image: torch.Tensor) -> torch.Tensor:
         """A stack (Z, H, W, T) moved."""
         frames, slices = self.places.shape[:2]
-        planes = image.permute(3, 0, 1, 2).reshape(frames * slices, 1, *image.shape[1:3])
-        places = self.places.to(image.device).flatten(0, 1)
-        made = F.grid_sample(planes, places, mode="bicubic", padding_mode="border", align_corners=True)
-        return made.reshape(frames, slices, *image.shape[1:3]).permute(1, 2, 3, 0)
+        # on the processor: it is soon done, and not every graphics card can do it
+        planes = image.cpu().permute(3, 0, 1, 2).reshape(frames * slices, 1, *image.shape[1:3])
+        made = F.grid_sample(
+            planes, self.places.flatten(0, 1), mode="bicubic", padding_mode="border", align_corners=True
+        )
+        return made.reshape(frames, slices, *image.shape[1:3]).permute(1, 2, 3, 0).to(image.device)
 
 
 def _centres(inner: NDArray[np.bool_]) -> NDArray[np.float64]:
