@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_type_hints
 import yaml
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.training.buckets import LatentShapes
 from CardioDiTLib.training.dit_stage import DitStageConfig
 from CardioDiTLib.training.latents import LatentAugmentation
 from CardioDiTLib.training.loop import LoopConfig
@@ -36,11 +37,12 @@ class GridConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LatentConfig:
-    """How latents are made (see `latents.encode_pack`)."""
+    """How latents are made (see `latents.encode_pack`); `shapes` for several grids (see `buckets`)."""
 
     quantised: bool = True
     seed: int = 0
     augmentation: LatentAugmentation = dataclasses.field(default_factory=LatentAugmentation)
+    shapes: LatentShapes = dataclasses.field(default_factory=LatentShapes)
 
 
 @dataclasses.dataclass(frozen=True)

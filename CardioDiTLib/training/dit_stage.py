@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models.baselines import BASELINES, baseline_network
 from CardioDiTLib.models.dit import DiT4D
 from CardioDiTLib.models.latent_scale import LatentScale
+from CardioDiTLib.training.buckets import channel_scale, drawn_bucket
 from CardioDiTLib.training.distributed import average_gradients
 from CardioDiTLib.training.latents import LatentSet
 from CardioDiTLib.training.loop import StepContext, check_choice
@@ -111,43 +112,96 @@ class DitStageConfig:
             )
 
 
+@dataclass(frozen=True, eq=False)
+class _Bucket:
+    """Latents of one shape, and which of them are learned from and which kept aside."""
+
+    data: LatentSet
+    train: np.ndarray
+    aside: torch.Tensor
+
+    @classmethod
+    def of(cls, data: LatentSet) -> _Bucket:
+        return cls(data, torch.nonzero(~data.validation).flatten().numpy(), torch.nonzero(data.validation).flatten())
+
+
 class DitStage:
-    """Trains a `DiT4D` on a `LatentSet`."""
+    """Trains a `DiT4D` on latents.
+
+    Args:
+        config: Settings.
+        data: Latents of one shape; or one set for each of several shapes, for a network that takes them. Then a batch
+            holds one shape, drawn as often as it has training cines.
+        scale: Scale of the latents; None to fit it to the training cines.
+
+    Raises:
+        CardioDiTError: Settings that need one shape were given latents of several, or latents that the network does not
+            take.
+    """
 
     name = "dit"
 
-    def __init__(self, config: DitStageConfig, data: LatentSet, scale: LatentScale | None = None) -> None:
-        self.config, self.data = config, data
+    def __init__(
+        self, config: DitStageConfig, data: LatentSet | Sequence[LatentSet], scale: LatentScale | None = None
+    ) -> None:
+        sets = (data,) if isinstance(data, LatentSet) else tuple(data)
+        self.config, self.data = config, sets[0]
+        self.buckets = [_Bucket.of(one) for one in sets]
         self.model = baseline_network(config.baseline, config.model)
+        if len(sets) > 1 or sets[0].about.get("shapes"):
+            self._check_shapes()
         if self.model.c_embedder is not None:
-            known = data.quantities[~data.validation]
+            known = torch.cat([one.quantities[~one.validation] for one in sets])
             self.model.c_embedder.mean.copy_(known.nanmean(0))
             spread = (known - known.nanmean(0)).square().nanmean(0).sqrt()
             self.model.c_embedder.std.copy_(spread.clamp(min=1e-3))
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.schedule: AnySchedule = schedule_from_config(config.schedule)
-        training = ~data.validation
-        self.scale = scale or LatentScale.fit(
-            data.latents[training].float(),
-            data.slice_valid[training],
-            place_mean=config.place_mean,
-            modes=config.modes,
-            power=config.mode_power,
-            patch=config.patch,
-            coordinates=config.coordinates,
-        )
+        self.scale = scale or self._fitted_scale()
         self.modules: dict[str, nn.Module] = {"dit": self.model, "average": self.average, "scale": self.scale}
         self.optimizers = self._optimizers()
-        self.train_index = torch.nonzero(training).flatten().numpy()
-        self.validation_index = torch.nonzero(data.validation).flatten()
+        self.train_index, self.validation_index = self.buckets[0].train, self.buckets[0].aside
         # Far from the heart lies chest wall and lung, which differ more between patients and matter less.
-        heart = F.max_pool2d(data.heart[None], 3, 1, 1)[0]
+        heart = torch.ones(1, 1, 1) if len(sets) > 1 else F.max_pool2d(self.data.heart[None], 3, 1, 1)[0]
         floor = config.heart_floor
         weight = (floor + (1 - floor) * heart.clamp(0, 1).sqrt())[None, None]
         self.slices_a_token = self.scale.patch[0] if self.scale.basis is not None else 1
         if self.scale.basis is not None:
             weight = F.avg_pool3d(weight, self.scale.patch[:3])
         self.place_weight = weight[..., None]
+
+    def _fitted_scale(self) -> LatentScale:
+        config = self.config
+        parts = [(one.data.latents[one.train].float(), one.data.slice_valid[one.train]) for one in self.buckets]
+        if len(parts) > 1:
+            return channel_scale(parts)
+        return LatentScale.fit(
+            *parts[0],
+            place_mean=config.place_mean,
+            modes=config.modes,
+            power=config.mode_power,
+            patch=config.patch,
+            coordinates=config.coordinates,
+        )
+
+    def _check_shapes(self) -> None:
+        config = self.config
+        wrong = [name for name in ("place_mean", "modes", "coordinates") if getattr(config, name)]
+        wrong += ["heart_floor"] if config.heart_floor != 1 else []
+        if wrong:
+            raise CardioDiTError(
+                f"With latents of several shapes there is no {', '.join(wrong)}: each would be of one grid.",
+                "Leave it out, or leave latents.shapes out.",
+            )
+        for one in self.buckets:
+            size = tuple(one.data.latents.shape[2:])
+            if not self.model.takes(size):
+                raise CardioDiTError(
+                    f"There are latents of size {size}, which the transformer does not take.",
+                    "Set variable_shape, and a max_input_size that holds them.",
+                )
+        if not any(len(one.train) for one in self.buckets):
+            raise CardioDiTError("There are no latents to learn from.", "Make them of cines that are not kept aside.")
 
     def begin_with(self, dit: DiT4D) -> None:
         """Take over the weights of a trained transformer; what it lacks for steering keeps its first weights."""
@@ -240,20 +294,23 @@ class DitStage:
         snr = self.schedule.log_snr(t).clamp(max=_LARGEST_LOG_SNR).exp()
         return snr.clamp(max=self.config.min_snr_gamma) / (snr.clamp(min=1e-8) if flow else snr + 1)
 
-    def _drawn(self, index: np.ndarray | torch.Tensor, context: StepContext) -> tuple[torch.Tensor, ...]:
-        index = torch.as_tensor(index)
-        x0 = self.scale.normalise(self.data.latents[index].float().to(context.device))
+    def _drawn(
+        self, index: np.ndarray | torch.Tensor, context: StepContext, data: LatentSet | None = None
+    ) -> tuple[torch.Tensor, ...]:
+        data, index = data or self.data, torch.as_tensor(index)
+        x0 = self.scale.normalise(data.latents[index].float().to(context.device))
         noise = torch.randn(x0.shape, generator=context.generator)
-        return x0, self.data.groups[index], self.data.slice_valid[index], noise
+        return x0, data.groups[index], data.slice_valid[index], noise
 
-    def _asked(self, index: np.ndarray, context: StepContext) -> torch.Tensor:
+    def _asked(self, index: np.ndarray, context: StepContext, data: LatentSet | None = None) -> torch.Tensor:
         """Quantities of a batch, some of them left out."""
-        values = self.data.quantities[torch.as_tensor(index)].clone()
+        data = data or self.data
+        values = data.quantities[torch.as_tensor(index)].clone()
         config = self.config
         nothing = torch.from_numpy(context.rng.random(len(values)) < config.condition_dropout)
         # Hearts without a class may have been made of any size and beat on purpose: what comes out when nothing is
         # asked for is to be learned from the others.
-        nothing &= self.data.groups[torch.as_tensor(index)] >= 0
+        nothing &= data.groups[torch.as_tensor(index)] >= 0
         some = torch.from_numpy(context.rng.random(values.shape) < config.quantity_dropout)
         return values.masked_fill(nothing[:, None] | some, float("nan"))
 
@@ -264,10 +321,11 @@ class DitStage:
             optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=context.device)
         for _ in range(config.accumulate):
-            index = context.rng.choice(self.train_index, config.batch, replace=config.batch > len(self.train_index))
-            x0, groups, valid, noise = self._drawn(index, context)
+            bucket = self.buckets[drawn_bucket([len(one.train) for one in self.buckets], context.rng)]
+            index = context.rng.choice(bucket.train, config.batch, replace=config.batch > len(bucket.train))
+            x0, groups, valid, noise = self._drawn(index, context, bucket.data)
             t = self._times(config.batch, context.rng)
-            quantities = None if self.model.c_embedder is None else self._asked(index, context)
+            quantities = None if self.model.c_embedder is None else self._asked(index, context, bucket.data)
             if config.offset_noise:
                 apart = (len(noise), noise.shape[1], *[1] * (noise.ndim - 2))
                 noise = noise + config.offset_noise * torch.randn(apart, generator=context.generator)
@@ -296,20 +354,26 @@ class DitStage:
         """Loss of the averaged weights at five noise levels: on cines kept aside, and on as many training cines (what
         is learned by heart shows as a gap).
         """
+        names = [*(f"snr{level:+.0f}" for level in VALIDATION_LOG_SNR), "loss"]
+        totals: dict[str, list[tuple[int, list[float]]]] = {}
+        for bucket in self.buckets:
+            # As many training cines as are kept aside, spread over all groups, not augmented.
+            _, first = np.unique(bucket.data.cine[bucket.train].numpy(), return_index=True)
+            wanted = max(len(bucket.aside), 1) if len(first) else 0
+            chosen = first[np.linspace(0, len(first) - 1, wanted).astype(int)]
+            sets = {"": bucket.aside, "seen_": torch.as_tensor(bucket.train[chosen])}
+            for prefix, index in sets.items():
+                if len(index) == 0:
+                    continue
+                x0, groups, valid, noise = self._drawn(index, context, bucket.data)
+                losses = []
+                for level in VALIDATION_LOG_SNR:
+                    t = self.schedule.t_of_log_snr(level).reshape(1).expand(len(index)).clone()
+                    losses.append(float(self._loss(self.average, x0, groups, valid, t, noise, context).mean()))
+                totals.setdefault(prefix, []).append((len(index), [*losses, float(np.mean(losses))]))
         scores: dict[str, float] = {}
-        # As many training cines as are kept aside, spread over all groups, not augmented.
-        _, first = np.unique(self.data.cine[self.train_index].numpy(), return_index=True)
-        chosen = first[np.linspace(0, len(first) - 1, max(len(self.validation_index), 1)).astype(int)]
-        sets = {"": self.validation_index, "seen_": torch.as_tensor(self.train_index[chosen])}
-        for prefix, index in sets.items():
-            if len(index) == 0:
-                continue
-            x0, groups, valid, noise = self._drawn(index, context)
-            losses = []
-            for level in VALIDATION_LOG_SNR:
-                t = self.schedule.t_of_log_snr(level).reshape(1).expand(len(index)).clone()
-                loss = float(self._loss(self.average, x0, groups, valid, t, noise, context).mean())
-                scores[f"{prefix}snr{level:+.0f}"] = loss
-                losses.append(loss)
-            scores[f"{prefix}loss"] = float(np.mean(losses))
+        for prefix, rows in totals.items():
+            counts, values = zip(*rows)
+            means = np.average(np.array(values), axis=0, weights=counts)
+            scores |= {f"{prefix}{name}": float(value) for name, value in zip(names, means)}
         return scores

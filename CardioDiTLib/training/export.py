@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from CardioDiTLib.bundles.bundle import Bundle, write_bundle
 from CardioDiTLib.bundles.manifest import GENERATOR, BundleManifest
@@ -19,7 +20,7 @@ from CardioDiTLib.generation.heart_quantities import TITLES
 from CardioDiTLib.grid import BundleGrid
 from CardioDiTLib.training.checkpoint import finished_steps
 from CardioDiTLib.training.config import TrainingConfig
-from CardioDiTLib.training.latents import LatentSet, read_latents
+from CardioDiTLib.training.latents import LatentSet, read_buckets
 from CardioDiTLib.training.model_texts import read_texts
 from CardioDiTLib.training.run import TrainingRun
 from CardioDiTLib.training.start import started_from
@@ -65,7 +66,8 @@ def export_bundle(
     GENERATOR.check_destination(Path(destination), overwrite)
     if run.start is not None and finished_steps(folder / "decoder") and not finished_steps(folder / "dit"):
         return _with_new_decoder(run.start, run, texts, card, Path(destination), storage, overwrite)
-    latents = read_latents(folder / "latents")
+    sets = read_buckets(folder / "latents")
+    latents = sets[0]
     settings = config.dit.stage
     if settings.baseline in ("slice2dt", "channel3dt"):
         raise CardioDiTError(
@@ -111,7 +113,7 @@ def export_bundle(
         refiner=None
         if refiner is None or config.refiner is None
         else NetworkSpec("CineRefiner", dict(config.refiner.stage.model), "refiner.safetensors"),
-        quantities=_quantities(latents) if settings.model.get("num_conditions", 0) else (),
+        quantities=_quantities(sets) if settings.model.get("num_conditions", 0) else (),
         presets={name: Preset.from_dict(values) for name, values in said.pop("presets", {}).items()} or _presets(),
         provenance={
             "codec_steps": finished_steps(run.codec_folder()),
@@ -253,12 +255,12 @@ def _agreed(texts: dict[str, Any], name: str, measured: Any) -> Any:
     return measured
 
 
-def _quantities(latents: LatentSet) -> tuple[SteeredQuantity, ...]:
+def _quantities(sets: tuple[LatentSet, ...]) -> tuple[SteeredQuantity, ...]:
     """Ranges of what the training cines measure."""
-    known = latents.quantities[~latents.validation].double()
+    known = torch.cat([one.quantities[~one.validation] for one in sets]).double()
     known = known[known.isfinite().all(1)]
     parts = []
-    for place, name in enumerate(latents.about["quantities"]):
+    for place, name in enumerate(sets[0].about["quantities"]):
         low, usual_low, usual_high, high = (
             round(float(value), 1) for value in np.quantile(known[:, place].numpy(), (0.005, 0.05, 0.95, 0.995))
         )

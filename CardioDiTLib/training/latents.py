@@ -1,7 +1,8 @@
 """Latents of a pack: every cine encoded by the codec several times over, each time under another augmentation.
 
 A folder of safetensors files, one a copy, without names: latents (N, C, Z, h, w, t) half precision, group, patient's
-place in the pack, slices that count, validation mark.
+place in the pack, slices that count, validation mark. With several shapes (`buckets.LatentShapes`) a file holds each of
+these once for each shape.
 """
 
 from __future__ import annotations
@@ -30,8 +31,11 @@ from CardioDiTLib.generation.heart_quantities import QUANTITIES, heart_quantitie
 from CardioDiTLib.models.axes import cine_to_model
 from CardioDiTLib.models.vqgan import VQGAN
 from CardioDiTLib.schema import parse_json
+from CardioDiTLib.training.buckets import LatentShapes, bucket_name
 
 ABOUT = "about.json"
+_APART = "/"
+"""Between the shape and the name of a tensor, where a file holds several shapes."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,7 @@ def morphed(
     size: int,
     rng: np.random.Generator,
     ranges: LatentAugmentation,
+    frames: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """One cine that never was: a patient led some of the way to another, seen from a slightly other place.
 
@@ -161,6 +166,7 @@ def morphed(
         size: Rows and columns.
         rng: Where all draws come from.
         ranges: How far they go.
+        frames: T; None for that of the pack.
 
     Returns:
         images (T, Z, size, size) float32 in [-1, 1], labels (T, Z, size, size) uint8, class (-1: none).
@@ -178,7 +184,7 @@ def morphed(
     if fitting:
         morph = find_morph(pair, pairs[fitting[int(rng.integers(len(fitting)))]])
         share = float(rng.uniform(min(ranges.morph_from, morph.most), morph.most))
-    curve = drawn_curve(data.images.shape[1], pair.systole, rng)
+    curve = drawn_curve(frames or data.images.shape[1], pair.systole, rng)
     if free:
         curve, group = curve * rng.uniform(ranges.free_beat, 1.0), -1
     images, labels = MorphPainter(pair, size).paint(curve, view, morph, share)
@@ -210,6 +216,8 @@ def encode_pack(
     deadline: float | None = None,
     progress: Callable[[int, int], None] | None = None,
     pairs: Sequence[PosedPair] | None = None,
+    shapes: LatentShapes | None = None,
+    multiples: tuple[int, int] = (1, 1),
 ) -> bool:
     """Encodes all cines of a pack: training cines `copies` times, cines kept aside once.
 
@@ -229,6 +237,8 @@ def encode_pack(
         deadline: `time.monotonic()` after which no further copy is begun.
         progress: Called with (copies done, of).
         pairs: The pack's ED/ES pairs, for `ranges.morphs`.
+        shapes: Grids that cines are encoded on; None for that of the pack.
+        multiples: With `shapes`, what slices and frames come in multiples of (see `LatentShapes.cut`).
 
     Returns:
         True where all copies are there.
@@ -250,12 +260,16 @@ def encode_pack(
         "augmentation": {name: value for name, value in vars(ranges).items() if name != "copies"},
         "quantities": list(QUANTITIES),
     }
+    if shapes:  # otherwise left out, so that what was made before there were shapes is not made anew
+        about["shapes"] = {**shapes.to_dict(), "multiples": list(multiples)}
     for copy in range(ranges.copies):
         path = folder / f"copy-{copy:02d}.safetensors"
         if not _is_of(path, about):
             if deadline is not None and time.monotonic() > deadline:
                 return False
-            _encode_copy(codec, data, path, copy, size, ranges, device, about, pairs)
+            _encode_copy(
+                codec, data, path, copy, size, ranges, device, about, pairs, shapes or LatentShapes(), multiples
+            )
         if progress:
             progress(copy + 1, ranges.copies)
     with atomic_path(folder / ABOUT) as partial:
@@ -272,37 +286,51 @@ def _encode_copy(
     ranges: LatentAugmentation,
     device: torch.device,
     about: dict[str, Any],
-    pairs: Sequence[PosedPair] | None = None,
+    pairs: Sequence[PosedPair] | None,
+    shapes: LatentShapes,
+    multiples: tuple[int, int],
 ) -> None:
     used, partners = partners_of(data, morphs=bool(copy) and ranges.morphs)
     if copy:
         used = [index for index in used if not data.validation[index]]
-    made, measured, groups = [], [], []
+    made, measured, groups, valid = [], [], [], []
     for index in used:
         rng = np.random.default_rng([about["seed"], index, copy]) if copy else None
         labels = None if data.labels is None else data.labels[index]
         group = int(data.groups[index])
+        frames = shapes.frames_of((about["seed"], index, copy), data.images.shape[1])
         if rng is not None and ranges.morphs and pairs is not None:
-            cine, labels, group = morphed(data, pairs, index, partners[index], size, rng, ranges)
+            cine, labels, group = morphed(data, pairs, index, partners[index], size, rng, ranges, frames)
         else:
             cine = augmented(data.images[index], size, rng, ranges)
             if ranges.morphs and pairs is not None:
                 cine = ((cine + 1) * blood_gain(pairs[index])).clip(0, 2) - 1
             if rng is not None:
                 labels = None  # moved with the picture, but not carried along here
+        whole = data.slice_valid[index]
+        if shapes:
+            cine, whole = shapes.cut(cine, whole, frames, multiples)
         made.append(encode_cine(codec, cine, device, about["quantised"]).half())
         measured.append(heart_quantities(labels, data.spacing))
         groups.append(group)
-    latents = torch.stack(made)
-    tensors = {
-        "latents": latents,
-        "groups": torch.tensor(groups, dtype=torch.from_numpy(data.groups).dtype),
-        "cine": torch.tensor(used),
-        "slice_valid": torch.from_numpy(data.slice_valid[used]),
-        "validation": torch.from_numpy(data.validation[used]),
-        "heart": _heart_share(data, size, latents.shape[-3]),
-        "quantities": torch.tensor(np.array(measured), dtype=torch.float32),
-    }
+        valid.append(whole)
+    names = [bucket_name(latents) + _APART if shapes else "" for latents in made]
+    tensors = {}
+    for name in sorted(set(names)):
+        of_it = [place for place, own in enumerate(names) if own == name]
+        latents, cines = torch.stack([made[place] for place in of_it]), [used[place] for place in of_it]
+        tensors |= {
+            f"{name}latents": latents,
+            f"{name}groups": torch.tensor(
+                [groups[place] for place in of_it], dtype=torch.from_numpy(data.groups).dtype
+            ),
+            f"{name}cine": torch.tensor(cines),
+            f"{name}slice_valid": torch.from_numpy(np.stack([valid[place] for place in of_it])),
+            f"{name}validation": torch.from_numpy(data.validation[cines]),
+            # slices of a bucket lie at other places of the pack in each cine, so there is no map of the heart
+            f"{name}heart": torch.ones(latents.shape[2:5]) if shapes else _heart_share(data, size, latents.shape[-3]),
+            f"{name}quantities": torch.tensor(np.array([measured[place] for place in of_it]), dtype=torch.float32),
+        }
     with atomic_path(path) as partial:
         save_file(tensors, partial, metadata={"about": json.dumps(about)})
 
@@ -347,7 +375,22 @@ def latents_are_whole(folder: str | Path) -> bool:
 
 
 def read_latents(folder: str | Path) -> LatentSet:
-    """Opens a folder written by `encode_pack`.
+    """Opens a folder written by `encode_pack`, all of one shape.
+
+    Raises:
+        CardioDiTError: No latents are there, they are not complete or of several shapes, or a file is damaged.
+    """
+    found = read_buckets(folder)
+    if len(found) != 1:
+        raise CardioDiTError(
+            f"The latents in '{Path(folder).name}' have {len(found)} shapes, not one.",
+            "Leave 'shapes' out of the settings, and make them again.",
+        )
+    return found[0]
+
+
+def read_buckets(folder: str | Path) -> tuple[LatentSet, ...]:
+    """Opens a folder written by `encode_pack`: one set for each shape, in the order of the shapes' sizes.
 
     Raises:
         CardioDiTError: No latents are there, they are not complete, or a file is damaged.
@@ -355,15 +398,21 @@ def read_latents(folder: str | Path) -> LatentSet:
     folder = Path(folder)
     if not latents_are_whole(folder):
         raise CardioDiTError(f"There are no latents in '{folder.name}' yet.", "Run the stage 'latents' first.")
-    parts: dict[str, list[torch.Tensor]] = {}
+    parts: dict[str, dict[str, list[torch.Tensor]]] = {}
     try:
         about = parse_json((folder / ABOUT).read_text(encoding="utf-8"))
         for copy in range(about["copies"]):
             with safe_open(str(folder / f"copy-{copy:02d}.safetensors"), "pt") as stream:
                 for name in stream.keys():  # noqa: SIM118 - not a dict
-                    parts.setdefault(name, []).append(stream.get_tensor(name))
-        heart = parts.pop("heart")[0]
-        return LatentSet(about=about, heart=heart, **{name: torch.cat(tensors) for name, tensors in parts.items()})
+                    shape, _, plain = name.rpartition(_APART)
+                    parts.setdefault(shape, {}).setdefault(plain, []).append(stream.get_tensor(name))
+        made = []
+        for tensors in parts.values():
+            heart = tensors.pop("heart")[0]
+            made.append(
+                LatentSet(about=about, heart=heart, **{name: torch.cat(each) for name, each in tensors.items()})
+            )
+        return tuple(sorted(made, key=lambda one: tuple(one.latents.shape[2:])))
     except Exception as error:
         raise CardioDiTError(
             f"The latents in '{folder.name}' are damaged.", "Remove the folder and make them again."

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,7 +31,7 @@ from CardioDiTLib.training import distributed
 from CardioDiTLib.training.checkpoint import averaged_weights, finished_steps
 from CardioDiTLib.training.config import StageSettings, TrainingConfig
 from CardioDiTLib.training.dit_stage import DitStage
-from CardioDiTLib.training.latents import LatentSet, encode_pack, fingerprint, latents_are_whole, read_latents
+from CardioDiTLib.training.latents import LatentSet, encode_pack, fingerprint, latents_are_whole, read_buckets
 from CardioDiTLib.training.loop import Trainer
 from CardioDiTLib.training.refiner_data import RefinerData
 from CardioDiTLib.training.refiner_stage import RefinerStage
@@ -231,24 +232,42 @@ class TrainingRun:
             narrow=self.config.refiner.loop.precision == "bf16",
         )
 
-    def _latents(self) -> LatentSet:
-        """The latents, if they belong to this codec and these classes.
+    def _latents(self) -> tuple[LatentSet, ...]:
+        """The latents, one set a shape, if they belong to this codec and these classes.
 
         Raises:
             CardioDiTError: There are none, they are of another codec, or their groups are not the model's classes.
         """
-        latents = read_latents(self.folder / "latents")
+        sets = read_buckets(self.folder / "latents")
+        latents = sets[0]
         if latents.about.get("codec") != fingerprint(self.codec()):
             raise CardioDiTError(
                 "The latents were made by another codec.", "Remove the folder 'latents' and run that stage again."
             )
+        made_for, wanted = latents.about.get("shapes"), self._shapes()
+        if made_for != wanted:
+            raise CardioDiTError(
+                "The latents were made with other settings of 'shapes', or for other patches.",
+                "Remove the folder 'latents' and run that stage again.",
+            )
         classes = self.config.dit.stage.model.get("num_classes", 0)
         names, known = list(latents.about["group_names"]), list(self.class_names(latents))
         if not classes or self.start is None:
-            return latents
+            return sets
         # Groups are numbers in the pack's own order; the bundle's order is what its transformer has learned.
         order = torch.tensor([known.index(name) for name in names] + [-1])
-        return dataclasses.replace(latents, groups=order[latents.groups], about={**latents.about, "group_names": known})
+        about = {**latents.about, "group_names": known}
+        return tuple(dataclasses.replace(one, groups=order[one.groups], about=about) for one in sets)
+
+    def _multiples(self) -> tuple[int, int]:
+        """Slices and frames of one patch of the transformer."""
+        patch = self.config.dit.stage.model.get("patch_size", (1, 4, 4, 2))
+        return int(patch[0]), int(patch[3]) * VQGAN(**self.config.vqgan.stage.model).downsampling[2]
+
+    def _shapes(self) -> dict[str, Any] | None:
+        """As `encode_pack` writes it down; None for one shape."""
+        shapes = self.config.latents.shapes
+        return {**shapes.to_dict(), "multiples": list(self._multiples())} if shapes else None
 
     def class_names(self, latents: LatentSet) -> tuple[str, ...]:
         """Classes of the transformer in the order of its labels: those of the bundle that the run began from, else the
@@ -278,14 +297,18 @@ class TrainingRun:
 
     def _encode(self, deadline: float | None) -> None:
         if distributed.rank() == 0:
-            settings = self.config.latents
+            settings, codec, grid = self.config.latents, self.codec(), self.config.grid
+            multiples = self._multiples()
+            settings.shapes.check_fit(
+                grid.slices, grid.frames, self.config.dit.stage.model, codec.downsampling[2], multiples
+            )
             device = distributed.pick_device(self.config.dit.loop.device)
             with Telling("latents", "copy") as tell:
                 encode_pack(
-                    self.codec().to(device),
+                    codec.to(device),
                     self.pack,
                     self.folder / "latents",
-                    size=self.config.grid.size,
+                    size=grid.size,
                     ranges=settings.augmentation,
                     quantised=settings.quantised,
                     seed=settings.seed,
@@ -293,6 +316,8 @@ class TrainingRun:
                     deadline=deadline,
                     progress=tell,
                     pairs=read_pairs(self.data) if settings.augmentation.morphs else None,
+                    shapes=settings.shapes,
+                    multiples=multiples,
                 )
         distributed.wait_for_all()
 
