@@ -127,3 +127,40 @@ def test_a_whole_run_on_tiny_data(tmp_path, capsys):
     assert "| mirrored * |" in (tmp_path / "r" / "p.md").read_text()
     assert (tmp_path / "r" / "p.png").stat().st_size > 10_000
     assert "all with *" in capsys.readouterr().out
+
+
+PUBLISHED = """
+published: true
+frames: 4
+encoder:
+  loop: {steps: 2, warmup_steps: 1, validate_every: 2, log_every: 1}
+  stage: {downsample: [2, 4, 4], size: 16, spacing_mm: 12, batch: 3}
+"""
+
+
+def test_the_published_encoder_stands_beside_ours(tmp_path, monkeypatch):
+    cines = np.stack([cine(seed, frames=4, slices=8, size=132) for seed in range(5)])
+    images = np.rint((cines + 1) * 127.5).astype(np.uint8)
+    pack = write_cines(tmp_path / "pack.npz", images, (1.5, 1.5, 10.0), validation=[False, False, False, True, True])
+    (tmp_path / "published.yaml").write_text(PUBLISHED)
+    encoder = tiny_encoder_folder(tmp_path / "encoder128", size=64, spacing_mm=3.0)
+    monkeypatch.setattr(pc, "transformations", lambda codec: ct.transformations(None)[:2])
+    words = ["--pack", str(pack), "--encoder", str(encoder), "--codec", "none", "--no-picture"]
+    words += ["--published", str(tmp_path / "run"), "--published-config", str(tmp_path / "published.yaml")]
+    pc.main([*words, "--published-minutes", "5", "--out", str(tmp_path / "p.json")])
+    report = json.loads((tmp_path / "p.json").read_text())
+    assert list(report["methods"]) == ["encoder", "published", "pixels", "SSIM"]
+    exact = report["methods"]["published"]["rows"][0]
+    assert exact["kind"] == "exact" and exact["lowest_copy"] == pytest.approx(1, abs=1e-5)
+    # what it sees is what it was trained on
+    from CardioDiTLib.data.packing import read_pack
+    from CardioDiTLib.training.dar_encoder_stage import VolumeEncoderStage
+    from CardioDiTLib.training.encoder_run import read_encoder_config
+
+    config = read_encoder_config(tmp_path / "published.yaml")
+    stage = VolumeEncoderStage(config.encoder.stage, read_pack(pack))
+    stage.model.load_state_dict(pc.VolumeJudge(tmp_path / "run", config).network.state_dict())
+    stage.model.eval()
+    wanted = stage.model(stage.volumes[:1, None])[0].detach().numpy()
+    made = pc.VolumeJudge(tmp_path / "run", config).describe(images[0].astype(np.float32) / 127.5 - 1)
+    np.testing.assert_allclose(made, wanted, atol=0.05 * np.abs(wanted).max())

@@ -155,6 +155,36 @@ def test_other_grids_of_a_model_that_takes_them(tmp_path):
             GenerationRequest(**asked)
 
 
+def test_the_worker_says_which_grids_a_model_makes(tmp_path, monkeypatch):
+    from CardioDiTLib.bundles.registry import list_bundles
+    from CardioDiTLib.models.latent_scale import LatentScale
+    from CardioDiTLib.service.model_jobs import describe_entry
+
+    monkeypatch.setenv("CARDIODIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CARDIODIT_BUNDLES", str(tmp_path / "bundles"))
+    size = {"pos_embed_mode": "rope4d", "input_size": [3, 8, 8, 4], "patch_size": [1, 4, 4, 2]}
+    larger = {**size, "variable_shape": True, "max_input_size": [5, 8, 8, 6]}
+    for name, params in (("one", size), ("several", larger), ("same", {**size, "variable_shape": True})):
+        (tmp_path / name).mkdir()
+        files, _, _ = written(tmp_path / name, "ds4", FLOW, **params)
+        import_published(*files, tmp_path / "bundles" / name)
+    told = {entry.name: describe_entry(entry) for entry in list_bundles()}
+    grids = {name: told[name]["other_grids"] for name in ("acdc-mini", "one", "several", "same")}
+    most, own = {"slices": 5, "frames": 24}, {"slices": 3, "frames": 16}
+    assert grids == {"acdc-mini": None, "one": None, "several": most, "same": own}
+    assert told["several"]["shape"] == [16, 3, 32, 32] and json.dumps(told["several"])
+    bundle = load_bundle(tmp_path / "bundles" / "several")
+    request = GenerationRequest(steps=1, slices=5, frames=24)
+    assert Generator(bundle, "cpu", "fp32").generate(request)[0].cine.shape == (24, 5, 32, 32)
+    # a mean for every place would be that of one grid
+    scale = LatentScale(torch.zeros(4, 3, 1, 1, 1), torch.ones(4, 1, 1, 1, 1))
+    from CardioDiTLib.bundles.bundle import write_weights
+    from CardioDiTLib.bundles.other_grids import most_slices_and_frames
+
+    write_weights(bundle.folder / "latents.safetensors", scale.state_dict(), "fp32")
+    assert most_slices_and_frames(bundle.folder, bundle.manifest) is None
+
+
 def test_a_model_of_one_grid_says_so(tmp_path):
     files, _, _ = written(tmp_path, "ds4", FLOW, pos_embed_mode="rope4d")
     generator = Generator(load_bundle(import_published(*files, tmp_path / "mine").folder), "cpu", "fp32")
@@ -251,6 +281,23 @@ def test_an_invented_setting_of_the_codec_is_refused_by_name(tmp_path, place):
     section["flux_capacitor"] = 1.21
     with pytest.raises(CardioDiTError, match="flux_capacitor"):
         read_published(files[0], config, files[2], files[3])
+
+
+def test_settings_of_single_published_configurations_are_known(tmp_path):
+    """Some published files have a section or a setting that no other has."""
+    files, _, _ = written(tmp_path)
+    codec, transformer = copy.deepcopy(files[1]), copy.deepcopy(files[3])
+    codec["perceptual_network"] = {"params": {"spatial_dims": 3, "network_type": "squeeze"}}
+    transformer["training"] |= {"log_best_artifact": False, "loss_type": "l1", "use_bucket_sampler": True}
+    transformer["data"] = {"latent_dir": "x", "phase_dir": None, "sidecar_dir": "y"}
+    transformer["safety"] = {"allow_unsafe_global_attention": True}
+    write_dit(tmp_path / "bare.pth", files[3], inside=False)
+    notes = " ".join(read_published(files[0], codec, tmp_path / "bare.pth", transformer).notes)
+    for word in ("perceptual_network (params", "log_best_artifact", "sidecar_dir"):
+        assert word in notes
+    codec["perceptual_network"]["flux_capacitor"] = 1
+    with pytest.raises(CardioDiTError, match=r"perceptual_network\.flux_capacitor"):
+        read_published(files[0], codec, tmp_path / "bare.pth", transformer)
 
 
 def test_what_is_left_aside_is_said(tmp_path):

@@ -117,6 +117,32 @@ def test_the_linear_spacing_is_the_published_grid_and_euler_the_published_step()
     torch.testing.assert_close(made, x, atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize("schedule", [FLOW, ENDING])
+@pytest.mark.parametrize("sd", [0.5, 1.0, 2.0])
+def test_no_spacing_takes_euler_within_two_percent_in_30_steps(schedule, sd):
+    """The product of the cosines of angles that sum to a right one is largest where they are alike."""
+    bound = math.cos(math.pi / 60) ** 30
+    assert bound == pytest.approx(0.9597, abs=1e-4)
+
+    def ratio(psi):
+        if schedule is FLOW:
+            times = FLOW.t_of_log_snr(-2 * np.log(np.tan(psi[1:]) * sd)).numpy()
+        else:
+            times = np.clip(ENDING.t_of_log_snr(-2 * np.log(np.tan(psi[1:]) * sd)).numpy(), 0, 998.999)
+        first = 1000.0 if schedule is FLOW else 999.0
+        levels = NoiseLevels.at(schedule, [first, *times])
+        return float(euler(gaussian(sd, schedule), torch.ones(1, 1, dtype=torch.float64), levels)) / sd
+
+    even = np.linspace(math.pi / 2, 0, 31)[:-1]
+    assert ratio(even) <= bound + 1e-9 and (schedule is not FLOW or ratio(even) == pytest.approx(bound, abs=1e-9))
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        steps = rng.dirichlet(np.full(30, 5.0)) * math.pi / 2
+        assert ratio(math.pi / 2 - np.concatenate([[0], np.cumsum(steps)[:-1]])) < bound
+    for spacing in SPACINGS:
+        assert sd_ratio("euler", 30, schedule, sd, spacing) < bound + 1e-9
+
+
 def _end_of_a_normal_flow(noise, mean, sd, first=1000.0):
     """Where the exact flow of normal data takes noise: quantiles are kept."""
     s = first / 1000

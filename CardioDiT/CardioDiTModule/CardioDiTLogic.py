@@ -51,8 +51,9 @@ class CardioDiTLogic(ScriptedLoadableModuleLogic):
             falseAlarm: Of the gate: share of novel patients who are refused.
             **request: Entries of `CardioDiTLib.GenerationRequest`: seed, count, pathology, guidance, preset, steps,
                 sampler, bundle, device, cycle_s; where the model can be steered also edv_ml, ef_percent, lv_mass_g,
-                lv_slices (`models()` lists models, their bundle.json what they can be asked for). What is to be known
-                about the request is logged as a warning.
+                lv_slices (`models()` lists models, their bundle.json what they can be asked for); where the model makes
+                several grids (``other_grids`` in `models()`) also slices and frames. What is to be known about the
+                request is logged as a warning.
 
         Returns:
             The sequence browser node; a list of them where count is more than 1. Where the model makes labels, they

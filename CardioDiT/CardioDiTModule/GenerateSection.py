@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from .DeviceNote import deviceNote
 from .GenerationRun import GenerationRun
+from .GridFields import GridFields
 from .ModelManager import ModelManager
 from .PreviewPlayer import PreviewPlayer
 from .Problem import Problem
@@ -67,6 +68,7 @@ class GenerateSection(Section):
         self.controls.onProgress = self._onProgress
 
         self.steering = SteeringRows(ui.steeringFrame, self._onSteering)
+        self.grid = GridFields(ui, self._onGrid)
         ui.deviceCombo.addItem(_("automatic"), "auto")
         ui.bundleCombo.connect("currentIndexChanged(int)", self._onBundle)
         ui.pathologyCombo.connect("currentIndexChanged(int)", self._onPathology)
@@ -110,6 +112,7 @@ class GenerateSection(Section):
         self.ui.bundleCombo.setCurrentIndex(max(0, self.ui.bundleCombo.findData(node.bundle)))
         self._fillPathologies()
         self._fillSteering()
+        self._fillGrid()
         self.ui.deviceCombo.setCurrentIndex(max(0, self.ui.deviceCombo.findData(node.device)))
         self._filling = False
         self.update()
@@ -142,6 +145,7 @@ class GenerateSection(Section):
             "device": node.device,
             "preview_every": max(1, round(steps / PREVIEWS_A_RUN)),
             **self.steering.request(),
+            **self.grid.request(),
         }
 
     def _modelReason(self) -> str:
@@ -206,6 +210,7 @@ class GenerateSection(Section):
         self._filling = True
         self._fillPathologies()
         self._fillSteering()
+        self._fillGrid()
         self._filling = False
         self.update()
         self._askForEstimate()
@@ -219,6 +224,12 @@ class GenerateSection(Section):
         node.asked = {**others, **self.steering.asked()}
         self._updateGuidance()
         self._showDeviceNote()
+
+    def _onGrid(self) -> None:
+        node = self._parameterNode()
+        if not self._filling and node is not None:
+            wanted = self.grid.wanted()
+            node.slices, node.frames = wanted["slices"], wanted["frames"]
 
     def _onPathology(self, _index: int) -> None:
         self._updateGuidance()
@@ -287,6 +298,7 @@ class GenerateSection(Section):
         combo.setCurrentIndex(max(0, index))
         self._fillPathologies()
         self._fillSteering()
+        self._fillGrid()
         self._filling = False
         if node is not None and index < 0:
             node.bundle = str(combo.currentData or "")
@@ -317,6 +329,12 @@ class GenerateSection(Section):
         asked = {} if node is None else dict(node.asked)
         self.steering.fill(self._models.quantities(str(self.ui.bundleCombo.currentData or "")), asked)
         self._updateGuidance()
+
+    def _fillGrid(self) -> None:
+        """Slices and frames, for models that make several; what a scene says for other models is kept, and not sent."""
+        node = self._parameterNode()
+        wanted = {"slices": 0, "frames": 0} if node is None else {"slices": node.slices, "frames": node.frames}
+        self.grid.fill(self._model(), wanted)
 
     def _updateGuidance(self) -> None:
         """There has to be something to guide towards."""

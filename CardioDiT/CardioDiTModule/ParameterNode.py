@@ -24,6 +24,7 @@ class Sampler(enum.Enum):
     DPMPP_2M = "dpmpp_2m"
     DDIM = "ddim"
     DDPM = "ddpm"
+    EULER = "euler"
 
     def label(self):
         return {
@@ -31,6 +32,7 @@ class Sampler(enum.Enum):
             Sampler.DPMPP_2M: "DPM-Solver++ (2M)",
             Sampler.DDIM: "DDIM",
             Sampler.DDPM: "DDPM",
+            Sampler.EULER: _("Euler (flow matching)"),
         }[self]
 
 
@@ -44,6 +46,7 @@ class CardioDiTParameterNode:
     asked - Quantities that hearts are to have and their heart rate, by name; what is absent may be any.
     seed, count - Which hearts, how many.
     preset, sampler, steps - Quality; 0 steps for those of the preset.
+    slices, frames - Of models that make several grids: how many; 0 for the model's own.
     device - Where to compute.
     browser - The cine that is shown.
     gate, falseAlarm - Whether hearts too near to a training patient are drawn again; share of false alarms, in percent.
@@ -63,6 +66,8 @@ class CardioDiTParameterNode:
     preset: Preset = Preset.STANDARD
     sampler: Sampler = Sampler.BY_QUALITY
     steps: Annotated[int, WithinRange(0, 1000)] = 0
+    slices: Annotated[int, WithinRange(0, 1000)] = 0
+    frames: Annotated[int, WithinRange(0, 1000)] = 0
     device: str = "auto"
     browser: vtkMRMLSequenceBrowserNode
     gate: bool = False

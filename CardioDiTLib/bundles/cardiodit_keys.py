@@ -26,7 +26,8 @@ _TRAINING = (
     *("sample_seed", "allow_legacy_latents", "target_optimizer_updates", "checkpoint_optimizer_updates"),
     *("sample_log", "roi_size", "target_frames", "time_pad_multiple", "use_persistent", "cache_dir"),
     *("spatial_permute", "num_train_timesteps", "schedule", "beta_schedule", "prediction_type"),
-    *("adv_weight", "adv_warmup", "perceptual_weight", "jukebox_weight", "augment"),
+    *("adv_weight", "adv_warmup", "perceptual_weight", "jukebox_weight", "augment", "log_best_artifact"),
+    "log_optimizer_updates",
 )
 _SECTIONS: dict[str, tuple[str, ...] | None] = {
     "training": _TRAINING,
@@ -35,6 +36,7 @@ _SECTIONS: dict[str, tuple[str, ...] | None] = {
     ),
     "losses": ("perceptual_weight", "jukebox_weight", "adv_weight", "adv_warmup", "params"),
     "discriminator": ("params",),
+    "perceptual_network": ("params",),
     "encoding": ("target_z", "quantized", "geometry_policy", "phase_endpoint"),
     "latent_preprocessing": None,
     "run_schema": None,

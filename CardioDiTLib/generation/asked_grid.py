@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
-
 from CardioDiTLib.bundles.bundle import Bundle
+from CardioDiTLib.bundles.other_grids import most_slices_and_frames
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.request import GenerationRequest
 from CardioDiTLib.grid import BundleGrid
@@ -41,19 +40,19 @@ def asked_grid(request: GenerationRequest, bundle: Bundle) -> AskedGrid:
     own, dit = bundle.manifest.grid, bundle.dit
     if request.slices is None and request.frames is None:
         return AskedGrid(own, dit.input_size)
-    if not free_grid(bundle):
+    most = most_slices_and_frames(bundle.folder, bundle.manifest)
+    if most is None:
         raise CardioDiTError(
             f"The bundle '{bundle.manifest.name}' makes cines of {own.slices} slices and {own.frames} frames, no "
             "others.",
             "Leave slices and frames out, or use a model that was trained on grids of several sizes.",
         )
     _, height, width, frames = dit.input_size
-    most_slices, most_frames = largest_grid(bundle)
     stride = bundle.vqgan.downsampling[2]
-    for name, asked, most in (("slices", request.slices, most_slices), ("frames", request.frames, most_frames)):
-        if asked is not None and asked > most:
+    for name, asked, largest in zip(("slices", "frames"), (request.slices, request.frames), most):
+        if asked is not None and asked > largest:
             raise CardioDiTError(
-                f"The bundle '{bundle.manifest.name}' makes at most {most} {name}, not {asked}.",
+                f"The bundle '{bundle.manifest.name}' makes at most {largest} {name}, not {asked}.",
                 f"Ask for fewer {name}.",
             )
     slices = own.slices if request.slices is None else request.slices
@@ -62,22 +61,6 @@ def asked_grid(request: GenerationRequest, bundle: Bundle) -> AskedGrid:
     size = (_rounded_up(slices, dit.patch_size[0]), height, width, frames)
     grid = replace(own, slices=slices, frames=own.frames if request.frames is None else request.frames)
     return AskedGrid(grid, size)
-
-
-def free_grid(bundle: Bundle) -> bool:
-    """Whether a bundle makes cines of other numbers of slices and frames than its own."""
-    scale, dit = bundle.latent_scale, bundle.dit
-    if not dit.variable_shape or bundle.refiner is not None or scale.basis is not None or scale.modes:
-        return False
-    # statistics of places or of frames would be those of one grid
-    shapes = torch.broadcast_shapes(scale.mean.shape, scale.std.shape)
-    return shapes[1] == shapes[4] == 1
-
-
-def largest_grid(bundle: Bundle) -> tuple[int, int]:
-    """The most slices and frames that a bundle makes."""
-    most = bundle.dit.max_input_size
-    return most[0], most[3] * bundle.vqgan.downsampling[2]
 
 
 def _rounded_up(number: int, multiple: int) -> int:

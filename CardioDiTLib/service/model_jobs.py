@@ -18,6 +18,7 @@ from CardioDiTLib.bundles.download import download_bundle, import_bundle
 from CardioDiTLib.bundles.http_stream import TransferProgress
 from CardioDiTLib.bundles.installation import remove_bundle
 from CardioDiTLib.bundles.manifest import MODEL_CARD_NAME, BundleManifest
+from CardioDiTLib.bundles.other_grids import most_slices_and_frames
 from CardioDiTLib.bundles.registry import (
     BundleEntry,
     accept,
@@ -158,7 +159,11 @@ class ModelJobs:
 
 
 def describe_entry(entry: BundleEntry) -> dict[str, Any]:
-    """A bundle on this machine as plain values; ``state`` is "installed" or "damaged"."""
+    """A bundle on this machine as plain values; ``state`` is "installed" or "damaged".
+
+    ``shape`` is (T, Z, Y, X) of its own grid; ``other_grids`` holds the most ``slices`` and ``frames`` that can be
+    asked for, None where it makes its own grid alone.
+    """
     manifest = entry.manifest
     values: dict[str, Any] = {
         "name": entry.name,
@@ -170,7 +175,7 @@ def describe_entry(entry: BundleEntry) -> dict[str, Any]:
     }
     if manifest is None:
         return {**values, "title": entry.name, "version": "", "licence": None, "size_bytes": 0, "accepted": False}
-    return {**values, **_describe_manifest(manifest)}
+    return {**values, **_describe_manifest(manifest), "other_grids": _other_grids(entry.folder, manifest)}
 
 
 def describe_offer(entry: CatalogueEntry) -> dict[str, Any]:
@@ -212,6 +217,11 @@ def _describe_manifest(manifest: BundleManifest) -> dict[str, Any]:
         "cycle_s": grid.cycle_s,
         "has_privacy": manifest.privacy is not None,
     }
+
+
+def _other_grids(folder: Path, manifest: BundleManifest) -> dict[str, int] | None:
+    most = most_slices_and_frames(folder, manifest)
+    return None if most is None else {"slices": most[0], "frames": most[1]}
 
 
 def _telling(job: Job) -> Callable[[TransferProgress], None]:

@@ -8,6 +8,7 @@ checkpoint is chosen by its training loss.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -163,6 +164,8 @@ class RvipStageConfig:
         blob_mm: Radius of the blob about a point.
         augmentation: What is drawn.
         batch: Images a step and rank.
+        first_share: What the network takes for the chance of every pixel before it has learned anything; as published
+            a half. Points are few: from far less, the hundreds of steps are saved in which that alone is learned.
         recorded_share: Share of images of end-diastole or end-systole; as published 1.
         lr: Adam.
     """
@@ -173,6 +176,7 @@ class RvipStageConfig:
     blob_mm: float = 3.0
     augmentation: RvipAugmentation = field(default_factory=RvipAugmentation)
     batch: int = 16
+    first_share: float = 0.5
     recorded_share: float = 1.0
     lr: float = 1e-4
 
@@ -181,6 +185,8 @@ class RvipStageConfig:
         check_choice("normalisation", self.normalisation, NORMALISATIONS)
         if self.batch < 1:
             raise CardioDiTError(f"A batch of {self.batch} images is not possible.", "Give 1 or more.")
+        if not 0 < self.first_share < 1:
+            raise CardioDiTError(f"A first_share of {self.first_share} is not possible.", "Give 0.5, or less.")
         if not self.blob_mm > 0:
             raise CardioDiTError(f"A blob of {self.blob_mm} mm is not possible.", "Give for instance 3.")
 
@@ -200,8 +206,12 @@ class RvipLandmarkStage(NetworkStage[RvipNetwork]):
         self.config, self.pack = config, LabelledPack(data)
         self.references = PackReferences.of_pack(data)
         shape = (data.images.shape[-2], data.images.shape[-1])
-        self.grid = RvipGrid(shape, self.pack.spacing_xy, config.network.spacing_mm, config.network.size)
-        model = RvipNetwork(config.network)
+        network = config.network
+        self.grid = RvipGrid(shape, self.pack.spacing_xy, network.spacing_mm, network.size)
+        # channels last is about 1.5 times as fast in bfloat16 on a CPU, and no slower elsewhere
+        model = RvipNetwork(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.first_share != 0.5 and model.last.bias is not None:
+            nn.init.constant_(model.last.bias, math.log(config.first_share / (1 - config.first_share)))
         super().__init__("landmarks", model, torch.optim.Adam(model.parameters(), config.lr))
 
     def _slice(self, rng: np.random.Generator) -> tuple[int, int, int]:

@@ -20,6 +20,10 @@ pack's, and every query goes the whole way of a user's file: the heart is search
 folder of ``.npz`` with contoured pictures of the Sunnybrook data (``images``, ``lv_endo``, ``instance``, 20 frames a
 slice). Each becomes a cine of two frames; pixels are taken as 1.3 mm, since the files do not tell. All of them and all
 cines of the pack are references.
+
+``--published RUN`` judges by the published encoder of volumes too, as ``cardiodit train encoder --config
+Resources/Training/encoder-published.yaml --out RUN`` leaves it; ``--published-minutes`` trains it first. It sees the
+first frame of a cine, which is end-diastole unless the copy begins elsewhere.
 """
 
 from __future__ import annotations
@@ -49,10 +53,15 @@ from CardioDiTLib.grid import ModelGrid
 from CardioDiTLib.io import load_cine
 from CardioDiTLib.io.nifti import read_nifti
 from CardioDiTLib.models.contrastive_cine import at_working_size
+from CardioDiTLib.models.dar_encoder import VolumeEmbedding
 from CardioDiTLib.privacy.cine_canvas import TURNS
 from CardioDiTLib.privacy.encoder import CineEncoder, load_encoder
+from CardioDiTLib.training.checkpoint import averaged_weights
+from CardioDiTLib.training.encoder_stage import middle
+from CardioDiTLib.training.network_tasks import EncoderRun
 
 RATES = (0.05, 0.01)
+PUBLISHED_CONFIG = Path(__file__).resolve().parents[2] / "Resources" / "Training" / "encoder-published.yaml"
 SIZE = 128
 Array = NDArray[np.float32]
 Scores = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
@@ -115,6 +124,28 @@ class EmbeddingJudge:
         """A query in all its poses, the references in their first; the largest correlation counts."""
         table = np.stack([one[0] for one in references])
         return np.stack([correlations(one, table).max(axis=0) for one in queries])
+
+
+class VolumeJudge:
+    """Pearson's correlation of embeddings of the published encoder, which sees the first frame as a volume."""
+
+    def __init__(self, run: Path, config: EncoderRun) -> None:
+        stage = config.settings.stage
+        self.size, self.spacing_mm = stage.size, stage.spacing_mm
+        self.network = VolumeEmbedding(stage.downsample, stage.hidden, 1, stage.dimension)
+        self.network.load_state_dict(averaged_weights(run / "encoder", "encoder"))
+        self.network.eval()
+
+    @torch.no_grad()
+    def describe(self, wide: Array) -> Array:
+        side = round(wide.shape[-1] * SPACING_MM[0] / self.spacing_mm)
+        small = at_working_size(torch.from_numpy(np.ascontiguousarray(wide[0])), (side, side))
+        low, high = small.min(), small.max()
+        volume = middle((small - low) / (high - low + 1e-4) * 2 - 1, self.size)
+        return self.network(volume[None, None])[0].numpy()
+
+    def compare(self, queries: list[Array], references: list[Array]) -> NDArray[np.float64]:
+        return correlations(np.stack(queries), np.stack(references))
 
 
 class PixelJudge:
@@ -320,7 +351,8 @@ def figure(path: Path, report: dict[str, Any], scores: Scores) -> None:
     places = np.arange(len(rows))
     for index, name in enumerate(names):
         values = [row["sensitivity_0.05"] for row in report["methods"][name]["rows"]]
-        axes[0].barh(places + 0.27 * (index - 1), values, 0.25, label=name)
+        width = 0.81 / len(names)
+        axes[0].barh(places + width * (index - (len(names) - 1) / 2), values, 0.93 * width, label=name)
     axes[0].set_yticks(places, labels, fontsize=7)
     axes[0].invert_yaxis()
     axes[0].axvline(0.95, color="grey", lw=0.8, ls=":")
@@ -356,6 +388,9 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--codec", default="acdc-mini", help="bundle whose codec decodes copies; 'none' for none")
     parser.add_argument("--recorded", type=Path, help="ACDC folder: volumes as recorded in place of the pack's cines")
     parser.add_argument("--stacks", type=Path, help="folder of contoured Sunnybrook pictures: other patients to plant")
+    parser.add_argument("--published", type=Path, help="run of the published encoder, to judge by it too")
+    parser.add_argument("--published-config", type=Path, default=PUBLISHED_CONFIG, help="settings of that run")
+    parser.add_argument("--published-minutes", type=float, default=0.0, help="first train it for so long at most")
     parser.add_argument("--one-strength", action="store_true", help="the middle strength of each kind only")
     parser.add_argument("--stranger", type=Path, action="append", default=[], help="cine of another source")
     parser.add_argument("--out", type=Path, required=True, help="JSON; a table .md and a picture .png lie beside it")
@@ -385,8 +420,13 @@ def main(words: list[str] | None = None) -> None:
         if len(wide) != len(people):
             raise SystemExit("The folder and the pack are not of the same patients.")
     codec = None if options.codec == "none" else load_bundle(options.codec).vqgan.eval()
-    judges = {
-        "encoder": EmbeddingJudge(encoder, options.recorded is not None),
+    judges: dict[str, Any] = {"encoder": EmbeddingJudge(encoder, options.recorded is not None)}
+    if options.published is not None:
+        config = EncoderRun(options.published_config)
+        if options.published_minutes > 0:
+            config.train(options.pack, options.published, options.published_minutes)
+        judges["published"] = VolumeJudge(options.published, config)
+    judges |= {
         "pixels": PixelJudge(),
         "SSIM": SsimJudge(),
     }

@@ -717,3 +717,79 @@ def test_the_console_asks_for_quantities_and_logs_what_is_said_of_them(panel, tm
     request = process().asked("generate")["arguments"]["request"]
     assert request["edv_ml"] == 300.0 and request["cycle_s"] == 0.8
     assert "Near the edge." in caplog.text and browser.GetAttribute("CardioDiT.heartRateBpm") == "75"
+
+
+@pytest.fixture
+def gridded(panel, ui, spin):
+    """The panel with a model that makes several grids, chosen."""
+    panel.logic.modelManager.model("acdc-mini").update(shape=[16, 8, 128, 128], other_grids=None)
+    panel.logic.modelManager.model("mine").update(shape=[32, 12, 224, 224], other_grids={"slices": 14, "frames": 40})
+    ui.bundleCombo.setCurrentIndex(1)
+    spin(5)
+    return panel
+
+
+def test_slices_and_frames_are_shown_for_models_that_make_several_grids_alone(gridded, ui, spin):
+    widgets = (ui.slicesLabel, ui.slicesSpin, ui.framesLabel, ui.framesSpin, ui.gridLabel)
+    assert all(widget.isVisibleTo(gridded.parent) for widget in widgets)
+    assert (ui.slicesSpin.value, ui.framesSpin.value) == (12, 32), "the model's own"
+    assert (ui.slicesSpin.minimum, ui.slicesSpin.maximum) == (1, 14)
+    assert (ui.framesSpin.minimum, ui.framesSpin.maximum) == (2, 40)
+    assert ui.gridLabel.text.startswith("This model makes 1 to 14 slices and 2 to 40 frames; its own are 12 and 32")
+    assert {"slices", "frames"}.isdisjoint(gridded.generate.request())
+    ui.bundleCombo.setCurrentIndex(0)
+    spin(5)
+    assert not any(widget.isVisibleTo(gridded.parent) for widget in widgets)
+
+
+def test_slices_and_frames_go_into_the_order(gridded, ui):
+    ui.slicesSpin.value = 9
+    assert "frames" not in gridded.generate.request(), "its own is not asked for"
+    ui.framesSpin.value = 27
+    assert (gridded._parameterNode.slices, gridded._parameterNode.frames) == (9, 27)
+    ui.generateButton.click()
+    request = process().asked("generate")["arguments"]["request"]
+    from CardioDiTLib.generation.request import GenerationRequest
+
+    made = GenerationRequest.from_dict(request)
+    assert (made.slices, made.frames) == (9, 27)
+    ui.slicesSpin.value = 12
+    assert gridded._parameterNode.slices == 0 and "slices" not in gridded.generate.request()
+    assert {"slices", "frames"}.isdisjoint(gridded.generate.settings()), "completion has the grid of its cine"
+
+
+def test_slices_and_frames_are_saved_with_the_scene_and_ignored_by_other_models(gridded, ui, tmp_path, spin):
+    ui.slicesSpin.value = 9
+    ui.framesSpin.value = 27
+    ui.bundleCombo.setCurrentIndex(0)
+    spin(5)
+    assert {"slices", "frames"}.isdisjoint(gridded.generate.request()), "that model makes one grid"
+    assert (gridded._parameterNode.slices, gridded._parameterNode.frames) == (9, 27), "kept for the other one"
+    ui.bundleCombo.setCurrentIndex(1)
+    spin(5)
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(0)
+    spin(5)
+    ui.bundleCombo.setCurrentIndex(1)
+    assert (ui.slicesSpin.value, ui.framesSpin.value) == (12, 32)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    spin(5)
+    assert (ui.slicesSpin.value, ui.framesSpin.value) == (9, 27) and ui.slicesSpin.isVisibleTo(gridded.parent)
+    assert gridded.generate.request()["frames"] == 27
+
+
+def test_more_than_a_model_makes_becomes_the_most(gridded, ui, spin):
+    gridded._parameterNode.slices, gridded._parameterNode.frames = 30, 400
+    gridded.generate.updateFromParameterNode()
+    request = gridded.generate.request()
+    assert (request["slices"], request["frames"]) == (14, 40)
+    assert (gridded._parameterNode.slices, gridded._parameterNode.frames) == (30, 400), "nothing was chosen here"
+
+
+def test_euler_steps_can_be_chosen(panel, ui, spin):
+    accept(panel)
+    ui.samplerCombo.setCurrentIndex(ui.samplerCombo.count - 1)
+    spin(5)
+    from CardioDiTLib.generation.request import GenerationRequest
+
+    assert GenerationRequest.from_dict(panel.generate.request()).sampler == "euler"
