@@ -730,8 +730,7 @@ def gridded(panel, ui, spin):
 
 
 def test_slices_and_frames_are_shown_for_models_that_make_several_grids_alone(gridded, ui, spin):
-    widgets = (ui.slicesLabel, ui.slicesSpin, ui.framesLabel, ui.framesSpin, ui.gridLabel)
-    assert all(widget.isVisibleTo(gridded.parent) for widget in widgets)
+    assert ui.gridFrame.isVisibleTo(gridded.parent)
     assert (ui.slicesSpin.value, ui.framesSpin.value) == (12, 32), "the model's own"
     assert (ui.slicesSpin.minimum, ui.slicesSpin.maximum) == (1, 14)
     assert (ui.framesSpin.minimum, ui.framesSpin.maximum) == (2, 40)
@@ -739,7 +738,7 @@ def test_slices_and_frames_are_shown_for_models_that_make_several_grids_alone(gr
     assert {"slices", "frames"}.isdisjoint(gridded.generate.request())
     ui.bundleCombo.setCurrentIndex(0)
     spin(5)
-    assert not any(widget.isVisibleTo(gridded.parent) for widget in widgets)
+    assert not ui.gridFrame.isVisibleTo(gridded.parent)
 
 
 def test_slices_and_frames_go_into_the_order(gridded, ui):
@@ -774,7 +773,7 @@ def test_slices_and_frames_are_saved_with_the_scene_and_ignored_by_other_models(
     assert (ui.slicesSpin.value, ui.framesSpin.value) == (12, 32)
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
     spin(5)
-    assert (ui.slicesSpin.value, ui.framesSpin.value) == (9, 27) and ui.slicesSpin.isVisibleTo(gridded.parent)
+    assert (ui.slicesSpin.value, ui.framesSpin.value) == (9, 27) and ui.gridFrame.isVisibleTo(gridded.parent)
     assert gridded.generate.request()["frames"] == 27
 
 
