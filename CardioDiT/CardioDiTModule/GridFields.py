@@ -18,13 +18,14 @@ class GridFields:
     """
 
     def __init__(self, ui: Any, onChanged: Callable[[], None]) -> None:
-        self._frame, self._label, self._onChanged = ui.gridFrame, ui.gridLabel, onChanged
+        self._label, self._onChanged = ui.gridLabel, onChanged
         self._spins = {"slices": ui.slicesSpin, "frames": ui.framesSpin}
+        self._widgets = (ui.slicesLabel, ui.slicesSpin, ui.framesLabel, ui.framesSpin, ui.gridLabel)
         self._own: dict[str, int] = {}
         self._filling = False
         for spin in self._spins.values():
             spin.connect("valueChanged(int)", self._onValue)
-        self._frame.setVisible(False)
+        self._show(False)
 
     def fill(self, model: dict[str, Any] | None, wanted: dict[str, int]) -> None:
         """Show the numbers for a model.
@@ -36,7 +37,7 @@ class GridFields:
         """
         most, shape = (model or {}).get("other_grids"), (model or {}).get("shape")
         self._own = {"slices": int(shape[1]), "frames": int(shape[0])} if most and shape else {}
-        self._frame.setVisible(bool(self._own))
+        self._show(bool(self._own))
         if not self._own:
             return
         self._filling = True
@@ -68,6 +69,10 @@ class GridFields:
     def request(self) -> dict[str, int]:
         """Entries of a `CardioDiTLib.GenerationRequest`: only what differs from the model's own grid."""
         return {name: value for name, value in self.wanted().items() if value} if self._own else {}
+
+    def _show(self, shown: bool) -> None:
+        for widget in self._widgets:
+            widget.setVisible(shown)
 
     def _onValue(self, _value: int) -> None:
         if not self._filling:

@@ -27,6 +27,7 @@ _TRAINING = (
     *("sample_log", "roi_size", "target_frames", "time_pad_multiple", "use_persistent", "cache_dir"),
     *("spatial_permute", "num_train_timesteps", "schedule", "beta_schedule", "prediction_type"),
     *("adv_weight", "adv_warmup", "perceptual_weight", "jukebox_weight", "augment", "log_best_artifact"),
+    "log_optimizer_updates",
 )
 _SECTIONS: dict[str, tuple[str, ...] | None] = {
     "training": _TRAINING,

@@ -132,7 +132,7 @@ def channel_scale(parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> LatentS
     Raises:
         CardioDiTError: No slice counts.
     """
-    count, total, squares = 0.0, 0.0, 0.0
+    count, total, squares = 0.0, torch.zeros(1), torch.zeros(1)
     for latents, valid in parts:
         # slice by slice: (slices that count, C, h, w, t), in the precision that sums of squares need
         x = latents.movedim(2, 1)[valid].double()
@@ -141,8 +141,8 @@ def channel_scale(parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> LatentS
         squares = squares + x.square().sum((0, 2, 3, 4))
     if not count:
         raise CardioDiTError("No slice of the latents counts.", "Make them of cines with slices.")
-    mean = torch.as_tensor(total / count)
-    spread = (torch.as_tensor(squares / count) - mean.square()).clamp(min=1e-12).sqrt()
+    mean = total / count
+    spread = (squares / count - mean.square()).clamp(min=1e-12).sqrt()
     shape = (-1, 1, 1, 1, 1)
     return LatentScale(mean.float().reshape(shape), spread.float().reshape(shape))
 

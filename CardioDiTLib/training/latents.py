@@ -315,7 +315,7 @@ def _encode_copy(
         groups.append(group)
         valid.append(whole)
     names = [bucket_name(latents) + _APART if shapes else "" for latents in made]
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     for name in sorted(set(names)):
         of_it = [place for place, own in enumerate(names) if own == name]
         latents, cines = torch.stack([made[place] for place in of_it]), [used[place] for place in of_it]

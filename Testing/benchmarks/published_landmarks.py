@@ -149,7 +149,7 @@ def markdown(report: PitfallReport, spread: dict[str, dict[str, list[float]]]) -
 
 def findings(report: PitfallReport) -> str:
     """What bends the metrics, one sentence each."""
-    return "\n".join(f"- {one.name}: {one.sentence}" for one in report.findings)
+    return "\n".join(f"- {one.sentence}" for one in report.findings)
 
 
 def picture(path: Path, report: PitfallReport) -> None:

@@ -730,7 +730,8 @@ def gridded(panel, ui, spin):
 
 
 def test_slices_and_frames_are_shown_for_models_that_make_several_grids_alone(gridded, ui, spin):
-    assert ui.gridFrame.isVisibleTo(gridded.parent)
+    widgets = (ui.slicesLabel, ui.slicesSpin, ui.framesLabel, ui.framesSpin, ui.gridLabel)
+    assert all(widget.isVisibleTo(gridded.parent) for widget in widgets)
     assert (ui.slicesSpin.value, ui.framesSpin.value) == (12, 32), "the model's own"
     assert (ui.slicesSpin.minimum, ui.slicesSpin.maximum) == (1, 14)
     assert (ui.framesSpin.minimum, ui.framesSpin.maximum) == (2, 40)
@@ -738,7 +739,7 @@ def test_slices_and_frames_are_shown_for_models_that_make_several_grids_alone(gr
     assert {"slices", "frames"}.isdisjoint(gridded.generate.request())
     ui.bundleCombo.setCurrentIndex(0)
     spin(5)
-    assert not ui.gridFrame.isVisibleTo(gridded.parent)
+    assert not any(widget.isVisibleTo(gridded.parent) for widget in widgets)
 
 
 def test_slices_and_frames_go_into_the_order(gridded, ui):
@@ -773,7 +774,7 @@ def test_slices_and_frames_are_saved_with_the_scene_and_ignored_by_other_models(
     assert (ui.slicesSpin.value, ui.framesSpin.value) == (12, 32)
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
     spin(5)
-    assert (ui.slicesSpin.value, ui.framesSpin.value) == (9, 27) and ui.gridFrame.isVisibleTo(gridded.parent)
+    assert (ui.slicesSpin.value, ui.framesSpin.value) == (9, 27) and ui.slicesSpin.isVisibleTo(gridded.parent)
     assert gridded.generate.request()["frames"] == 27
 
 
