@@ -155,10 +155,10 @@ def test_the_published_encoder_stands_beside_ours(tmp_path, monkeypatch):
     # what it sees is what it was trained on
     from CardioDiTLib.data.packing import read_pack
     from CardioDiTLib.training.dar_encoder_stage import VolumeEncoderStage
-    from CardioDiTLib.training.encoder_run import read_encoder_config
+    from CardioDiTLib.training.network_tasks import EncoderRun
 
-    config = read_encoder_config(tmp_path / "published.yaml")
-    stage = VolumeEncoderStage(config.encoder.stage, read_pack(pack))
+    config = EncoderRun(tmp_path / "published.yaml")
+    stage = VolumeEncoderStage(config.settings.stage, read_pack(pack))
     stage.model.load_state_dict(pc.VolumeJudge(tmp_path / "run", config).network.state_dict())
     stage.model.eval()
     wanted = stage.model(stage.volumes[:1, None])[0].detach().numpy()

@@ -13,8 +13,8 @@ from test_training_segmentation import make_pack
 
 from CardioDiTLib.data.packing import read_pack
 from CardioDiTLib.landmarks.pitfalls import compare_metrics
-from CardioDiTLib.training.landmark_run import read_landmark_config
-from CardioDiTLib.training.rvip_stage import PublishedLandmarkStage, PublishedStageConfig
+from CardioDiTLib.training.network_tasks import LandmarkRun
+from CardioDiTLib.training.rvip_stage import RvipLandmarkStage, RvipStageConfig
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 
@@ -66,9 +66,9 @@ def _moved(truth, data):
 
 def test_the_network_may_begin_with_the_guess_that_points_are_rare(pack):
     data = read_pack(pack)
-    settings = read_landmark_config(pl.CONFIG).landmarks.stage
-    assert settings.first_share < 0.01 and PublishedStageConfig().first_share == 0.5
-    stage = PublishedLandmarkStage(settings, data)
+    settings = LandmarkRun(pl.CONFIG).settings.stage
+    assert settings.first_share < 0.01 and RvipStageConfig().first_share == 0.5
+    stage = RvipLandmarkStage(settings, data)
     np.testing.assert_allclose(
         1 / (1 + np.exp(-stage.model.last.bias.detach().numpy())), settings.first_share, rtol=1e-5
     )

@@ -12,25 +12,30 @@ from typing import TYPE_CHECKING
 
 from CardioDiTLib.bundles.catalogue import (
     CatalogueEntry,
-    accept,
     add_source,
     find_entry,
-    is_accepted,
     is_source,
     list_added,
     list_catalogue,
     read_source,
     remove_source,
-    require_accepted,
 )
-from CardioDiTLib.bundles.download import discard_partial, download_bundle, partial_bytes
-from CardioDiTLib.bundles.import_local import import_bundle
+from CardioDiTLib.bundles.download import discard_partial, download_bundle, import_bundle, partial_bytes
+from CardioDiTLib.bundles.http_stream import TransferCallback, TransferProgress
 from CardioDiTLib.bundles.installation import remove_bundle
 from CardioDiTLib.bundles.manifest import MODEL_CARD_NAME, read_manifest
 from CardioDiTLib.bundles.manifest_parts import Licence
-from CardioDiTLib.bundles.registry import BundleEntry, bundle_folders, find_bundle, list_bundles, user_bundles_folder
-from CardioDiTLib.bundles.transfer_progress import TransferCallback, TransferProgress
-from CardioDiTLib.bundles.verification import verify
+from CardioDiTLib.bundles.registry import (
+    BundleEntry,
+    accept,
+    bundle_folders,
+    find_bundle,
+    is_accepted,
+    list_bundles,
+    require_accepted,
+    user_bundles_folder,
+    verify,
+)
 from CardioDiTLib.commands.options import MODEL_HELP, chosen_model
 from CardioDiTLib.commands.printing import show
 from CardioDiTLib.errors import CardioDiTError

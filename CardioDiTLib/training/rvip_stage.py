@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch import nn
 
 from CardioDiTLib.data.packing import PackedCines
 from CardioDiTLib.errors import CardioDiTError

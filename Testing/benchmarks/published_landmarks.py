@@ -25,11 +25,11 @@ from CardioDiTLib.cine import LandmarkTrack
 from CardioDiTLib.data.packing import PackedCines, read_pack
 from CardioDiTLib.landmarks.metrics import evaluate_landmarks
 from CardioDiTLib.landmarks.pitfalls import PitfallReport, compare_metrics
-from CardioDiTLib.landmarks.rvip_detector import predict_published
-from CardioDiTLib.models.rvip_network import PublishedNetwork
-from CardioDiTLib.training.landmark_run import LandmarkTraining, read_landmark_config, train_landmarks
+from CardioDiTLib.landmarks.rvip_detector import predict_rvip
+from CardioDiTLib.models.rvip_network import RvipNetwork
+from CardioDiTLib.training.checkpoint import averaged_weights, finished_steps
 from CardioDiTLib.training.landmark_stage import PackReferences
-from CardioDiTLib.training.run import averaged_weights, finished_steps
+from CardioDiTLib.training.network_tasks import LandmarkRun
 
 CONFIG = Path(__file__).resolve().parents[2] / "Resources" / "Training" / "landmarks-published-cpu.yaml"
 TITLES = {"base": "Base", "var1": "Var.1", "var2": "Var.2", "var3": "Var.3"}
@@ -54,20 +54,22 @@ _INTERVALS = {"recall (points)": "recall", "precision (points)": "precision"}
 _INTERVALS |= {"hit distance mm (points)": "hit_distance_mm", "capped distance mm (points)": "capped_distance_mm"}
 
 
-def of_variant(config: LandmarkTraining, variant: str) -> LandmarkTraining:
-    """The same settings for another variant."""
-    stage = dataclasses.replace(config.landmarks.stage, variant=variant)
-    return dataclasses.replace(config, landmarks=dataclasses.replace(config.landmarks, stage=stage))
+def of_variant(path: Path, variant: str) -> LandmarkRun:
+    """The run of a settings file for another variant."""
+    run = LandmarkRun(path)
+    stage = dataclasses.replace(run.settings.stage, variant=variant)
+    run.settings = dataclasses.replace(run.settings, stage=stage)
+    return run
 
 
-def train_all(config: LandmarkTraining, pack: Path, work: Path, minutes: float | None) -> bool:
+def train_all(config: Path, pack: Path, work: Path, minutes: float | None) -> bool:
     """Train what is not trained yet; True where all variants are."""
     began = time.monotonic()
     for variant in TITLES:
         left = None if minutes is None else minutes - (time.monotonic() - began) / 60
         if left is not None and left <= 0:
             return False
-        if not train_landmarks(of_variant(config, variant), pack, work / variant, left):
+        if not of_variant(config, variant).train(pack, work / variant, left):
             return False
     return True
 
@@ -103,12 +105,12 @@ def tracks_of(points: NDArray[np.float64], pack: PackedCines) -> list[LandmarkTr
 
 
 def predicted(
-    network: PublishedNetwork, pack: PackedCines, places: list[tuple[int, list[int], NDArray[np.intp]]]
+    network: RvipNetwork, pack: PackedCines, places: list[tuple[int, list[int], NDArray[np.intp]]]
 ) -> list[LandmarkTrack]:
     """What a network finds there."""
     tracks = []
     for index, frames, slices in places:
-        seen = [predict_published(network, pack.images[index, t, slices], pack.spacing[:2]) for t in frames]
+        seen = [predict_rvip(network, pack.images[index, t, slices], pack.spacing[:2]) for t in frames]
         points = np.stack([np.where(s.presence[..., None] >= 0.5, s.places, np.nan) for s in seen])
         tracks += tracks_of(points, pack)
     return tracks
@@ -200,15 +202,15 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="the table as Markdown; everything as .json beside it")
     parser.add_argument("--picture", type=Path, help="a chart of the ranks")
     options = parser.parse_args(words)
-    config = read_landmark_config(options.config)
-    if not train_all(config, options.pack, options.work, options.minutes):
+    config = LandmarkRun(options.config)
+    if not train_all(options.config, options.pack, options.work, options.minutes):
         print("Not all variants are trained yet: call it again.")
         return
     pack = read_pack(options.pack, config.frames)
     truth, places = truth_and_pixels(pack)
     tracks: dict[str, list[LandmarkTrack]] = {}
     for variant, title in TITLES.items():
-        network = PublishedNetwork(config.landmarks.stage.network)
+        network = RvipNetwork(config.settings.stage.network)
         network.load_state_dict(averaged_weights(options.work / variant / "landmarks", "landmarks"))
         tracks[title] = predicted(network.eval(), pack, places)
     affine = np.diag([*pack.spacing, 1.0])
