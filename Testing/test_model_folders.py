@@ -390,7 +390,7 @@ def test_settings_of_another_network_do_not_fit_its_weights(copy):
     kind, place = copy
     channels = {"published landmarks": [8, 8, 8], "encoder": [8, 24]}.get(kind.name, [4, 8, 16])
     change(kind, place, lambda m: m["network"].update(channels=channels))
-    assert "do not fit" in refused(kind, place)
+    assert "does not fit" in refused(kind, place)
 
 
 def test_what_comes_with_the_software_is_written_as_it_was():

@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 
-from CardioDiTLib.bundles.cardiodit_checkpoint import load_strictly
 from CardioDiTLib.bundles.cardiodit_config import build_dit, build_vqgan
 from CardioDiTLib.bundles.manifest import GENERATOR, MANIFEST_NAME, MODEL_CARD_NAME, BundleManifest
 from CardioDiTLib.bundles.registry import find_bundle
-from CardioDiTLib.bundles.weights import read_weights, write_weights
+from CardioDiTLib.bundles.weights import load_strictly, read_weights, write_weights
 from CardioDiTLib.diffusion.any_schedule import AnySchedule, schedule_from_config
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.files import check_file_name, sha256_of

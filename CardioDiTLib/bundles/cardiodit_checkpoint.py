@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from CardioDiTLib.bundles.safe_numpy import numpy_globals
+from CardioDiTLib.bundles.weights import some_of
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.schema import parse_json
 
@@ -20,7 +20,6 @@ from CardioDiTLib.schema import parse_json
 _WEIGHT_KEYS = ("model", "state_dict", "model_state_dict")
 # What DistributedDataParallel and torch.compile put before every name.
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.")
-_NAMED_IN_ERRORS = 4
 # Entries of a training checkpoint that are read by name, besides the weights.
 _READ = ("checkpoint_schema", "resolved_config", "latent_mean", "latent_std", "scale_factor", "normalize_latents")
 
@@ -217,44 +216,6 @@ def _number(value: Any, key: str, name: str) -> float | None:
     return float(value)
 
 
-def load_strictly(model: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
-    """Copy a state into a network; every name and shape has to agree.
-
-    Args:
-        model: The network to fill.
-        state: Weights by name.
-        source: Name of the file, for the message.
-
-    Raises:
-        CardioDiTError: naming the first missing, unexpected or ill-shaped weights, or weights that are not finite.
-    """
-    expected = model.state_dict()
-    missing = [key for key in expected if key not in state]
-    unexpected = [key for key in state if key not in expected]
-    shapes = [
-        f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
-        for key in expected
-        if key in state and state[key].shape != expected[key].shape
-    ]
-    problems = [
-        f"{title}: {_some(names)}"
-        for title, names in (("missing", missing), ("not expected", unexpected), ("of another shape", shapes))
-        if names
-    ]
-    if problems:
-        if len(missing) == len(expected):
-            hint = "Stage-1 and transformer checkpoints may have been swapped, or the file is of another network."
-        else:
-            hint = "Use the configuration that this checkpoint was trained with."
-        raise CardioDiTError(f"{source} does not fit its configuration ({'; '.join(problems)}).", hint)
-    broken = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
-    if broken:
-        raise CardioDiTError(
-            f"{source} holds weights that are not finite: {_some(broken)}.", "Use an earlier checkpoint of the run."
-        )
-    model.load_state_dict(dict(state), strict=True)
-
-
 def _load(path: Path) -> Any:
     if not path.is_file():
         raise CardioDiTError(f"There is no checkpoint {path}.", "Check the path.")
@@ -291,7 +252,7 @@ def _find_weights(content: Mapping[str, Any], name: str) -> tuple[str, Mapping[s
     if _is_state(content):
         return "bare", content
     raise CardioDiTError(
-        f"{name} holds no weights that can be told: it has the entries {_some([str(key) for key in content])}.",
+        f"{name} holds no weights that can be told: it has the entries {some_of([str(key) for key in content])}.",
         f"The weights have to be the file itself or under one of {', '.join(_WEIGHT_KEYS)}.",
     )
 
@@ -323,11 +284,6 @@ def _check_shadow(shadow: Mapping[str, torch.Tensor], state: Mapping[str, torch.
     wrong = [key for key, value in shadow.items() if key not in state or state[key].shape != value.shape]
     if wrong:
         raise CardioDiTError(
-            f"Averaged (EMA) weights of {name} have no counterpart of the same name and shape: {_some(wrong)}.",
+            f"Averaged (EMA) weights of {name} have no counterpart of the same name and shape: {some_of(wrong)}.",
             "The file mixes two networks; use another checkpoint.",
         )
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:_NAMED_IN_ERRORS])
-    return shown if len(names) <= _NAMED_IN_ERRORS else f"{shown} and {len(names) - _NAMED_IN_ERRORS} more"

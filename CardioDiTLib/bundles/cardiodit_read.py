@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from CardioDiTLib.bundles.cardiodit_checkpoint import PublishedCheckpointInfo, load_strictly, read_published_state
+from CardioDiTLib.bundles.cardiodit_checkpoint import PublishedCheckpointInfo, read_published_state
 from CardioDiTLib.bundles.cardiodit_config import (
     PublishedSchedule,
     build_dit,
@@ -23,6 +23,7 @@ from CardioDiTLib.bundles.cardiodit_config import (
     stage1_params,
 )
 from CardioDiTLib.bundles.cardiodit_keys import check_known
+from CardioDiTLib.bundles.weights import load_strictly
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models.dit import DiT4D
 from CardioDiTLib.models.latent_scale import LatentScale

@@ -237,14 +237,9 @@ class NetworkFolder(ModelFolder[NetworkManifestT]):
         Raises:
             CardioDiTError: The file is damaged or holds the weights of another network.
         """
-        from CardioDiTLib.bundles.weights import read_weights
+        from CardioDiTLib.bundles.weights import load_strictly, read_weights
 
-        try:
-            network.load_state_dict(read_weights(path))
-        except RuntimeError as error:
-            raise CardioDiTError(
-                f"The weights in {path.name} do not fit the network of '{name}'.", _GET_AGAIN
-            ) from error
+        load_strictly(network, read_weights(path), f"'{path.name}' of the {self.noun} '{name}'")
 
     def write_network(
         self,

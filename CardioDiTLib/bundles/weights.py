@@ -23,6 +23,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import nn
 
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.files import save_tensors
@@ -39,6 +40,7 @@ MIN_INT8_CHANNEL = 64
 
 _FORMAT = "cardiodit"
 _LARGEST_HALF = 65504.0
+_NAMED_IN_ERRORS = 4
 
 
 def write_weights(path: str | os.PathLike[str], state: Mapping[str, torch.Tensor], storage: str = "fp32") -> None:
@@ -93,6 +95,50 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
             tensor = tensor.float() * scale
         state[key] = tensor.float() if tensor.is_floating_point() else tensor
     return state
+
+
+def load_strictly(model: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
+    """Copy a state into a network; every name and shape has to agree.
+
+    Args:
+        model: The network to fill.
+        state: Weights by name.
+        source: Name of the file, for the message.
+
+    Raises:
+        CardioDiTError: naming the first missing, unexpected or ill-shaped weights, or weights that are not finite.
+    """
+    expected = model.state_dict()
+    missing = [key for key in expected if key not in state]
+    unexpected = [key for key in state if key not in expected]
+    shapes = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in expected
+        if key in state and state[key].shape != expected[key].shape
+    ]
+    problems = [
+        f"{title}: {some_of(names)}"
+        for title, names in (("missing", missing), ("not expected", unexpected), ("of another shape", shapes))
+        if names
+    ]
+    if problems:
+        if len(missing) == len(expected):
+            hint = "Stage-1 and transformer checkpoints may have been swapped, or the file is of another network."
+        else:
+            hint = "Use the configuration that this checkpoint was trained with."
+        raise CardioDiTError(f"{source} does not fit its configuration ({'; '.join(problems)}).", hint)
+    broken = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise CardioDiTError(
+            f"{source} holds weights that are not finite: {some_of(broken)}.", "Use an earlier checkpoint of the run."
+        )
+    model.load_state_dict(dict(state), strict=True)
+
+
+def some_of(names: list[str]) -> str:
+    """The first of many names, for a sentence."""
+    shown = ", ".join(names[:_NAMED_IN_ERRORS])
+    return shown if len(names) <= _NAMED_IN_ERRORS else f"{shown} and {len(names) - _NAMED_IN_ERRORS} more"
 
 
 def _packed(name: str, value: torch.Tensor, storage: str) -> dict[str, torch.Tensor]:
