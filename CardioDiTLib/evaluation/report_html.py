@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
 from CardioDiTLib.evaluation.synthesis_report import QuantityComparison, SetNumber, Spread, SynthesisReport
-from CardioDiTLib.evaluation.tables import BETTER_WORDS, SET_TITLES, closing_lines
+from CardioDiTLib.evaluation.tables import BETTER_WORDS, SET_TITLES, closing_lines, short
 from CardioDiTLib.function.function_report import printed
 from CardioDiTLib.reporting.chart import beside_band, box
 from CardioDiTLib.reporting.colours import REAL_COLOUR, SYNTHETIC_COLOUR
 from CardioDiTLib.reporting.page import NOT_FOR_DIAGNOSIS, bullets, cards, facts, key, page, section, table, tag
 from CardioDiTLib.reporting.tables import write_text
 
-_GOOD, _OUTSIDE, _UNKNOWN = "#00563F", "#B8480A", "#57606A"
+COLOURS = {True: "#00563F", False: "#B8480A", None: "#57606A"}
+"""Of a number within its floor, outside of it, and where that is not known."""
 
 _METHOD = (
     "Floor: the same number between random halves of the real cohort, at the size that is named; the grey band of a "
@@ -81,15 +82,25 @@ def _about(report: SynthesisReport) -> list[tuple[str, str]]:
     ]
 
 
-def _judged(report: SynthesisReport) -> list[bool]:
-    """Whether each number over all cines lies within its floor, of those of which that is known."""
-    numbers = [one.distance for one in report.quantities if not one.group]
-    numbers += [number for part in report.sets.values() for number in part.values()]
-    return [number.within_floor for number in numbers if number.within_floor is not None]
+def _judged(numbers: Iterable[tuple[str, str, SetNumber]]) -> list[bool]:
+    """Whether each number lies within its floor, of those of which that is known."""
+    return [number.within_floor for _, _, number in numbers if number.within_floor is not None]
+
+
+def outside_words(numbers: Iterable[tuple[str, str, SetNumber]]) -> str:
+    """How many of how many numbers lie outside of their floors."""
+    known = _judged(numbers)
+    return f"{len(known) - sum(known)} of {len(known)}" if known else "–"
+
+
+def within_tag(number: SetNumber) -> str:
+    """The word beside a number."""
+    words = {True: tag("within", "good"), False: tag("outside", "warn"), None: tag("not known", "none")}
+    return words[number.within_floor]
 
 
 def _verdict(report: SynthesisReport) -> str:
-    judged = _judged(report)
+    judged = _judged(report.numbers())
     if not judged:
         style, text = " warn", "Too few cines to put any number beside a floor."
     else:
@@ -106,19 +117,13 @@ def _verdict(report: SynthesisReport) -> str:
 
 
 def _first(report: SynthesisReport) -> str:
-    def outside(kind: str) -> str:
-        chosen = [one.distance.within_floor for one in report.quantities if one.kind == kind and not one.group]
-        known = [one for one in chosen if one is not None]
-        return f"{len(known) - sum(known)} of {len(known)}" if known else "–"
-
-    sets = [n.within_floor for part in report.sets.values() for n in part.values() if n.within_floor is not None]
     return cards(
         [
             ("real cines", str(report.n_real), "", f"{report.n_real_labelled} with labels"),
             ("synthetic cines", str(report.n_synthetic), "", f"{report.n_synthetic_labelled} with labels"),
-            ("physiology", outside("physiology"), "", "outside of the floor"),
-            ("coherence", outside("coherence"), "", "outside of the floor"),
-            ("sets", f"{len(sets) - sum(sets)} of {len(sets)}" if sets else "–", "", "outside of the floor"),
+            ("physiology", outside_words(report.numbers("physiology")), "", "outside of the floor"),
+            ("coherence", outside_words(report.numbers("coherence")), "", "outside of the floor"),
+            ("sets", outside_words(report.numbers("sets")), "", "outside of the floor"),
             ("near duplicates", str(len(report.duplicates)), "", "pairs of synthetic cines"),
         ]
     )
@@ -182,21 +187,17 @@ def _boxes(one: QuantityComparison) -> str:
 
 def _cells(number: SetNumber) -> str:
     """Value, floor, picture and word of a number."""
-    value = _short(number.value)
+    value = short(number.value)
     if math.isfinite(number.low):
-        value += f"<br><span class='reason'>{_short(number.low)} to {_short(number.high)}</span>"
+        value += f"<br><span class='reason'>{short(number.low)} to {short(number.high)}</span>"
     floor = "–"
     if math.isfinite(number.floor_median):
         floor = (
-            f"{_short(number.floor_median)} <span class='reason'>({_short(number.floor_low)}.."
-            f"{_short(number.floor_high)})</span>"
+            f"{short(number.floor_median)} <span class='reason'>({short(number.floor_low)}.."
+            f"{short(number.floor_high)})</span>"
         )
-    colour = {True: _GOOD, False: _OUTSIDE, None: _UNKNOWN}[number.within_floor]
-    band = beside_band(number.matched, (number.floor_low, number.floor_median, number.floor_high), colour)
-    word = {True: tag("within", "good"), False: tag("outside", "warn"), None: tag("not known", "none")}
-    same = f"<span class='reason'>{_short(number.matched)}</span>" if band else ""
-    return f'<td class="number">{value}</td><td>{floor}</td><td>{band}{same}</td><td>{word[number.within_floor]}</td>'
-
-
-def _short(value: float) -> str:
-    return f"{value:.3g}" if math.isfinite(value) else "–"
+    band = beside_band(
+        number.matched, (number.floor_low, number.floor_median, number.floor_high), COLOURS[number.within_floor]
+    )
+    same = f"<span class='reason'>{short(number.matched)}</span>" if band else ""
+    return f'<td class="number">{value}</td><td>{floor}</td><td>{band}{same}</td><td>{within_tag(number)}</td>'

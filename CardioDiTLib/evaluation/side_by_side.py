@@ -13,17 +13,17 @@ from CardioDiTLib.cine import Cine
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.evaluation.cohort import Cohort
 from CardioDiTLib.evaluation.measures import MeasuredCohort, measure_cohort
+from CardioDiTLib.evaluation.report_html import COLOURS, outside_words, within_tag
 from CardioDiTLib.evaluation.synthesis import evaluate_synthesis
 from CardioDiTLib.evaluation.synthesis_report import SetNumber, SynthesisReport
-from CardioDiTLib.evaluation.tables import BETTER_WORDS, SET_TITLES
+from CardioDiTLib.evaluation.tables import BETTER_WORDS, SET_TITLES, short
 from CardioDiTLib.function.function_report import printed
 from CardioDiTLib.reporting.chart import beside_band
-from CardioDiTLib.reporting.page import NOT_FOR_DIAGNOSIS, cards, facts, page, section, table, tag
+from CardioDiTLib.reporting.page import NOT_FOR_DIAGNOSIS, cards, facts, page, section, table
 from CardioDiTLib.reporting.tables import write_text
 from CardioDiTLib.version import __version__
 
 Given = Cohort | MeasuredCohort | Sequence[Cine]
-_COLOURS = {True: "#00563F", False: "#B8480A", None: "#57606A"}
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,14 +38,14 @@ class ModelComparison:
 
     def __repr__(self) -> str:
         """One line."""
-        counts = ", ".join(f"{name}: {_outside(report)}" for name, report in self.reports.items())
+        counts = ", ".join(f"{name}: {outside_words(report.numbers())}" for name, report in self.reports.items())
         return f"ModelComparison(numbers outside of the floor: {counts})"
 
     def rows(self) -> list[dict[str, Any]]:
         """One row a number and model: what a table of pandas is made of (``pandas.DataFrame(found.rows())``)."""
         made = []
         for model, report in self.reports.items():
-            for where, name, number in _numbers(report):
+            for where, name, number in report.numbers():
                 made.append(
                     {
                         "model": model,
@@ -79,7 +79,12 @@ class ModelComparison:
         ]
         parts = [
             section("about", "What was compared", facts(about)),
-            cards([(name, _outside(report), "", "outside of the floor") for name, report in self.reports.items()]),
+            cards(
+                [
+                    (name, outside_words(report.numbers()), "", "outside of the floor")
+                    for name, report in self.reports.items()
+                ]
+            ),
             section("quantities", "Quantities", self._quantities()),
             section("sets", "Sets as a whole", self._sets()),
             section("method", "How to read it", f'<p class="note">{escape(_METHOD)}</p>'),
@@ -176,20 +181,9 @@ def compare_models(
     )
 
 
-def _numbers(report: SynthesisReport) -> list[tuple[str, str, SetNumber]]:
-    found = [(one.kind, one.field, one.distance) for one in report.quantities if not one.group]
-    return found + [(where, name, number) for where, part in report.sets.items() for name, number in part.items()]
-
-
-def _outside(report: SynthesisReport) -> str:
-    known = [number.within_floor for _, _, number in _numbers(report) if number.within_floor is not None]
-    return f"{len(known) - sum(known)} of {len(known)}" if known else "–"
-
-
 def _beside(number: SetNumber) -> str:
-    within = number.within_floor
-    band = beside_band(number.matched, (number.floor_low, number.floor_median, number.floor_high), _COLOURS[within])
-    if not band:
-        return tag("not known", "none")
-    word = tag("within", "good") if within else tag("outside", "warn")
-    return f'{band}<span class="reason">{number.matched:.3g}</span> {word}'
+    band = beside_band(
+        number.matched, (number.floor_low, number.floor_median, number.floor_high), COLOURS[number.within_floor]
+    )
+    value = f'<span class="reason">{short(number.matched)}</span> ' if band else ""
+    return f"{band}{value}{within_tag(number)}"

@@ -192,6 +192,16 @@ class SynthesisReport(Record):
             f"{outside} quantities outside of their floor)"
         )
 
+    def numbers(self, kind: str = "") -> list[tuple[str, str, SetNumber]]:
+        """Numbers over all cines: (kind or set, name, number).
+
+        Args:
+            kind: "physiology" or "coherence" for quantities of this kind, "sets" for sets as a whole, empty for all.
+        """
+        found = [(one.kind, one.field, one.distance) for one in self.quantities if not one.group]
+        sets = [(where, name, number) for where, part in self.sets.items() for name, number in part.items()]
+        return sets if kind == "sets" else [one for one in found if one[0] == kind] if kind else found + sets
+
     def quantity(self, field: str, group: str = "") -> QuantityComparison:
         """One quantity, over all cines or in one group.
 

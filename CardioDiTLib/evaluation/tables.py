@@ -81,16 +81,17 @@ def _set_row(name: str, number: SetNumber) -> tuple[str, ...]:
 
 
 def _number_cells(number: SetNumber) -> tuple[str, ...]:
-    value = _short(number.value)
+    value = short(number.value)
     if math.isfinite(number.low):
-        value += f" [{_short(number.low)}, {_short(number.high)}]"
+        value += f" [{short(number.low)}, {short(number.high)}]"
     floor = "–"
     if math.isfinite(number.floor_median):
-        floor = f"{_short(number.floor_median)} ({_short(number.floor_low)}..{_short(number.floor_high)})"
-    return value, _short(number.matched), floor, str(number.n_matched), _WORDS[number.within_floor]
+        floor = f"{short(number.floor_median)} ({short(number.floor_low)}..{short(number.floor_high)})"
+    return value, short(number.matched), floor, str(number.n_matched), _WORDS[number.within_floor]
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """A number of three digits; an en dash for NaN."""
     return f"{value:.3g}" if math.isfinite(value) else "–"
 
 

@@ -6,20 +6,16 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.files import atomic_path
-from CardioDiTLib.function.function_report import FunctionReport
+from CardioDiTLib.function.bullseye import bullseye_pair_png
+from CardioDiTLib.function.function_report import LEFT, RIGHT, TIME, WALL, FunctionReport, reason_for
 from CardioDiTLib.function.report_html import to_html
 from CardioDiTLib.function.tables import curves_to_csv, to_csv, to_json
 from CardioDiTLib.io.output_set import write_outputs
-
-if TYPE_CHECKING:
-    from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
-    from CardioDiTLib.function.function_report import FunctionReport
-
 
 FORMATS = ("json", "csv", "html")
 """What can be written: the report, two tables (numbers and curves), and the page with pictures."""
@@ -122,8 +118,6 @@ def function_table(report: FunctionReport) -> list[dict[str, Any]]:
         ``group``, ``name``, ``field``, ``unit``, ``digits``; ``value``: None where it could not be had, and ``reason``
         says why.
     """
-    from CardioDiTLib.function.function_report import LEFT, RIGHT, TIME, WALL, reason_for
-
     groups = (("Left ventricle", LEFT), ("Right ventricle", RIGHT), ("Wall", WALL), ("Time", TIME))
     rows = []
     for group, quantities in groups:
@@ -150,9 +144,6 @@ def write_bullseye(report: FunctionReport, path: Path) -> tuple[str, str]:
     Returns:
         The file, empty where there is none; why there is none.
     """
-    from CardioDiTLib.function.bullseye import bullseye_pair_png
-    from CardioDiTLib.function.function_report import reason_for
-
     if not any(math.isfinite(number) for number in report.segment_thickness_ed_mm):
         return "", reason_for(report, "segment_thickness_ed_mm") or "No segment could be measured."
     try:
@@ -191,11 +182,7 @@ def write_report(
     """
     suffix = path.suffix.lower()
     if suffix in (".html", ".htm"):
-        from CardioDiTLib.function.report_html import to_html
-
         return [to_html(report, path, segmentation, cine=cine, landmarks=landmarks, title=title)]
-    from CardioDiTLib.function.tables import curves_to_csv, to_csv, to_json
-
     if suffix == ".json":
         return [to_json(report, path)]
     if suffix != ".csv":

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.landmarks import rvip_metrics as published
 
 FRAME_PX = 224
 """Side of the picture whose corners bound the penalty of a missed point."""
@@ -299,7 +298,7 @@ def rvip_summary(table: Mapping[str, NDArray[np.float64]]) -> dict[str, tuple[fl
 
 def _row(volume: RvipVolume) -> dict[str, float]:
     row: dict[str, float] = {}
-    labelled = published.line_points(volume.truth)
+    labelled = line_points(volume.truth)
     for source, suffix in JUDGED.items():
         points = getattr(volume, source)
         if points is None:
@@ -310,7 +309,7 @@ def _row(volume: RvipVolume) -> dict[str, float]:
                 "Give points of the same slices.",
             )
         for unit in ("", "_point"):
-            judged = np.asarray(points, dtype=np.float64) if unit else published.line_points(points)
+            judged = np.asarray(points, dtype=np.float64) if unit else line_points(points)
             row |= _columns(labelled, judged, volume.spacing_mm, f"{suffix}{unit}")
     return row
 
@@ -318,18 +317,16 @@ def _row(volume: RvipVolume) -> dict[str, float]:
 def _columns(
     labelled: NDArray[np.float64], judged: NDArray[np.float64], spacing_mm: float, end: str
 ) -> dict[str, float]:
-    of_means = [published.septum_angle(*published.volume_mean_points(points)) for points in (labelled, judged)]
-    of_labels, of_judged = published.septum_angles(labelled), published.septum_angles(judged)
+    of_means = [septum_angle(*volume_mean_points(points)) for points in (labelled, judged)]
+    of_labels, of_judged = septum_angles(labelled), septum_angles(judged)
     pairs = {
-        "mdists_{}": published.volume_distances(labelled, judged, spacing_mm),
-        "mdists_{}_slice_wise": published.mean_over_slices(published.slice_distances(labelled, judged, spacing_mm)),
-        "mdists_{}_slice_wise_up": published.mean_over_slices(
-            published.slice_distances_upper_bound(labelled, judged, spacing_mm)
-        ),
-        "tpr_{}": published.true_positive_rate(labelled, judged),
-        "ppv_{}": published.positive_predictive_value(labelled, judged),
-        "tpr_{}#_th15": published.true_positive_rate(labelled, judged, spacing_mm, published.THRESHOLD_MM),
-        "ppv_{}#_th15": published.positive_predictive_value(labelled, judged, spacing_mm, published.THRESHOLD_MM),
+        "mdists_{}": volume_distances(labelled, judged, spacing_mm),
+        "mdists_{}_slice_wise": mean_over_slices(slice_distances(labelled, judged, spacing_mm)),
+        "mdists_{}_slice_wise_up": mean_over_slices(slice_distances_upper_bound(labelled, judged, spacing_mm)),
+        "tpr_{}": true_positive_rate(labelled, judged),
+        "ppv_{}": positive_predictive_value(labelled, judged),
+        "tpr_{}#_th15": true_positive_rate(labelled, judged, spacing_mm, THRESHOLD_MM),
+        "ppv_{}#_th15": positive_predictive_value(labelled, judged, spacing_mm, THRESHOLD_MM),
     }
     columns = {}
     for name, values in pairs.items():
@@ -339,10 +336,10 @@ def _columns(
     angles = {
         "mangle_gt": of_means[0],
         "mangle_pred": of_means[1],
-        "mdiffs": published.angle_difference(*of_means),
-        "mangle_gt_slice_wise": float(published.mean_over_slices(of_labels)),
-        "mangle_pred_slice_wise": float(published.mean_over_slices(of_judged)),
-        "mdiffs_slice_wise": published.mean_angle_difference(of_labels, of_judged),
-        "mdiffs_slice_wise_up": published.mean_angle_difference(of_labels, of_judged, upper_bound=True),
+        "mdiffs": angle_difference(*of_means),
+        "mangle_gt_slice_wise": float(mean_over_slices(of_labels)),
+        "mangle_pred_slice_wise": float(mean_over_slices(of_judged)),
+        "mdiffs_slice_wise": mean_angle_difference(of_labels, of_judged),
+        "mdiffs_slice_wise_up": mean_angle_difference(of_labels, of_judged, upper_bound=True),
     }
     return columns | {f"{name}{end}": float(value) for name, value in angles.items()}

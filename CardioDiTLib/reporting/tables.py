@@ -51,8 +51,9 @@ def write_csv(header: Sequence[str], rows: Iterable[Sequence[object]], path: str
 
 
 def text_cell(text: str) -> str:
-    """A text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    """A text that no spreadsheet takes for a formula, nor a reader for two rows."""
+    one_row = text.replace("\r", " ")  # which the csv module does not quote
+    return f"'{one_row}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else one_row
 
 
 def number_cell(value: float) -> str:
