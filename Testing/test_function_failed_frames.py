@@ -9,7 +9,7 @@ import pytest
 
 from CardioDiTLib.cine import Segmentation
 from CardioDiTLib.function.cardiac_function import cardiac_function
-from CardioDiTLib.function.label_checks import failed_frames, sureness_note
+from CardioDiTLib.function.failed_frames import failed_frames, sureness_note
 
 
 def beating(frames: int) -> np.ndarray:

@@ -12,8 +12,8 @@ from CardioDiTLib.cine import LandmarkTrack, Segmentation
 from CardioDiTLib.data.orientation import End, base_end
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.function.aha import CAP_REASON, segment_labels, segment_layout, segment_mass_g, segment_thickness_mm
+from CardioDiTLib.function.failed_frames import failed_frames, failed_sentence, sureness_note
 from CardioDiTLib.function.function_report import FunctionReport
-from CardioDiTLib.function.label_checks import failed_frames, failed_sentence, sureness_note
 from CardioDiTLib.function.septum import septal_curves, turning_axis
 from CardioDiTLib.function.timing import CycleTime, cycle_time, peak_rates
 from CardioDiTLib.function.volumes import (
