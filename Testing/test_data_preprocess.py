@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from CardioDiTLib.cine import Cine, Segmentation
+from CardioDiTLib.data.grid_transform import GridTransform
 from CardioDiTLib.data.orientation import short_axis_affine
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
-from CardioDiTLib.data.preprocess import GridTransform, from_grid, labels_to_grid, on_grid, to_grid
+from CardioDiTLib.data.preprocess import from_grid, labels_to_grid, on_grid, to_grid
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.grid import ModelGrid
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CardioDiTLib.cine import Cine
-from CardioDiTLib.data.preprocess import GridTransform
+from CardioDiTLib.data.grid_transform import GridTransform
 from CardioDiTLib.data.time import cycle_seconds, resample_cycle
 from CardioDiTLib.errors import CardioDiTError
 

@@ -13,9 +13,10 @@ from scipy import ndimage
 from CardioDiTLib.bundles.manifest import BundleManifest
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.data.cine_from_pair import choose_slices
+from CardioDiTLib.data.grid_transform import GridTransform
 from CardioDiTLib.data.intensity import IntensityRange, robust_range
 from CardioDiTLib.data.orientation import APEX_DIRECTION, base_end
-from CardioDiTLib.data.preprocess import GridTransform, estimate_end_diastole_frame, from_grid, to_grid
+from CardioDiTLib.data.preprocess import estimate_end_diastole_frame, from_grid, to_grid
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.decode import BRIGHTEST
 from CardioDiTLib.grid import ModelGrid
