@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import slicer
-import vtk
 from slicer.i18n import tr as _
 
 from .AuditMarks import FAILED, PASSED, UNDECIDED
 from .BrowserSequences import KIND_ATTRIBUTE
 from .SequenceBuilder import ATTRIBUTE_PREFIX
+from .TableNodes import fillTable, findTable, numbers, texts
 
 KIND = "audit"
 SETS_ATTRIBUTE = ATTRIBUTE_PREFIX + "auditSets"
@@ -25,8 +25,7 @@ class AuditTable:
     @property
     def node(self) -> Any:
         """The node; None where nothing was audited."""
-        nodes = slicer.util.getNodesByClass("vtkMRMLTableNode")
-        return next((node for node in nodes if node.GetAttribute(KIND_ATTRIBUTE) == KIND), None)
+        return findTable(KIND)
 
     def sets(self) -> list[dict[str, Any]]:
         """What was found about all cines together, see `PrivacyJobs.audit_cines`."""
@@ -50,21 +49,13 @@ class AuditTable:
                 "vtkMRMLTableNode", slicer.mrmlScene.GenerateUniqueName(_("Privacy audit"))
             )
             node.SetAttribute(KIND_ATTRIBUTE, KIND)
-        table = vtk.vtkTable()
         words = {PASSED: _("passed"), FAILED: _("failed"), UNDECIDED: _("undecided")}
-        _addTexts(table, "Cine", names)
-        _addTexts(table, "Verdict", [words[one["verdict"]] for one in verdicts])
+        columns = [texts("Cine", names), texts("Verdict", [words[one["verdict"]] for one in verdicts])]
         for title, entry in NUMBERS:
-            array = vtk.vtkDoubleArray()
-            array.SetName(title)
-            for one in verdicts:
-                array.InsertNextValue(float("nan") if one[entry] is None else round(one[entry], 4))
-            table.AddColumn(array)
-        for title, entry in HASHES:
-            _addTexts(table, title, [one[entry] for one in verdicts])
-        node.SetAndObserveTable(table)
-        node.SetLocked(True)
-        node.SetUseColumnTitleAsColumnHeader(True)
+            values = (one[entry] for one in verdicts)
+            columns.append(numbers(title, [None if value is None else round(value, 4) for value in values]))
+        columns += [texts(title, [one[entry] for one in verdicts]) for title, entry in HASHES]
+        fillTable(node, columns)
         node.SetColumnDescription("Score", _("Correlation with the nearest training embedding"))
         node.SetColumnDescription(
             "Threshold", _("Scores above it fail; nan where too few real patients say where it is")
@@ -92,11 +83,3 @@ def setSentence(one: dict[str, Any]) -> str:
         p=one["test"]["p_value"],
         sentence=one["sentence"],
     )
-
-
-def _addTexts(table: Any, title: str, texts: Sequence[str]) -> None:
-    array = vtk.vtkStringArray()
-    array.SetName(title)
-    for text in texts:
-        array.InsertNextValue(text)
-    table.AddColumn(array)

@@ -10,7 +10,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from .CineReader import metaOf
-from .Problem import CardioDiTProblem, Problem
+from .Problem import CardioDiTProblem
 from .SequenceBuilder import ATTRIBUTE_PREFIX, addStorage, cineTitle, setOrigin
 
 KIND_ATTRIBUTE = ATTRIBUTE_PREFIX + "kind"
@@ -59,12 +59,8 @@ def dataNodes(browser: Any, sequence: Any) -> list[Any]:
     if any(node is None for node in found):
         missing = next(number for number, node in enumerate(found) if node is None)
         raise CardioDiTProblem(
-            Problem(
-                _("'{name}' has nothing at frame {number} of the cine.").format(
-                    name=sequence.GetName(), number=missing
-                ),
-                _("Make it again."),
-            )
+            _("'{name}' has nothing at frame {number} of the cine.").format(name=sequence.GetName(), number=missing),
+            _("Make it again."),
         )
     return found
 
@@ -175,7 +171,7 @@ def requireCine(browser: Any) -> None:
         CardioDiTProblem: It is no longer there.
     """
     if browser is None or browser.GetScene() is None or browser.GetMasterSequenceNode() is None:
-        raise CardioDiTProblem(Problem(_("The cine is no longer in the scene."), _("Choose another.")))
+        raise CardioDiTProblem(_("The cine is no longer in the scene."), _("Choose another."))
 
 
 def cineName(browser: Any) -> str:

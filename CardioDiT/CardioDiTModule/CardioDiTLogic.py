@@ -16,7 +16,7 @@ from .ModelManager import ModelManager
 from .ParameterNode import CardioDiTParameterNode
 from .PlaySection import showCine
 from .PrivacyRuns import auditRun
-from .Problem import CardioDiTProblem, GenerationCancelled, Problem
+from .Problem import CardioDiTProblem, GenerationCancelled
 from .SegmentationSequence import SegmentationSequence
 from .Steps import blockUntil
 
@@ -126,10 +126,8 @@ class CardioDiTLogic(ScriptedLoadableModuleLogic):
         if model is not None and not model.get("accepted", True):
             if not acceptLicence:
                 raise CardioDiTProblem(
-                    Problem(
-                        f"'{name}' has terms: {model['licence']['name']}. {model['licence']['conditions']}",
-                        "If you accept them: download(name, acceptLicence=True).",
-                    )
+                    f"'{name}' has terms: {model['licence']['name']}. {model['licence']['conditions']}",
+                    "If you accept them: download(name, acceptLicence=True).",
                 )
             self._ask("accept_licence", name=name)
         return self._ask("download", name=name)["folder"]

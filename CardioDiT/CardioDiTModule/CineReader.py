@@ -9,7 +9,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from .Problem import CardioDiTProblem, Problem
+from .Problem import CardioDiTProblem
 from .SequenceBuilder import PROVENANCE_ATTRIBUTE, cineTitle
 
 
@@ -93,9 +93,7 @@ def framesOf(browser: Any) -> list[Any]:
     count = 0 if sequence is None else sequence.GetNumberOfDataNodes()
     frames = [sequence.GetNthDataNode(number) for number in range(count)]
     if count < 2 or not all(frame is not None and frame.IsA("vtkMRMLScalarVolumeNode") for frame in frames):
-        raise CardioDiTProblem(
-            Problem(_("This is not a cine: a sequence of at least two volumes."), _("Choose another."))
-        )
+        raise CardioDiTProblem(_("This is not a cine: a sequence of at least two volumes."), _("Choose another."))
     return frames
 
 
@@ -125,13 +123,11 @@ def describedCine(browser: Any) -> dict[str, Any]:
     for number, frame in enumerate(frames):
         if frame.GetImageData() is None or not np.allclose(affineOf(frame), affine, atol=1e-4):
             raise CardioDiTProblem(
-                Problem(
-                    _("Frame {number} lies elsewhere than frame 0, or is empty.").format(number=number),
-                    _("Resample the frames to one grid."),
-                )
+                _("Frame {number} lies elsewhere than frame 0, or is empty.").format(number=number),
+                _("Resample the frames to one grid."),
             )
     if len({frame.GetImageData().GetDimensions() for frame in frames}) > 1:
-        raise CardioDiTProblem(Problem(_("The frames differ in size."), _("Resample the frames to one grid.")))
+        raise CardioDiTProblem(_("The frames differ in size."), _("Resample the frames to one grid."))
     return {
         "affine": affine.tolist(),
         "frame_times": frameTimesOf(sequence),
@@ -154,10 +150,8 @@ def frameTimesOf(sequence: Any) -> list[float]:
         unit, numbers = None, []
     if unit is None:
         raise CardioDiTProblem(
-            Problem(
-                _("The index of '{name}' is not a time in s or ms.").format(name=sequence.GetName()),
-                _("Set the index unit in the module Sequences."),
-            )
+            _("The index of '{name}' is not a time in s or ms.").format(name=sequence.GetName()),
+            _("Set the index unit in the module Sequences."),
         )
     # rounded to what an index value can hold, so that 0.3 - 0.1 stays 0.2
     return [round((number - numbers[0]) * unit, 9) for number in numbers]

@@ -1,4 +1,6 @@
-"""The runs of the section Complete and vary: what each sends to the worker, and what it makes of the answer."""
+"""The runs of the section Complete and vary: what each sends to the worker, and what it makes of the answer. They take
+what those of `MeasurementRuns` take.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,10 @@ def completionRun(
     ``warnings``.
 
     Args:
-        worker: The worker client.
-        later: (milliseconds, callback).
-        browser: The browser node of the cine; its segmentation, where there is one, says how the heart lies.
+        browser: Its segmentation, where there is one, says how the heart lies.
         missingSlices, missingFrames: Text such as "1,3,5" or "4-7", counted from 0.
         onSource: On the grid of the cine, where nothing else is touched; otherwise on that of the model.
         settings: bundle, device, seed, count, pathology, guidance, preset, steps; what is absent or None as usual.
-        **callbacks: As `WorkerRun` takes them.
     """
     asked = {"missing_slices": missingSlices, "missing_frames": missingFrames, "on_source": bool(onSource)}
     title = _("Completed {cine}")
@@ -56,12 +55,8 @@ def variationRun(
     """Hearts like the one of a cine; result and arguments as for `completionRun`.
 
     Args:
-        worker: The worker client.
-        later: (milliseconds, callback).
-        browser: The browser node of the cine.
         strength: 0 (only coded and decoded) to 1 (nothing of it is kept).
         settings: As for `completionRun`.
-        **callbacks: As `WorkerRun` takes them.
     """
     title = _("Variation of {cine}")
     return _run(worker, later, browser, "vary", {"strength": float(strength)}, settings, title, callbacks)

@@ -35,7 +35,7 @@ def addToDatabase(folder: str) -> int:
     """
     database = openDatabase()
     if database is None:
-        raise CardioDiTProblem(Problem(whyNoDatabase() + "."))
+        raise CardioDiTProblem(whyNoDatabase() + ".")
     try:
         from DICOMLib import DICOMUtils
 

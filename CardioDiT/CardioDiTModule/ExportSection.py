@@ -148,7 +148,7 @@ def databaseRun(worker: WorkerClient, later: Later, browser: Any, **callbacks: A
     def prepare(folder: str) -> dict[str, Any]:
         lacks = whyNoDatabase()
         if lacks:
-            raise CardioDiTProblem(Problem(lacks + "."))
+            raise CardioDiTProblem(lacks + ".")
         cine = runAtOnce(cineFileSteps(browser, folder))
         return {"cine": cine, "path": str(Path(folder) / (fileName(browser) + ".dcm"))}
 

@@ -206,9 +206,7 @@ class FolderRun(Run):
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.absolute() == cine.path.absolute():
                 raise CardioDiTProblem(
-                    Problem(
-                        _("The export would overwrite the cine itself."), _("Choose another folder for the results.")
-                    )
+                    _("The export would overwrite the cine itself."), _("Choose another folder for the results.")
                 )
             answer = yield "save_cine", {"cine": cine.described, "path": str(target.absolute())}
             cine.values["exported"] = answer["path"]
@@ -294,4 +292,4 @@ def cineFiles(folder: str | Path) -> list[Path]:
     try:
         return list(cines_by_name(Path(folder), below=True).values())
     except CardioDiTError as error:
-        raise CardioDiTProblem(Problem(error.message, error.hint)) from error
+        raise CardioDiTProblem(error.message, error.hint) from error

@@ -11,7 +11,7 @@ from .FolderResults import FAILED, RESULTS_NAME
 from .FolderRun import FolderChoices, FolderRun
 from .FolderTable import FolderTable
 from .Section import Section
-from .TableText import fitTable
+from .TableNodes import fitTable
 from .WorkerClient import WorkerClient
 from .WorkerRun import Later
 

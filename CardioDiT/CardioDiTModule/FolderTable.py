@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import slicer
-import vtk
 from slicer.i18n import tr as _
 
 from .BrowserSequences import KIND_ATTRIBUTE
+from .TableNodes import fillTable, findTable, texts
 
 KIND = "folder"
 COLUMNS = (
@@ -31,8 +31,7 @@ class FolderTable:
     @property
     def node(self) -> Any:
         """The node; None where there was no folder yet."""
-        nodes = slicer.util.getNodesByClass("vtkMRMLTableNode")
-        return next((node for node in nodes if node.GetAttribute(KIND_ATTRIBUTE) == KIND), None)
+        return findTable(KIND)
 
     def fill(self, rows: Sequence[dict[str, Any]]) -> Any:
         """Show rows in the node, which is made if need be; returns it."""
@@ -41,15 +40,5 @@ class FolderTable:
             node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", _("Folder of cines"))
             node.SetAttribute(KIND_ATTRIBUTE, KIND)
             node.SetSaveWithScene(False)
-        table = vtk.vtkTable()
-        for title, entry in COLUMNS:
-            array = vtk.vtkStringArray()
-            array.SetName(title)
-            for row in rows:
-                value = row.get(entry, "")
-                array.InsertNextValue("" if value is None else str(value))
-            table.AddColumn(array)
-        node.SetAndObserveTable(table)
-        node.SetLocked(True)
-        node.SetUseColumnTitleAsColumnHeader(True)
+        fillTable(node, [texts(title, (row.get(entry) for row in rows)) for title, entry in COLUMNS])
         return node

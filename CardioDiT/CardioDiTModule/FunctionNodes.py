@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import slicer
-import vtk
 from slicer.i18n import tr as _
 
 from .BrowserSequences import SOURCE_ROLE, cineName, describeNode, placeBesideCine, removeNodes
 from .SequenceBuilder import ATTRIBUTE_PREFIX
+from .TableNodes import fillTable, numbers, texts
 
 KIND = "function"
 REPORT_ATTRIBUTE = ATTRIBUTE_PREFIX + "report"
@@ -134,41 +134,16 @@ class FunctionNodes:
 
 def fillNumbers(node: Any, rows: Sequence[dict[str, Any]]) -> None:
     """One row a quantity: name, value (NaN where there is none), unit, and why there is none."""
-    table = vtk.vtkTable()
-    names, values, units, remarks = (
-        vtk.vtkStringArray(),
-        vtk.vtkDoubleArray(),
-        vtk.vtkStringArray(),
-        vtk.vtkStringArray(),
-    )
-    for array, title in zip((names, values, units, remarks), ("Quantity", "Value", "Unit", "Remark")):
-        array.SetName(title)
-    for row in rows:
-        names.InsertNextValue(quantityName(row))
-        value = row["value"]
-        values.InsertNextValue(float("nan") if value is None else round(value, row["digits"]))
-        units.InsertNextValue(row["unit"])
-        remarks.InsertNextValue(row["reason"])
-    for array in (names, values, units, remarks):
-        table.AddColumn(array)
-    node.SetAndObserveTable(table)
-    node.SetLocked(True)
-    node.SetUseColumnTitleAsColumnHeader(True)
+    known = [None if row["value"] is None else round(row["value"], row["digits"]) for row in rows]
+    columns = [texts("Quantity", map(quantityName, rows)), numbers("Value", known)]
+    columns += [texts("Unit", [row["unit"] for row in rows]), texts("Remark", [row["reason"] for row in rows])]
+    fillTable(node, columns)
     node.SetColumnDescription("Value", _("Not a number (nan) where it could not be had: the remark says why"))
 
 
 def fillCurves(node: Any, report: dict[str, Any]) -> None:
     """One row a frame, with units."""
-    table = vtk.vtkTable()
-    for field, title, _unit in CURVES:
-        array = vtk.vtkDoubleArray()
-        array.SetName(title)
-        for value in report[field]:
-            array.InsertNextValue(float("nan") if value is None else value)
-        table.AddColumn(array)
-    node.SetAndObserveTable(table)
-    node.SetLocked(True)
-    node.SetUseColumnTitleAsColumnHeader(True)
+    fillTable(node, [numbers(title, report[field]) for field, title, _unit in CURVES])
     for _field, title, unit in CURVES:
         node.SetColumnUnitLabel(title, unit)
 

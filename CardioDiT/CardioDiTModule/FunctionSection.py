@@ -19,7 +19,7 @@ from .Section import Section
 from .SegmentationSequence import SegmentationSequence
 from .SegmentNames import LV, MYOCARDIUM, RV
 from .Steps import Steps
-from .TableText import fitTable, tableText, writeText
+from .TableNodes import fitTable, tableText, writeText
 from .VolumeChart import VolumeChart
 from .WorkerClient import WorkerClient
 from .WorkerRun import Later

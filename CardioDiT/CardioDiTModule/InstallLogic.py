@@ -13,7 +13,7 @@ from pathlib import Path
 import slicer
 from slicer.i18n import tr as _
 
-from .Problem import CardioDiTProblem, Problem
+from .Problem import CardioDiTProblem
 
 TORCH_REQUIREMENT = ">=2.5"
 TORCH_SIZE_TEXT = "0.2 to 3 GB"
@@ -116,13 +116,11 @@ class InstallLogic:
             if state.missing:
                 self._installOthers(state.missing)
             raise CardioDiTProblem(
-                Problem(
-                    _("There is no PyTorch {requirement} for this Slicer.").format(requirement=TORCH_REQUIREMENT),
-                    _(
-                        "On a Mac, Generate, Landmarks, Function, Privacy and Folder need a Slicer built for Apple "
-                        "silicon; playing and exporting cines works here."
-                    ),
-                )
+                _("There is no PyTorch {requirement} for this Slicer.").format(requirement=TORCH_REQUIREMENT),
+                _(
+                    "On a Mac, Generate, Landmarks, Function, Privacy and Folder need a Slicer built for Apple "
+                    "silicon; playing and exporting cines works here."
+                ),
             )
         if state.torchProblem:
             self._installTorch()
@@ -131,12 +129,10 @@ class InstallLogic:
         left = self.state()
         if not left.isComplete:
             raise CardioDiTProblem(
-                Problem(
-                    _("Some packages are still missing: {packages}.").format(
-                        packages=", ".join(filter(None, ["torch" if left.torchProblem else "", *left.missing]))
-                    ),
-                    _("Restart Slicer; if that does not help, look at the Python console."),
-                )
+                _("Some packages are still missing: {packages}.").format(
+                    packages=", ".join(filter(None, ["torch" if left.torchProblem else "", *left.missing]))
+                ),
+                _("Restart Slicer; if that does not help, look at the Python console."),
             )
 
     def _installTorch(self) -> None:
@@ -144,10 +140,8 @@ class InstallLogic:
             import PyTorchUtils
         except ImportError as error:
             raise CardioDiTProblem(
-                Problem(
-                    _("The extension PyTorch is not installed."),
-                    _("Install it in the Extensions Manager, restart Slicer, and try again."),
-                )
+                _("The extension PyTorch is not installed."),
+                _("Install it in the Extensions Manager, restart Slicer, and try again."),
             ) from error
         logic = PyTorchUtils.PyTorchUtilsLogic()
         try:
@@ -157,16 +151,12 @@ class InstallLogic:
             torch = logic.installTorch(**{name: value for name, value in wanted.items() if name in known})
         except Exception as error:
             raise CardioDiTProblem(
-                Problem(
-                    _("PyTorch could not be installed."),
-                    _("Open the module PyTorch Util, uninstall it there, restart Slicer, and install it again."),
-                    str(error),
-                )
+                _("PyTorch could not be installed."),
+                _("Open the module PyTorch Util, uninstall it there, restart Slicer, and install it again."),
+                str(error),
             ) from error
         if torch is None:
-            raise CardioDiTProblem(
-                Problem(_("PyTorch was not installed."), _("Look at the Python console for the reason."))
-            )
+            raise CardioDiTProblem(_("PyTorch was not installed."), _("Look at the Python console for the reason."))
 
     def _installOthers(self, missing: Sequence[str]) -> None:
         try:
@@ -181,11 +171,9 @@ class InstallLogic:
                 slicer.util.pip_install(list(missing))
         except Exception as error:
             raise CardioDiTProblem(
-                Problem(
-                    _("The Python packages could not be installed."),
-                    _("Check the network and the free disk space, and try again."),
-                    str(error),
-                )
+                _("The Python packages could not be installed."),
+                _("Check the network and the free disk space, and try again."),
+                str(error),
             ) from error
 
     def _problemOf(self, requirement: str) -> str:

@@ -124,12 +124,10 @@ class LandmarkSequence(CompanionSequence):
         for number, node in enumerate(nodes):
             if node.GetNumberOfControlPoints() != slices * len(POINTS):
                 raise CardioDiTProblem(
-                    Problem(
-                        _("Frame {number} holds {count} landmarks, not two in each of {slices} slices.").format(
-                            number=number, count=node.GetNumberOfControlPoints(), slices=slices
-                        ),
-                        _("Find them again."),
-                    )
+                    _("Frame {number} holds {count} landmarks, not two in each of {slices} slices.").format(
+                        number=number, count=node.GetNumberOfControlPoints(), slices=slices
+                    ),
+                    _("Find them again."),
                 )
             points = _pointsOf(node)
             before = detected[number]
@@ -160,7 +158,7 @@ class LandmarkSequence(CompanionSequence):
         order = np.rint(places).astype(int)
         if not np.allclose(places, order, atol=0.1) or sorted(order.tolist()) != list(range(slices)):
             raise CardioDiTProblem(
-                Problem(_("The slices of the cine are not those of its landmarks."), _("Find the landmarks again."))
+                _("The slices of the cine are not those of its landmarks."), _("Find the landmarks again.")
             )
         return order
 

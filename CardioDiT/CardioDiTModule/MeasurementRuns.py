@@ -1,4 +1,8 @@
-"""The runs of the sections Landmarks and Function: what each sends to the worker, and what it makes of the answer."""
+"""The runs of the sections Landmarks and Function: what each sends to the worker, and what it makes of the answer.
+
+All take the worker client, ``later`` (milliseconds, callback), the browser node of the cine, and the callbacks of
+`WorkerRun`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,6 @@ from .BrowserSequences import requireCine
 from .CineReader import cineFileSteps
 from .FunctionNodes import FunctionNodes
 from .LandmarkSequence import LandmarkSequence
-from .Problem import CardioDiTProblem, Problem
 from .SegmentationSequence import SegmentationSequence
 from .SequenceBuilder import displayName
 from .WorkerClient import WorkerClient
@@ -36,12 +39,8 @@ def segmentationRun(
     """Segment a cine; the result is the sequence node.
 
     Args:
-        worker: The worker client.
-        later: (milliseconds, callback).
-        browser: The browser node of the cine.
         device: Where to compute.
         mayReplace: (number of edited frames) -> whether they may be replaced; without it they may.
-        **callbacks: As `WorkerRun` takes them.
     """
     segmentation = SegmentationSequence(browser)
 
@@ -121,22 +120,15 @@ def functionRun(
     `onDone` comes back, or ""), ``bullseye_problem``, ``files`` (what was written).
 
     Args:
-        worker: The worker client.
-        later: (milliseconds, callback).
-        browser: The browser node of the cine.
         heartRateBpm: Where known.
         path: Also write a report: .html, .csv or .json.
-        **callbacks: As `WorkerRun` takes them.
     """
     segmentation, landmarks = SegmentationSequence(browser), LandmarkSequence(browser)
 
     def prepare(folder: str) -> Iterator[Any]:
         requireCine(browser)
         if segmentation.sequence is None:
-            raise CardioDiTProblem(
-                Problem(_("There is no segmentation of this cine."), _("Click Segment in the section Function first."))
-            )
-        order: dict[str, Any] = {"folder": folder}
+            order: dict[str, Any] = {"folder": folder}
         order["segmentation"] = yield from segmentation.readSteps(folder)
         if landmarks.sequence is not None:
             order["landmarks"] = yield from landmarks.readSteps(folder)

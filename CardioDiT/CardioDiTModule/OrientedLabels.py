@@ -6,7 +6,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from .Problem import CardioDiTProblem, Problem
+from .Problem import CardioDiTProblem
 
 
 class OrientedLabels:
@@ -50,10 +50,8 @@ class OrientedLabels:
         image = segment.GetRepresentation(representation)
         if image is None:
             raise CardioDiTProblem(
-                Problem(
-                    _("The segment '{name}' has no binary labelmap.").format(name=segment.GetName()),
-                    _("Create that representation in the module Segmentations."),
-                )
+                _("The segment '{name}' has no binary labelmap.").format(name=segment.GetName()),
+                _("Create that representation in the module Segmentations."),
             )
         if 0 in image.GetDimensions() or image.GetPointData().GetScalars() is None:  # an empty segment
             return

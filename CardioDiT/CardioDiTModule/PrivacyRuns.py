@@ -1,4 +1,6 @@
-"""The runs of the section Privacy: what each sends to the worker, and what it makes of the answer."""
+"""The runs of the section Privacy: what each sends to the worker, and what it makes of the answer. They take the worker
+client, ``later`` and callbacks as those of `MeasurementRuns` do.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from .AuditTable import AuditTable
 from .BrowserSequences import cineMeta, requireCine
 from .CineReader import cineFileSteps
 from .MeasurementRuns import absolute, modelSetting
-from .Problem import CardioDiTProblem, Problem
+from .Problem import CardioDiTProblem
 from .SequenceBuilder import SequenceBuilder, displayName
 from .ShortAxisViews import turnToPlane
 from .WorkerClient import WorkerClient
@@ -38,19 +40,16 @@ def auditRun(
     ``browser`` and ``name``. The nodes of the cines are marked and a table is filled.
 
     Args:
-        worker: The worker client.
-        later: (milliseconds, callback).
         browsers: Browser nodes of the cines.
         falseAlarm: Share of novel patients who may be called copies.
         folder: A folder of training cines; without it each cine is held against the training set of its model.
         validation: Beside `folder`: a folder of other real patients' cines.
-        **callbacks: As `WorkerRun` takes them.
     """
     browsers = list(browsers)
 
     def prepare(place: str) -> Iterator[Any]:
         if not browsers:
-            raise CardioDiTProblem(Problem(_("There is no synthetic cine in the scene."), _("Generate one first.")))
+            raise CardioDiTProblem(_("There is no synthetic cine in the scene."), _("Generate one first."))
         order: dict[str, Any] = {"false_alarm": float(falseAlarm)}
         if folder:
             order["train"] = absolute(folder)
@@ -88,11 +87,8 @@ def nearestRun(worker: WorkerClient, later: Later, path: str, title: str, **call
     """Load a cine file through the worker; the result is its browser node.
 
     Args:
-        worker: The worker client.
-        later: (milliseconds, callback).
         path: The file.
         title: What its nodes are called: not like the file, which may be named like its patient.
-        **callbacks: As `WorkerRun` takes them.
     """
 
     def prepare(folder: str) -> Iterator[Any]:
@@ -116,10 +112,8 @@ def modelOf(browser: Any) -> str:
     model = cineMeta(browser).get("model")
     if not model:
         raise CardioDiTProblem(
-            Problem(
-                _("No model made this cine, so there is no training set of a model to compare it with."),
-                _("Compare it with a folder of yours."),
-            )
+            _("No model made this cine, so there is no training set of a model to compare it with."),
+            _("Compare it with a folder of yours."),
         )
     return str(model)
 

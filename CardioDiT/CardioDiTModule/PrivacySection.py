@@ -11,7 +11,7 @@ from .PrivacyRuns import auditRun, modelOf, nearestRun, showSideBySide
 from .Problem import CardioDiTProblem
 from .Section import Section
 from .Signal import Signal
-from .TableText import fitTable
+from .TableNodes import fitTable
 from .WorkerClient import WorkerClient
 from .WorkerRun import Later
 

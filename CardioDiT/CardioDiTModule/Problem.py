@@ -25,17 +25,21 @@ class Problem:
 class CardioDiTProblem(RuntimeError):
     """Raised to scripts where the widgets would show a `Problem`.
 
+    Args:
+        problem: What went wrong, or its message, which the hint and the detail follow.
+        hint, detail: As for `Problem`.
+
     Attributes:
         problem: What went wrong.
     """
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.text())
-        self.problem = problem
+    def __init__(self, problem: Problem | str, hint: str = "", detail: str = "") -> None:
+        self.problem = problem if isinstance(problem, Problem) else Problem(problem, hint, detail)
+        super().__init__(self.problem.text())
 
 
 class GenerationCancelled(CardioDiTProblem):
     """A blocking call was cancelled by the user; the scene is as it was."""
 
     def __init__(self) -> None:
-        super().__init__(Problem("Cancelled."))
+        super().__init__("Cancelled.")

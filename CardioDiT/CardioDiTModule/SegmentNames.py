@@ -8,7 +8,7 @@ from typing import Any
 import vtk
 from slicer.i18n import tr as _
 
-from .Problem import CardioDiTProblem, Problem
+from .Problem import CardioDiTProblem
 
 RV, MYOCARDIUM, LV = "RV", "myocardium", "LV"
 
@@ -81,11 +81,9 @@ def findSegment(segmentation: Any, segmentId: str, name: str) -> Any:
     found = [other for other in segments if partOfSegment(other) == segmentId]
     if len(found) > 1:
         raise CardioDiTProblem(
-            Problem(
-                _("The segments {names} are all called like the same part of the heart ({part}).").format(
-                    names=", ".join(f"'{other.GetName()}'" for other in found), part=segmentId
-                ),
-                _("Name the one that counts {part}.").format(part=segmentId),
-            )
+            _("The segments {names} are all called like the same part of the heart ({part}).").format(
+                names=", ".join(f"'{other.GetName()}'" for other in found), part=segmentId
+            ),
+            _("Name the one that counts {part}.").format(part=segmentId),
         )
     return found[0] if found else None

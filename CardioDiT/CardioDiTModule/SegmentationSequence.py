@@ -243,10 +243,8 @@ class SegmentationSequence(CompanionSequence):
         before = self._remembered(PLANES_ATTRIBUTE) or []
         if [len(planes) for planes in before] != [len(array) for array in arrays]:
             raise CardioDiTProblem(
-                Problem(
-                    _("It is not known what was edited in this segmentation: it was not made here."),
-                    _("Click Segment first."),
-                )
+                _("It is not known what was edited in this segmentation: it was not made here."),
+                _("Click Segment first."),
             )
         edited = [_editedPlanes(_planes(array), planes) for array, planes in zip(arrays, before)]
         nodes = dataNodes(self._browser, sequence)

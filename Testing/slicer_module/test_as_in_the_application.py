@@ -187,7 +187,7 @@ def test_tables_have_headers_and_no_second_row_of_them(panel, ui, browser, heart
     assert headers(ui.functionTable) == ["Quantity", "Value", "Unit", "Remark"]
     assert "end-diastolic" in ui.functionTable.model().index(0, 0).data()
     import qt
-    from CardioDiTModule.TableText import fitTable
+    from CardioDiTModule.TableNodes import fitTable
 
     assert ui.functionTable.horizontalHeader().sectionResizeMode(3) == qt.QHeaderView.Stretch
     view = slicer.qMRMLTableView()

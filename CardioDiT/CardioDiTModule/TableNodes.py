@@ -1,13 +1,53 @@
+"""Table nodes: filled, shown whole, and written as text."""
+
 from __future__ import annotations
 
 import csv
 import io
 import math
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import qt
+import slicer
+import vtk
+
+from .BrowserSequences import KIND_ATTRIBUTE
+
+
+def findTable(kind: str) -> Any:
+    """The table node of a kind; None where there is none."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLTableNode")
+    return next((node for node in nodes if node.GetAttribute(KIND_ATTRIBUTE) == kind), None)
+
+
+def texts(title: str, values: Iterable[Any]) -> Any:
+    """A column of texts; None is empty."""
+    return _column(vtk.vtkStringArray(), title, ("" if value is None else str(value) for value in values))
+
+
+def numbers(title: str, values: Iterable[float | None]) -> Any:
+    """A column of numbers; None is not a number."""
+    return _column(vtk.vtkDoubleArray(), title, (math.nan if value is None else value for value in values))
+
+
+def _column(array: Any, title: str, values: Iterable[Any]) -> Any:
+    array.SetName(title)
+    for value in values:
+        array.InsertNextValue(value)
+    return array
+
+
+def fillTable(node: Any, columns: Sequence[Any]) -> None:
+    """Put columns, as `texts` and `numbers` make them, into a table node in place of what it holds."""
+    table = vtk.vtkTable()
+    for column in columns:
+        table.AddColumn(column)
+    node.SetAndObserveTable(table)
+    node.SetLocked(True)
+    node.SetUseColumnTitleAsColumnHeader(True)
 
 
 def tableText(node: Any, separator: str) -> str:
