@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 from .AuditMarks import FAILED, PASSED, UNDECIDED
 from .BrowserSequences import KIND_ATTRIBUTE
-from .SequenceBuilder import ATTRIBUTE_PREFIX
+from .SequenceBuilder import ATTRIBUTE_PREFIX, jsonAttribute
 from .TableNodes import fillTable, findTable, numbers, texts
 
 KIND = "audit"
@@ -30,10 +30,7 @@ class AuditTable:
     def sets(self) -> list[dict[str, Any]]:
         """What was found about all cines together, see `PrivacyJobs.audit_cines`."""
         node = self.node
-        try:
-            return json.loads(node.GetAttribute(SETS_ATTRIBUTE) or "[]") if node is not None else []
-        except ValueError:
-            return []
+        return [] if node is None else jsonAttribute(node, SETS_ATTRIBUTE) or []
 
     def notes(self) -> list[str]:
         """What the reader should know, one sentence each."""

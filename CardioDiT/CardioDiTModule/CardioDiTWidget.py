@@ -175,7 +175,7 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 named = {widget.property("SlicerParameterName"): widget for widget in vars(self.ui).values()}
                 self._parameterNodeGuiTag = node.connectParametersToGui({k: w for k, w in named.items() if k})
         if node is not None:
-            for section in (self.generate, self.privacy, self.completion, self.folder):
+            for section in self._computing():
                 section.updateFromParameterNode()
 
     def updateSetup(self):

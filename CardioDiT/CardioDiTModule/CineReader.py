@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from .Problem import CardioDiTProblem
-from .SequenceBuilder import PROVENANCE_ATTRIBUTE, cineTitle
+from .SequenceBuilder import PROVENANCE_ATTRIBUTE, cineTitle, jsonAttribute
 
 
 def arrayFileSteps(path: str | Path, shape: tuple[int, ...], dtype: Any, frames: Iterator[Any]) -> Iterator[None]:
@@ -166,12 +165,9 @@ def affineOf(volume: Any) -> Any:
 
 def metaOf(sequence: Any) -> dict[str, Any]:
     """Provenance of a sequence; empty where it has none."""
-    text = sequence.GetAttribute(PROVENANCE_ATTRIBUTE)
-    if not text and sequence.GetNumberOfDataNodes():
+    node = sequence
+    if not node.GetAttribute(PROVENANCE_ATTRIBUTE) and sequence.GetNumberOfDataNodes():
         # a sequence that was loaded from a file has its attributes on the frames
-        text = sequence.GetNthDataNode(0).GetAttribute(PROVENANCE_ATTRIBUTE)
-    try:
-        meta = json.loads(text or "{}")
-    except ValueError:
-        return {}
+        node = sequence.GetNthDataNode(0)
+    meta = jsonAttribute(node, PROVENANCE_ATTRIBUTE)
     return meta if isinstance(meta, dict) else {}

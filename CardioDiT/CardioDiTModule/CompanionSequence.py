@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -169,13 +168,6 @@ class CompanionSequence:
     def _cineShape(self) -> tuple[int, int, int]:
         """(Z, Y, X)."""
         return tuple(framesOf(self._browser)[0].GetImageData().GetDimensions()[::-1])
-
-    def _remembered(self, attribute: str) -> Any:
-        """What an attribute of the sequence holds as JSON; None where it holds none, or nothing that can be read."""
-        try:
-            return json.loads(self.sequence.GetAttribute(attribute) or "null")
-        except ValueError:
-            return None
 
     def _putInPlace(self, sequence: Any, meta: dict[str, Any]) -> None:
         """The new one first, then away with the old one: whatever goes wrong, one of them is there."""

@@ -51,19 +51,12 @@ class CompletionSection(Section):
             {"denoise": _("Denoising"), "segment": _("Segmenting")},
             self._onDone,
         )
-        ui.completionTaskCombo.connect("currentIndexChanged(int)", self._onTask)
+        self.bindCombo(ui.completionTaskCombo, "completionTask")
         for edit in (ui.completionSlicesEdit, ui.completionFramesEdit):
             edit.connect("textChanged(QString)", self.update)
         for combo in (ui.completionGridCombo, ui.bundleCombo):
             combo.connect("currentIndexChanged(int)", self.update)
         self.update()
-
-    def updateFromParameterNode(self) -> None:
-        """Show what the parameter node says, where widgets are not bound to it by themselves."""
-        node = self._parameterNode()
-        if node is not None:
-            self.show(self.ui.completionTaskCombo, node.completionTask)
-            self.update()
 
     def update(self, _unused: Any = None) -> None:
         ui, varies = self.ui, self._task() == VARY
@@ -87,12 +80,6 @@ class CompletionSection(Section):
 
     def _missing(self) -> str:
         return f"{self.ui.completionSlicesEdit.text}{self.ui.completionFramesEdit.text}".strip()
-
-    def _onTask(self, _index: int) -> None:
-        node = self._parameterNode()
-        if node is not None and not self._filling:
-            node.completionTask = self._task()
-        self.update()
 
     def _start(self, **callbacks: Any) -> Any:
         ui, settings = self.ui, self._settings()

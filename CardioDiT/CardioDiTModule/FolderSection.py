@@ -59,22 +59,9 @@ class FolderSection(Section):
             edit.connect("currentPathChanged(QString)", self.update)
         for check in (ui.folderMeasureCheck, ui.folderAuditCheck):
             check.connect("toggled(bool)", self.update)
-        ui.folderExportCombo.connect("currentIndexChanged(int)", self._onExport)
+        self.bindCombo(ui.folderExportCombo, "folderExport")
         ui.folderOpenButton.connect("clicked(bool)", self._onOpen)
         self.showTable()
-        self.update()
-
-    def updateFromParameterNode(self) -> None:
-        """Show what the parameter node says, where widgets are not bound to it by themselves."""
-        node = self._parameterNode()
-        if node is not None:
-            self.show(self.ui.folderExportCombo, node.folderExport)
-            self.update()
-
-    def _onExport(self, _index: int) -> None:
-        node = self._parameterNode()
-        if node is not None and not self._filling:
-            node.folderExport = str(self.ui.folderExportCombo.currentData or "")
         self.update()
 
     def forgetScene(self) -> None:

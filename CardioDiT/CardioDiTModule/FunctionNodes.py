@@ -8,7 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from .BrowserSequences import SOURCE_ROLE, cineName, describeNode, placeBesideCine, removeNodes
-from .SequenceBuilder import ATTRIBUTE_PREFIX
+from .SequenceBuilder import ATTRIBUTE_PREFIX, jsonAttribute
 from .TableNodes import fillTable, numbers, texts
 
 KIND = "function"
@@ -70,10 +70,7 @@ class FunctionNodes:
     def report(self) -> dict[str, Any]:
         """As `FunctionReport.to_dict`; empty where nothing was measured."""
         table = self.table
-        try:
-            return json.loads(table.GetAttribute(REPORT_ATTRIBUTE) or "{}") if table is not None else {}
-        except ValueError:
-            return {}
+        return {} if table is None else jsonAttribute(table, REPORT_ATTRIBUTE) or {}
 
     def buildSteps(self, values: dict[str, Any]) -> Iterator[None]:
         """Make the nodes, or fill those that are there.

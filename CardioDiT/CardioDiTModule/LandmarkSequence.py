@@ -11,7 +11,7 @@ from .BrowserSequences import dataNodes, neighbours
 from .CineReader import affineOf, describedCine, framesOf
 from .CompanionSequence import CompanionSequence
 from .Problem import CardioDiTProblem, Problem
-from .SequenceBuilder import ATTRIBUTE_PREFIX
+from .SequenceBuilder import ATTRIBUTE_PREFIX, jsonAttribute
 from .Steps import runAtOnce
 
 DETECTED_ATTRIBUTE = ATTRIBUTE_PREFIX + "detected"
@@ -150,7 +150,7 @@ class LandmarkSequence(CompanionSequence):
 
         now = affineOf(framesOf(self._browser)[0])
         try:
-            then = np.array(self._remembered(AFFINE_ATTRIBUTE), float).reshape(4, 4)
+            then = np.array(jsonAttribute(self.sequence, AFFINE_ATTRIBUTE), float).reshape(4, 4)
         except (TypeError, ValueError):
             then = now
         depths = np.arange(slices)[:, None] * [0.0, 0.0, 1.0, 0.0] + [0.0, 0.0, 0.0, 1.0]
@@ -168,7 +168,7 @@ class LandmarkSequence(CompanionSequence):
 
         shape = (frames, self._cineShape()[0] * len(POINTS), 4)
         try:
-            return np.array(self._remembered(DETECTED_ATTRIBUTE), dtype=float).reshape(shape)
+            return np.array(jsonAttribute(self.sequence, DETECTED_ATTRIBUTE), dtype=float).reshape(shape)
         except (TypeError, ValueError):
             return np.full(shape, np.nan)
 

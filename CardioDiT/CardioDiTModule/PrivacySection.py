@@ -54,10 +54,10 @@ class PrivacySection(Section):
             {"embed": _("Looking at cine"), "compare": _("Comparing")},
             self._onAudited,
         )
-        for combo in (ui.auditCinesCombo, ui.auditAgainstCombo):
-            combo.connect("currentIndexChanged(int)", self._onChanged)
+        self.bindCombo(ui.auditCinesCombo, "auditCines")
+        self.bindCombo(ui.auditAgainstCombo, "auditAgainst")
         for edit in (ui.auditTrainEdit, ui.auditValidationEdit):
-            edit.connect("currentPathChanged(QString)", self._onChanged)
+            edit.connect("currentPathChanged(QString)", self.update)
         ui.nearestButton.connect("clicked(bool)", self._onNearest)
         self.showTable()
         self.update()
@@ -75,14 +75,6 @@ class PrivacySection(Section):
         if ui.auditAgainstCombo.currentData != FOLDER:
             return "", "", self.falseAlarm
         return str(ui.auditTrainEdit.currentPath), str(ui.auditValidationEdit.currentPath), self.falseAlarm
-
-    def updateFromParameterNode(self) -> None:
-        """Show what the parameter node says, where widgets are not bound to it by themselves."""
-        node = self._parameterNode()
-        if node is not None:
-            self.show(self.ui.auditCinesCombo, node.auditCines)
-            self.show(self.ui.auditAgainstCombo, node.auditAgainst)
-            self.update()
 
     def setBrowser(self, browser: Any) -> None:
         """Choose a cine; a run goes on."""
@@ -178,13 +170,6 @@ class PrivacySection(Section):
         self.showTable()
         self.update()
         self.audited.emit()
-
-    def _onChanged(self, _value: Any = None) -> None:
-        node = self._parameterNode()
-        if node is not None and not self._filling:
-            node.auditCines = str(self.ui.auditCinesCombo.currentData)
-            node.auditAgainst = str(self.ui.auditAgainstCombo.currentData)
-        self.update()
 
     def _nearestFile(self) -> str:
         """The training cine that is nearest to the chosen one; empty where it is not known."""

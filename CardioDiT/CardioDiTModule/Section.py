@@ -35,6 +35,7 @@ class Section:
         self._notReady = _("The worker is starting")
         self._filling = False
         self._allControls: list[RunControls] = []
+        self._combos: dict[str, Any] = {}
 
     def update(self, _unused: Any = None) -> None:
         """Show what is there and what can be done, and why the rest cannot."""
@@ -51,6 +52,15 @@ class Section:
         for controls in self._allControls:
             controls.clearText()
         self.update()
+
+    def updateFromParameterNode(self) -> None:
+        """Show what the parameter node says, where widgets are not bound to it by themselves."""
+        node = self._parameterNode()
+        if node is not None:
+            with self.filling():
+                for name, combo in self._combos.items():
+                    combo.setCurrentIndex(max(0, combo.findData(getattr(node, name))))
+            self.update()
 
     def cancel(self) -> None:
         """Give up what is under way."""
@@ -123,10 +133,16 @@ class Section:
         node = self._parameterNode()
         return "auto" if node is None else str(node.device)
 
-    def show(self, combo: Any, value: Any) -> None:
-        """Choose an entry by its data, or the first, without telling anybody."""
-        with self.filling():
-            combo.setCurrentIndex(max(0, combo.findData(value)))
+    def bindCombo(self, combo: Any, name: str) -> None:
+        """Keep the data of a combo box that was filled by code in an entry of the parameter node."""
+        self._combos[name] = combo
+        combo.connect("currentIndexChanged(int)", partial(self._onCombo, name))
+
+    def _onCombo(self, name: str, _index: int) -> None:
+        node = self._parameterNode()
+        if node is not None and not self._filling:
+            setattr(node, name, str(self._combos[name].currentData or ""))
+        self.update()
 
     @contextmanager
     def filling(self) -> Iterator[None]:

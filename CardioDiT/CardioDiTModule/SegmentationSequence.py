@@ -15,7 +15,7 @@ from .CompanionSequence import CompanionSequence
 from .OrientedLabels import OrientedLabels
 from .Problem import CardioDiTProblem, Problem
 from .SegmentNames import LV, MYOCARDIUM, RV, findSegment
-from .SequenceBuilder import ATTRIBUTE_PREFIX
+from .SequenceBuilder import ATTRIBUTE_PREFIX, jsonAttribute
 from .SharedWorker import ensureLibrary
 
 CHECKSUMS_ATTRIBUTE = ATTRIBUTE_PREFIX + "checksums"
@@ -95,7 +95,7 @@ class SegmentationSequence(CompanionSequence):
         import numpy as np
 
         labels = self._labels()
-        checksums = self._remembered(CHECKSUMS_ATTRIBUTE) or []
+        checksums = jsonAttribute(self.sequence, CHECKSUMS_ATTRIBUTE) or []
         named = self._hasNames()
         for number, node in enumerate(dataNodes(self._browser, self.sequence)):
             array = np.zeros(labels.shape, np.uint8)
@@ -240,7 +240,7 @@ class SegmentationSequence(CompanionSequence):
             if array is not None:
                 arrays.append(array)
             yield
-        before = self._remembered(PLANES_ATTRIBUTE) or []
+        before = jsonAttribute(self.sequence, PLANES_ATTRIBUTE) or []
         if [len(planes) for planes in before] != [len(array) for array in arrays]:
             raise CardioDiTProblem(
                 _("It is not known what was edited in this segmentation: it was not made here."),

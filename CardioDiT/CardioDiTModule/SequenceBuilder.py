@@ -206,6 +206,14 @@ def originOf(node: Any) -> dict[str, str]:
     return {name[len(ATTRIBUTE_PREFIX) :]: node.GetAttribute(name) for name in names}
 
 
+def jsonAttribute(node: Any, name: str) -> Any:
+    """What an attribute of a node holds as JSON; None where it holds none, or nothing that can be read."""
+    try:
+        return json.loads(node.GetAttribute(name) or "null")
+    except ValueError:
+        return None
+
+
 def indexStrings(frameTimes: Sequence[float]) -> list[str]:
     """Seconds as index values of a sequence: to the microsecond, no trailing zeros. All sequences of one cine carry the
     same strings, and the library writes the same into files.
