@@ -4,7 +4,6 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-import slicer
 from slicer.i18n import tr as _
 
 from .DeviceNote import deviceNote
@@ -181,18 +180,10 @@ class GenerateSection(Section):
         if model is None:
             return None
         if not model.get("accepted", True):
-            self._askForLicence(model)
+            self._models.withTerms(model, self.controls.start)
             return None
         self._lastRun = self.startRun(GenerationRun, self.request(), **self.gate(), **callbacks)
         return self._lastRun
-
-    def _askForLicence(self, model: dict[str, Any]) -> None:
-        licence = model["licence"]
-        text = _(
-            "The model {title} may be used under these terms ({name}):\n\n{conditions}\n\nDo you accept them?"
-        ).format(title=model["title"], name=licence["name"], conditions=licence["conditions"])
-        if slicer.util.confirmOkCancelDisplay(text, _("Terms of the model")):
-            self._models.acceptLicence(model["name"], self.controls.start)
 
     def _onDice(self, _checked: bool = False) -> None:
         node = self._parameterNode()

@@ -127,9 +127,7 @@ def functionRun(
 
     def prepare(folder: str) -> Iterator[Any]:
         requireCine(browser)
-        if segmentation.sequence is None:
-            order: dict[str, Any] = {"folder": folder}
-        order["segmentation"] = yield from segmentation.readSteps(folder)
+        order: dict[str, Any] = {"folder": folder, "segmentation": (yield from segmentation.readSteps(folder))}
         if landmarks.sequence is not None:
             order["landmarks"] = yield from landmarks.readSteps(folder)
         if heartRateBpm:

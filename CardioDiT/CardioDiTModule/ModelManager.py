@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import slicer
 from slicer.i18n import tr as _
 
 from .Problem import Problem
@@ -136,6 +137,17 @@ class ModelManager:
         self.worker.request(
             "remove", {"name": name}, onResult=lambda _values: self.refresh(), onProblem=self.problemOccurred.emit
         )
+
+    def withTerms(self, model: dict[str, Any], then: Callable[[], None]) -> None:
+        """Do something with a model: at once, or when the user has accepted its terms, which are asked for once."""
+        if model.get("accepted", True):
+            then()
+            return
+        text = _(
+            "The model {title} may be used under these terms ({name}):\n\n{conditions}\n\nDo you accept them?"
+        ).format(title=model["title"], name=model["licence"]["name"], conditions=model["licence"]["conditions"])
+        if slicer.util.confirmOkCancelDisplay(text, _("Terms of the model")):
+            self.acceptLicence(model["name"], then)
 
     def acceptLicence(self, name: str, onDone: Callable[[], None]) -> None:
         """Remember that the user agreed to a model's terms; asked for once."""

@@ -113,14 +113,8 @@ class ModelsSection:
             self._models.cancelTransfer()
             return
         model = self.selectedModel()
-        if model is None:
-            return
-        if model.get("accepted", True):
-            self._models.download(model["name"])
-            return
-        text = _("{name}\n\n{conditions}\n\nDo you accept these terms?").format(**model["licence"])
-        if slicer.util.confirmOkCancelDisplay(text, _("Terms of the model")):
-            self._models.acceptLicence(model["name"], lambda: self._models.download(model["name"]))
+        if model is not None:
+            self._models.withTerms(model, lambda: self._models.download(model["name"]))
 
     def _onVerify(self, _checked: bool = False) -> None:
         self._withModel(self._models.verify)
