@@ -6,7 +6,7 @@ from typing import Any
 import slicer
 
 from .AuditMarks import markGated
-from .BrowserSequences import HEART_RATE_ATTRIBUTE, removeSequence
+from .BrowserSequences import HEART_RATE_ATTRIBUTE, removeNodes, removeSequence
 from .SegmentationSequence import SegmentationSequence
 from .SequenceBuilder import SequenceBuilder
 from .WorkerClient import WorkerClient
@@ -114,14 +114,8 @@ def removeCine(browser: Any) -> None:
     item = 0 if hierarchy is None or proxy is None else hierarchy.GetItemByDataNode(proxy)
     study = hierarchy.GetItemParent(item) if item else 0
     subject = hierarchy.GetItemParent(study) if study else 0
-    nodes = [browser, proxy, *([] if proxy is None else [proxy.GetDisplayNode(), proxy.GetStorageNode()]), sequence]
-    items = [0 if hierarchy is None or node is None else hierarchy.GetItemByDataNode(node) for node in nodes]
-    # items first: the application removes those of nodes that go, and asking for one that is gone is an error
-    for item in filter(None, items):
-        hierarchy.RemoveItem(item, False, False)
-    for node in nodes:
-        if node is not None:
-            slicer.mrmlScene.RemoveNode(node)
+    shown = [] if proxy is None else [proxy.GetDisplayNode(), proxy.GetStorageNode()]
+    removeNodes([browser, proxy, *shown, sequence])
     for item in filter(None, (study, subject)):
         if item != hierarchy.GetSceneItemID():
             hierarchy.RemoveItem(item, False, False)
