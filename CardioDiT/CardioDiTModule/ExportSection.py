@@ -82,16 +82,21 @@ class ExportSection:
         self._start(databaseRun, _("{result} images were copied into the DICOM database: see the module DICOM."))
 
     def _start(self, makeRun: Callable[..., WorkerRun], said: str, **options: Any) -> None:
-        def done(result: Any) -> None:
-            self.ui.exportLabel.text = said.format(result=result)
-
-        self.ui.exportLabel.text = _("Writing ...")
-        run = makeRun(self._worker, self._later, self._browser(), onDone=done, onProblem=self._onProblem, **options)
+        callbacks = {
+            "onDone": lambda result: self._say(said.format(result=result)),
+            "onProblem": self._onProblem,
+            "onCancelled": lambda: self._say(_("Cancelled.")),
+        }
+        self._say(_("Writing ..."))
+        run = makeRun(self._worker, self._later, self._browser(), **options, **callbacks)
         self._runs = [*(one for one in self._runs if one.isRunning), run.start()]
 
     def _onProblem(self, problem: Problem) -> None:
-        self.ui.exportLabel.text = ""
+        self._say("")
         self.problemOccurred.emit(problem)
+
+    def _say(self, text: str) -> None:
+        self.ui.exportLabel.text = text
 
     def _onNifti(self, _checked: bool = False) -> None:
         self._ask(_("NIfTI file (*.nii.gz *.nii)"), ".nii.gz")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import slicer
@@ -193,9 +194,8 @@ class WorkerRun(Run):
     def _begin(self) -> None:
         try:
             prepared = self._prepare(self._folder)
-        except CardioDiTProblem as error:
-            problem = error.problem
-            self._later(0, lambda: self._fail(problem))
+        except Exception as error:
+            self._later(0, partial(self._failWith, error))
             return
         if isinstance(prepared, dict):
             self._send(prepared)

@@ -8,6 +8,7 @@ import dicom_database
 import numpy as np
 import pydicom
 import pytest
+import slicer
 from test_folder_of_cines import AnsweringProcess, processClass  # noqa: F401 (a fixture)
 
 
@@ -111,3 +112,27 @@ def test_the_console_writes_dicom_too(answered, panel, heart, tmp_path):
     one = panel.logic.export(answered, tmp_path / "b.dcm", multiFrame=True)
     assert Path(one).is_file()
     same(load_cine(one), heart.cine)
+
+
+def test_a_cine_that_cannot_be_handed_over_is_a_problem_and_leaves_nothing(answered, panel, ui, monkeypatch, waitUntil):
+    """Such as a full disk; and one that is no cine any more."""
+    from CardioDiTModule import CineReader
+
+    made = []
+    makeFolder = slicer.util.tempDirectory
+    monkeypatch.setattr(slicer.util, "tempDirectory", lambda *names: made.append(makeFolder(*names)) or made[-1])
+
+    def full(*_arguments):
+        raise OSError("No space left on device")
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CineReader, "arrayFileSteps", full)
+        panel.export.save("heart.nii.gz")
+        waitUntil(lambda: "No space left" in ui.problemLabel.text)
+    assert ui.exportLabel.text == ""
+    sequence = answered.GetMasterSequenceNode()
+    sequence.SetIndexUnit("mm")
+    panel.export.save("heart.nii.gz")
+    waitUntil(lambda: "not a time" in ui.problemLabel.text)
+    assert ui.exportLabel.text == "" and len(made) == 2 and not any(Path(folder).exists() for folder in made)
