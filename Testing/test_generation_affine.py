@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny_bundle import tiny_manifest
 
-from CardioDiTLib.generation.affine import cine_affine, cine_frame_times
+from CardioDiTLib.generation.decode import cine_affine, cine_frame_times
 
 REAL = {
     "sunnybrook_scd0002001/SCD0002001_sax_4d.nii.gz": -1,  # both have the apex first

@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from CardioDiTLib.bundles.bundle import Bundle
-from CardioDiTLib.completion.agreeing_denoiser import AgreeingDenoiser
-from CardioDiTLib.completion.known_latents import KnownLatents
+from CardioDiTLib.completion.known_latents import AgreeingDenoiser, KnownLatents
 from CardioDiTLib.completion.strength import levels_from
 from CardioDiTLib.device import choose_device, told_when_out_of_memory
 from CardioDiTLib.diffusion.denoiser import Denoiser

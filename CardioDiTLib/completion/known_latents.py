@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from CardioDiTLib.diffusion.any_schedule import AnySchedule
+from CardioDiTLib.diffusion.samplers import Denoise
 from CardioDiTLib.models.latent_scale import LatentScale, from_modes, to_modes
 
 _ROUNDS = 24
@@ -94,3 +96,21 @@ class KnownLatents:
             now = rest.square().sum(axes, keepdim=True)
             way, left = rest + now / left.clamp(min=1e-20) * way, now
         return found
+
+
+class AgreeingDenoiser:
+    """Wraps ``denoise(x, t) -> x0``, so that any sampler leads to a sample that agrees with the known latents.
+
+    Args:
+        denoise: The denoiser.
+        known: What is known.
+        schedule: The noise schedule of the denoiser.
+    """
+
+    def __init__(self, denoise: Denoise, known: KnownLatents, schedule: AnySchedule) -> None:
+        self._denoise, self._known, self._schedule = denoise, known, schedule
+
+    def __call__(self, x: Tensor, t: float) -> Tensor:
+        """The clean samples in noisy ones, moved to agree with what is known."""
+        alpha, sigma = (float(share) for share in self._schedule.alpha_sigma(t))
+        return self._known.agree(self._denoise(x, t), alpha, sigma)

@@ -23,10 +23,9 @@ from CardioDiTLib.diffusion.noise import draw_noise, sample_generators
 from CardioDiTLib.diffusion.samplers import SAMPLERS, StepInfo
 from CardioDiTLib.diffusion.spacing import noise_levels
 from CardioDiTLib.errors import Cancelled, CardioDiTError
-from CardioDiTLib.generation.affine import cine_affine, cine_frame_times
 from CardioDiTLib.generation.aim import Aim
 from CardioDiTLib.generation.asked_grid import AskedGrid, asked_grid
-from CardioDiTLib.generation.decode import RefinedDecoder, SliceDecoder
+from CardioDiTLib.generation.decode import RefinedDecoder, SliceDecoder, cine_affine, cine_frame_times
 from CardioDiTLib.generation.memory import batch_sizes, bytes_a_sample
 from CardioDiTLib.generation.nearest_draw import Again, Drawn, nearest_draw
 from CardioDiTLib.generation.plan import SamplingPlan, make_plan
