@@ -16,11 +16,11 @@ from CardioDiTLib.bundles.registry import find_bundle
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.progress import ProgressEvent
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE, GenerationRequest
+from CardioDiTLib.privacy.false_alarm import FALSE_ALARM
 from CardioDiTLib.progress import Stop
 from CardioDiTLib.service.arrays import cine_of, describe_cine, describe_segmentation, write_film
 from CardioDiTLib.service.job import Job, Loaded
 from CardioDiTLib.service.probe import load_torch
-from CardioDiTLib.workflow.audit import FALSE_ALARM
 
 if TYPE_CHECKING:
     from CardioDiTLib.generation.generator import Generator

@@ -29,6 +29,7 @@ from CardioDiTLib.models.contrastive_cine import (
 )
 from CardioDiTLib.privacy.cine_canvas import frame_brightness
 from CardioDiTLib.privacy.encoder import CineEncoder, load_encoder
+from CardioDiTLib.privacy.false_alarm import FALSE_ALARM
 from CardioDiTLib.training.encoder_views import ViewMaker, ViewRanges
 from CardioDiTLib.training.loop import StepContext
 from CardioDiTLib.training.stage import AveragedStage
@@ -108,8 +109,6 @@ def draws(seed: int) -> tuple[np.random.Generator, torch.Generator]:
     """Generators of the views that are whitened on; the same for every run with this seed."""
     return np.random.default_rng([seed, 0xC0FFEE]), torch.Generator().manual_seed(seed + 1)
 
-
-FALSE_ALARMS = 0.05
 
 EMBEDDED = "embedded"
 
@@ -199,7 +198,7 @@ def recognised(
     found = (a @ b.T).numpy()
     same = own[:, None] == people[None, :]
     right, wrong = np.where(same, found, -2).max(1), np.where(same, -2, found).max(1)
-    threshold = float(np.quantile(wrong, 1 - FALSE_ALARMS))
+    threshold = float(np.quantile(wrong, 1 - FALSE_ALARM))
     return {
         "sensitivity": float(((right > threshold) & (right > wrong)).mean()),
         "first": float((right > wrong).mean()),

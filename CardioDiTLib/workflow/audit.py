@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io.output_set import check_folder, refuse_existing
+from CardioDiTLib.privacy.false_alarm import FALSE_ALARM
 from CardioDiTLib.progress import CancelSource, Listener, Progress, steps_to
 from CardioDiTLib.schema import Record, Unknowable
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from CardioDiTLib.privacy.embedding_io import Encoder
     from CardioDiTLib.privacy.embedding_set import EmbeddingSet
     from CardioDiTLib.privacy.reference_set import ReferenceSet
-
-FALSE_ALARM = 0.05
-"""Share of novel patients who are called copies, or refused by a gate, where nothing else is asked for."""
 
 SUFFIXES = (".json", ".csv", ".html", ".md")
 

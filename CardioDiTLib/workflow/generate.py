@@ -13,9 +13,9 @@ from CardioDiTLib.generation.request import GenerationRequest
 from CardioDiTLib.generation.result import sample_name
 from CardioDiTLib.generation.resume import RECORDS, missing_formats
 from CardioDiTLib.io.output_set import check_folder, refuse_existing
+from CardioDiTLib.privacy.false_alarm import FALSE_ALARM
 from CardioDiTLib.progress import CancelSource
 from CardioDiTLib.schema import Record, Unknowable
-from CardioDiTLib.workflow.audit import FALSE_ALARM
 
 if TYPE_CHECKING:
     from CardioDiTLib.bundles.manifest_parts import Licence
