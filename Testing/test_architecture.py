@@ -41,3 +41,13 @@ def test_a_page_without_its_place_is_refused():
     assert with_table(f"a\n{BEGIN}\nold\n{END}\nb") == f"a\n{BEGIN}\n{table()}\n{END}\nb"
     with pytest.raises(ValueError, match="lacks"):
         with_table("a")
+
+
+def test_lines_of_the_documentation_can_be_compared():
+    """Prose is wrapped, so that a change shows as a change of few lines; tables and commands stay as they are."""
+    for path in [PAGE.parents[1] / "README.md", *sorted(PAGE.parent.glob("*.md"))]:
+        code = False
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            code ^= line.lstrip().startswith("```")
+            is_prose = not code and not line.lstrip().startswith(("|", "```", "![", "[!"))
+            assert len(line) <= 120 or not is_prose, f"{path.name}:{number} has {len(line)} characters"
