@@ -22,8 +22,9 @@ demo: $(VENV)/.installed
 	$(BIN)/cardiodit generate --seed 7 --pathology NOR --overwrite --out demo --formats nii.gz,seq.nrrd,png,gif,html,json
 	@echo "Open demo/ : a cine for Slicer (.seq.nrrd), the same as NIfTI, a contact sheet, an animation, a page (.html) and its provenance."
 
+# A process a core, each file in one of them, so that what a file prepares is prepared once; torch computes on one core.
 test: $(VENV)/.installed-slicer
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(VENV)/.installed-slicer
 	$(BIN)/python -m pytest -m slow

@@ -188,8 +188,8 @@ def tier_3_gaps(readme: str, module: str) -> list[str]:
 
 def module_names() -> list[str]:
     """Modules of the extension: what CMake builds with generic tests; a library is built without."""
-    names = re.findall(r"^add_subdirectory\((\w+)\)", CMAKE.read_text(), re.M)
-    return [name for name in names if "WITH_GENERIC_TESTS" in (REPOSITORY / name / "CMakeLists.txt").read_text()]
+    names = re.findall(r"^add_subdirectory\((\w+)\)", CMAKE.read_text(encoding="utf-8"), re.M)
+    return [name for name in names if "WITH_GENERIC_TESTS" in (REPOSITORY / name / "CMakeLists.txt").read_text(encoding="utf-8")]
 
 
 def module_source() -> str:
@@ -199,7 +199,7 @@ def module_source() -> str:
 
 @pytest.fixture
 def entry() -> dict[str, Any]:
-    return json.loads(ENTRY.read_text())
+    return json.loads(ENTRY.read_text(encoding="utf-8"))
 
 
 def test_entry_is_valid(entry):
@@ -241,27 +241,27 @@ def test_files_that_are_not_plain_are_noticed():
 def test_entry_is_formatted_as_the_index_formats_it(entry):
     """Two blanks, keys in order, short lists on one line."""
     lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in sorted(entry.items())]
-    assert ENTRY.read_text() == "{\n" + ",\n".join(lines) + "\n}\n"
+    assert ENTRY.read_text(encoding="utf-8") == "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def test_project_is_called_as_the_entry():
-    names = re.findall(r"^\s*project\s*\(\s*([^\s)]+)", CMAKE.read_text(), re.M)
+    names = re.findall(r"^\s*project\s*\(\s*([^\s)]+)", CMAKE.read_text(encoding="utf-8"), re.M)
     assert names == [ENTRY.stem]
 
 
 def test_dependencies_agree(entry):
     assert entry["build_dependencies"] == ["PyTorch"]
-    assert quoted(CMAKE.read_text(), "EXTENSION_DEPENDS") == "PyTorch"
+    assert quoted(CMAKE.read_text(encoding="utf-8"), "EXTENSION_DEPENDS") == "PyTorch"
 
 
 def test_description_is_short_and_names_the_terms_of_the_weights():
-    description = quoted(CMAKE.read_text(), "EXTENSION_DESCRIPTION")
+    description = quoted(CMAKE.read_text(encoding="utf-8"), "EXTENSION_DESCRIPTION")
     assert description is not None and "CC BY-NC-SA 4.0" in description and "non-commercial" in description
     assert len(re.findall(r"\.(?=\s|$)", description)) <= 3 and len(description) <= 300
 
 
 def test_images_are_where_their_addresses_say():
-    assert image_problems(CMAKE.read_text(), REPOSITORY) == []
+    assert image_problems(CMAKE.read_text(encoding="utf-8"), REPOSITORY) == []
 
 
 def test_wrong_image_addresses_are_noticed(tmp_path):
@@ -299,7 +299,7 @@ def test_icon_is_the_one_that_the_script_draws():
 def test_licence_has_a_name_that_is_found():
     names = {path.name for path in REPOSITORY.iterdir() if path.is_file()}
     assert len(names & LICENCE_NAMES) == 1
-    assert "set(EXTENSION_LICENSE_FILE ${CMAKE_CURRENT_SOURCE_DIR}/LICENSE.txt)" in CMAKE.read_text()
+    assert "set(EXTENSION_LICENSE_FILE ${CMAKE_CURRENT_SOURCE_DIR}/LICENSE.txt)" in CMAKE.read_text(encoding="utf-8")
 
 
 def test_history_is_small_enough():
@@ -315,7 +315,7 @@ def test_modules_are_told_from_libraries():
 
 
 def test_homepage_says_what_the_index_asks():
-    assert readme_problems(README.read_text(), module_names(), REPOSITORY) == []
+    assert readme_problems(README.read_text(encoding="utf-8"), module_names(), REPOSITORY) == []
 
 
 def test_a_poor_homepage_is_noticed(tmp_path):
@@ -332,8 +332,8 @@ def test_a_poor_homepage_is_noticed(tmp_path):
 
 def test_tier_is_earned(entry):
     """Tier 3 is what the Extensions Manager shows by default."""
-    gaps = readme_problems(README.read_text(), module_names(), REPOSITORY)
-    gaps += tier_3_gaps(README.read_text(), module_source())
+    gaps = readme_problems(README.read_text(encoding="utf-8"), module_names(), REPOSITORY)
+    gaps += tier_3_gaps(README.read_text(encoding="utf-8"), module_source())
     assert entry.get("tier", 1) == (1 if gaps else 3), gaps or "everything is there for tier 3"
 
 
@@ -345,9 +345,9 @@ def test_gaps_are_noticed_and_closed():
 
 
 def test_s4ext_agrees(entry):
-    lines = (REPOSITORY / f"{NAME}.s4ext").read_text().splitlines()
+    lines = (REPOSITORY / f"{NAME}.s4ext").read_text(encoding="utf-8").splitlines()
     values = dict(line.split(" ", 1) for line in lines if line and not line.startswith("#"))
-    cmake = CMAKE.read_text()
+    cmake = CMAKE.read_text(encoding="utf-8")
     assert values["scm"] == "git"
     assert values["scmurl"] == entry["scm_url"]
     assert values["scmrevision"] == entry["scm_revision"]

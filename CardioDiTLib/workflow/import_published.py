@@ -14,7 +14,7 @@ from CardioDiTLib.progress import CancelSource, Stop
 from CardioDiTLib.schema import Record
 
 if TYPE_CHECKING:
-    from CardioDiTLib.bundles.published_import import ImportReport
+    from CardioDiTLib.bundles.cardiodit_import import ImportReport
 
 Storage = Literal["fp32", "fp16", "int8"]
 
@@ -80,7 +80,7 @@ def run(request: ImportRequest, *, cancel: CancelSource = None) -> ImportReport:
         CardioDiTError: As `ImportRequest.destination` and `import_published` do.
         Cancelled: `cancel` said so.
     """
-    from CardioDiTLib.bundles.published_import import import_published
+    from CardioDiTLib.bundles.cardiodit_import import import_published
 
     destination = request.destination()
     own = ("stage1", "stage1_config", "dit", "dit_config", "out")
