@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from CardioDiTLib.diffusion.mixing import as_array, mixable_times
 from CardioDiTLib.errors import CardioDiTError
 
 FLOW_MATCHING = "flow_matching"
@@ -127,7 +128,7 @@ class FlowSchedule:
 
     def t_of_log_snr(self, log_snr: Time) -> Tensor:
         """The time at which the log-SNR has this value, float64 on the CPU: the inverse of :meth:`log_snr`."""
-        return torch.sigmoid(-0.5 * torch.from_numpy(_array(log_snr))) * self.num_train_timesteps
+        return torch.sigmoid(-0.5 * torch.from_numpy(as_array(log_snr))) * self.num_train_timesteps
 
     def drawn_times(self, places: Tensor) -> Tensor:
         """Times of training for uniform draws in (0, 1), float64 of the same shape."""
@@ -173,7 +174,7 @@ class FlowSchedule:
         return x - float(self.alpha_sigma(t)[1]) * prediction
 
     def _times(self, t: Time) -> np.ndarray:
-        times = _array(t)
+        times = as_array(t)
         # "not (inside)" rather than "outside", so that NaN is refused too
         if not np.all((times >= 0.0) & (times <= self.num_train_timesteps)):
             raise CardioDiTError(
@@ -183,27 +184,7 @@ class FlowSchedule:
 
     def _share(self, first: Tensor, second: Tensor, t: Time) -> tuple[torch.dtype, Tensor]:
         """Type to compute in, and share of noise, broadcast against the samples."""
-        if not first.is_floating_point():
-            raise CardioDiTError(
-                f"Noise cannot be mixed into {first.dtype} values.", "Convert them to a floating-point type first."
-            )
-        if first.shape != second.shape:
-            raise CardioDiTError(
-                f"The shapes {tuple(first.shape)} and {tuple(second.shape)} differ.",
-                "Samples and noise must have the same shape.",
-            )
-        times = torch.as_tensor(t)
-        if times.ndim > 1 or (times.ndim == 1 and (first.ndim == 0 or len(times) not in (1, len(first)))):
-            raise CardioDiTError(
-                f"Times of shape {tuple(times.shape)} do not fit samples of shape {tuple(first.shape)}.",
-                "Give one time, or one a sample.",
-            )
+        times = mixable_times(first, second, t)
         work = torch.promote_types(first.dtype, torch.float32)
         share = self.alpha_sigma(times)[1].to(work).to(first.device)
         return work, share.reshape(-1, *[1] * (first.ndim - 1)) if share.ndim else share
-
-
-def _array(values: Time) -> np.ndarray:
-    if isinstance(values, Tensor):
-        values = values.detach().cpu().double().numpy()
-    return np.asarray(values, dtype=np.float64)

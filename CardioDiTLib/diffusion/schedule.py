@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from CardioDiTLib.diffusion.mixing import as_array, mixable_times
 from CardioDiTLib.errors import CardioDiTError
 
 CLEAN = -1.0
@@ -200,7 +201,7 @@ class NoiseSchedule:
         Returns:
             Times in [-1, N-1], float64 on the CPU, of the shape of ``log_snr``.
         """
-        value = _array(log_snr)
+        value = as_array(log_snr)
         times = np.arange(self.num_train_timesteps, dtype=np.float64)
         if self.zero_terminal_snr:
             inside = np.interp(-value, -self._log_snr[:-1], times[:-1])
@@ -292,7 +293,7 @@ class NoiseSchedule:
         return betas
 
     def _times(self, t: Time) -> np.ndarray:
-        times = _array(t)
+        times = as_array(t)
         # "not (inside)" rather than "outside", so that NaN is refused too
         if not np.all((times >= CLEAN) & (times <= self.num_train_timesteps - 1)):
             raise CardioDiTError(
@@ -309,21 +310,7 @@ class NoiseSchedule:
         return np.where(times < 0, 1.0 - (1.0 - self._alpha_squared[0]) * (times - CLEAN), inside)
 
     def _mix(self, first: Tensor, second: Tensor, t: Time, formula: Any) -> Tensor:
-        if not first.is_floating_point():
-            raise CardioDiTError(
-                f"Noise cannot be mixed into {first.dtype} values.", "Convert them to a floating-point type first."
-            )
-        if first.shape != second.shape:
-            raise CardioDiTError(
-                f"The shapes {tuple(first.shape)} and {tuple(second.shape)} differ.",
-                "Samples and noise must have the same shape.",
-            )
-        times = torch.as_tensor(t)
-        if times.ndim > 1 or (times.ndim == 1 and (first.ndim == 0 or len(times) not in (1, len(first)))):
-            raise CardioDiTError(
-                f"Times of shape {tuple(times.shape)} do not fit samples of shape {tuple(first.shape)}.",
-                "Give one time, or one a sample.",
-            )
+        times = mixable_times(first, second, t)
         # half precision keeps three digits: mix in float32 and round once
         work = torch.promote_types(first.dtype, torch.float32)
         alpha, sigma = (
@@ -331,9 +318,3 @@ class NoiseSchedule:
             for c in self.alpha_sigma(times)
         )
         return formula(alpha, sigma, first.to(work), second.to(work)).to(first.dtype)
-
-
-def _array(values: Time) -> np.ndarray:
-    if isinstance(values, Tensor):
-        values = values.detach().cpu().double().numpy()
-    return np.asarray(values, dtype=np.float64)
