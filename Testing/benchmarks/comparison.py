@@ -18,6 +18,7 @@ import argparse
 import json
 import math
 import platform
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -249,10 +250,13 @@ def page(records: list[dict[str, Any]], arguments: argparse.Namespace, command: 
             command,
             "```",
             "",
-            f"Same codec (`{arguments.bundle}`), latents, blocks, trainer and sampler (DPM-Solver++(2M), "
-            f"{arguments.steps} steps); {first['seconds']:.0f} seconds of training each on {first['machine']}; "
-            f"seeds {', '.join(map(str, seeds))}; {first['report']['n_synthetic']} cines of each against "
-            f"{first['report']['n_real']} real ones.",
+            *textwrap.wrap(
+                f"Same codec (`{arguments.bundle}`), latents, blocks, trainer and sampler (DPM-Solver++(2M), "
+                f"{arguments.steps} steps); {first['seconds']:.0f} seconds of training each on {first['machine']}; "
+                f"seeds {', '.join(map(str, seeds))}; {first['report']['n_synthetic']} cines of each against "
+                f"{first['report']['n_real']} real ones.",
+                120,
+            ),
             "",
             "| | parameters | tokens a forward | steps, by seed |",
             "| --- | --- | --- | --- |",
