@@ -189,7 +189,8 @@ def tier_3_gaps(readme: str, module: str) -> list[str]:
 def module_names() -> list[str]:
     """Modules of the extension: what CMake builds with generic tests; a library is built without."""
     names = re.findall(r"^add_subdirectory\((\w+)\)", CMAKE.read_text(encoding="utf-8"), re.M)
-    return [name for name in names if "WITH_GENERIC_TESTS" in (REPOSITORY / name / "CMakeLists.txt").read_text(encoding="utf-8")]
+    built = {name: (REPOSITORY / name / "CMakeLists.txt").read_text(encoding="utf-8") for name in names}
+    return [name for name, lines in built.items() if "WITH_GENERIC_TESTS" in lines]
 
 
 def module_source() -> str:
