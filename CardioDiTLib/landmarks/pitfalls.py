@@ -61,7 +61,7 @@ class PixelGrid:
         chords = (points[..., 1, :] - points[..., 0, :])[with_both]
         # every slice about its own middle, so that only directions within the slices are left
         by_slice = np.moveaxis(points, 2, 0).reshape(points.shape[2], -1, 3)
-        around = np.concatenate([part - _mean_pixel_grid(part) for part in by_slice])
+        around = np.concatenate([part - _mean_point(part) for part in by_slice])
         around = around[~np.isnan(around).any(axis=1)]
         rows = chords.sum(axis=0) if len(chords) else np.zeros(3)
         rows = rows / np.linalg.norm(rows) if np.linalg.norm(rows) > 1e-6 else np.array([0.0, 1.0, 0.0])
@@ -70,7 +70,7 @@ class PixelGrid:
         columns = directions[0] - (directions[0] @ rows) * rows
         columns = columns / np.linalg.norm(columns)
         return cls(
-            rows, columns, _mean_pixel_grid(points.reshape(-1, 3)) - FRAME_PX / 2.0 * (rows + columns), (1.0, 1.0), True
+            rows, columns, _mean_point(points.reshape(-1, 3)) - FRAME_PX / 2.0 * (rows + columns), (1.0, 1.0), True
         )
 
     def pixels(self, points_ras_mm: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -79,7 +79,7 @@ class PixelGrid:
         return np.stack([offsets @ self.rows / self.spacing_mm[0], offsets @ self.columns / self.spacing_mm[1]], -1)
 
 
-def _mean_pixel_grid(points: NDArray[np.float64]) -> NDArray[np.float64]:
+def _mean_point(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean of the points that are there; zero where there are none."""
     there = points[~np.isnan(points).any(axis=1)]
     return np.asarray(there.mean(axis=0) if len(there) else np.zeros(3))

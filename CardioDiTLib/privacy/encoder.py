@@ -135,7 +135,7 @@ class CineEncoder:
         *,
         turns: int = TURNS,
     ) -> NDArray[np.float32]:
-        """Embeds cines of any grid in every pose in which one may be a copy (see `pose_search`).
+        """Embeds cines of any grid in every pose in which one may be a copy (see `cine_canvas.embed_poses`).
 
         Args:
             cines: As `embed` takes them.
