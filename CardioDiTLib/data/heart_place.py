@@ -36,7 +36,7 @@ def place_features(
 
     Args:
         mean: (Z, Y, X) mean over time.
-        energy: (Z, Y, X) how much each pixel beats (`localize.motion_energy`).
+        energy: (Z, Y, X) how much each pixel beats (`heart_roi.motion_energy`).
         spacing_mm: (x, y) mm.
 
     Returns:

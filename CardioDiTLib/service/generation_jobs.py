@@ -45,11 +45,11 @@ class GenerationJobs:
             request: `GenerationRequest.to_dict`.
             folder: Where the arrays and previews go.
             gate: Whether cines that lie too near to a training patient are drawn again, see `generate_gated`.
-            false_alarm: Of the gate: share of novel patients refused; `workflow.audit.FALSE_ALARM` without it.
+            false_alarm: Of the gate: share of novel patients refused; `privacy.false_alarm.FALSE_ALARM` without it.
 
         Returns:
             ``cines``: one a sample: `arrays.describe_cine`, name, seed, index, pathology, seconds, display_range;
-            with a bundle that makes labels also ``segmentation``: `measurement_arrays.describe_segmentation`.
+            with a bundle that makes labels also ``segmentation``: `arrays.describe_segmentation`.
             ``warnings``: plain sentences about the request. ``licence``: of the model. ``seconds``: of the whole.
             ``drawn``, ``rejected``: how many cines were drawn, and how many of these the gate refused. With a gate,
             provenance and meta of a cine hold ``audit``.
