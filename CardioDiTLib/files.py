@@ -29,6 +29,14 @@ PREFIX = ".cardiodit-"
 _MARK = re.compile(r"\.cardiodit-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}(\..*)?", re.DOTALL)
 
 _STALE_S = 24 * 3600.0
+_SWEPT: set[Path] = set()
+_KEPT_CHARACTERS = 40  # of a name, so that no hidden name is too long for a file system
+REPLACED_SUFFIX = ".replaced"
+_PATIENCE_S = 2.0
+_CHUNK = 1 << 20
+
+MARGIN_BYTES = 100_000_000
+"""Left free, for a system whose disk is full does strange things."""
 
 
 def own_name() -> str:
@@ -78,11 +86,6 @@ def _is_running(number: int) -> bool:
     except (OSError, OverflowError):
         return True
     return True
-
-
-_SWEPT: set[Path] = set()
-
-_KEPT_CHARACTERS = 40  # of a name, so that no hidden name is too long for a file system
 
 
 @contextmanager
@@ -142,10 +145,6 @@ def _open_to_the_usual_readers(path: Path) -> None:
 
 
 PARTIAL_SUFFIX = ".partial"
-
-REPLACED_SUFFIX = ".replaced"
-
-_PATIENCE_S = 2.0
 
 
 def hidden_beside(folder: Path, suffix: str) -> Path:
@@ -265,9 +264,6 @@ class FileRecord(Record):
     bytes: Annotated[int, Bounds(least=0)]
 
 
-_CHUNK = 1 << 20
-
-
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, 64 hexadecimal digits."""
     digest = hashlib.sha256()
@@ -292,10 +288,6 @@ def problem_of(path: Path, record: FileRecord) -> str | None:
     if sha256_of(path) != record.sha256:
         return f"{path.name} has been changed: its SHA-256 differs from the manifest."
     return None
-
-
-MARGIN_BYTES = 100_000_000
-"""Left free, for a system whose disk is full does strange things."""
 
 
 def free_bytes(folder: Path) -> int:

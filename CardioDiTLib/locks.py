@@ -23,6 +23,7 @@ from CardioDiTLib.schema import parse_json
 _POLL_S = 0.1
 
 _NOT_OFFERED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+STORE_VERSION = 1
 
 
 class FileLock:
@@ -134,9 +135,6 @@ def _unlock(file: int) -> None:
         with suppress(OSError):
             os.lseek(file, 0, os.SEEK_SET)
             msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
-
-
-STORE_VERSION = 1
 
 
 class JsonStore:

@@ -15,6 +15,11 @@ StepCallback = Callable[[int, int], object]
 StageCallback = Callable[[str, int, int], object]
 """Told what is at work, and how many of how many are done."""
 
+CancelSource = Callable[[], bool] | threading.Event | None
+"""Who may ask for a job to stop: a function that says so, an event that is set, or nobody."""
+
+_SLICE_S = 0.1
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -70,12 +75,6 @@ class Pace:
         self.share = max(self.share, share)
         elapsed = self._now() - self._began
         return elapsed * (1.0 - share) / share if share > 0 else None
-
-
-CancelSource = Callable[[], bool] | threading.Event | None
-"""Who may ask for a job to stop: a function that says so, an event that is set, or nobody."""
-
-_SLICE_S = 0.1
 
 
 class Stop:

@@ -48,6 +48,9 @@ _HUB_SOURCE = re.compile(
     r"(?P<owner>[A-Za-z0-9][A-Za-z0-9._-]*)/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)"
     r"(@(?P<revision>[A-Za-z0-9][A-Za-z0-9._%-]*))?(?P<folder>(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*)/?"
 )
+_WHAT = "catalogue entry"
+_REPAIR = "Add the source of the bundle again."
+ADDED_NAME = "catalogue.json"
 
 
 @dataclass(frozen=True)
@@ -115,11 +118,6 @@ class BundleSource:
 def is_source(text: str) -> bool:
     """True for what :meth:`BundleSource.from_text` is meant for, False for the name of a bundle."""
     return "://" in text or text.strip().lower().startswith(HUB_PREFIX)
-
-
-_WHAT = "catalogue entry"
-
-_REPAIR = "Add the source of the bundle again."
 
 
 @dataclass(frozen=True)
@@ -244,8 +242,6 @@ class CatalogueEntry(Record):
 
 
 PACKAGED = Path(__file__).with_name("registry.json")
-
-ADDED_NAME = "catalogue.json"
 
 
 def list_catalogue() -> list[CatalogueEntry]:

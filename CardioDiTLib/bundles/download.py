@@ -41,6 +41,7 @@ _SUFFIX = ".download"
 _COMPLETE = "complete"
 
 _PARTS = "parts"
+_CHUNK = 1 << 20
 
 
 def download_bundle(
@@ -249,9 +250,6 @@ def _finish(meter: TransferMeter, entry: CatalogueEntry) -> None:
     meter.restart()
     meter.at(entry.size_bytes)
     meter.tell("done")
-
-
-_CHUNK = 1 << 20
 
 
 def import_bundle(

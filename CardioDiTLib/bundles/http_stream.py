@@ -25,6 +25,13 @@ from CardioDiTLib.version import __version__
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 _ODD = re.compile(r"[\x00-\x20\x7f\\]")
+HOPS_LIMIT = 8
+_CHUNK = 1 << 16
+_QUEUED = 32
+_POLL_S = 0.1
+_SLACK_S = 5.0
+_EVERY_S = 0.1
+_WINDOW_S = 5.0
 
 
 def is_loopback(address: str) -> bool:
@@ -109,16 +116,6 @@ class RetryPolicy:
 
 
 DEFAULT_POLICY = RetryPolicy()
-
-HOPS_LIMIT = 8
-
-_CHUNK = 1 << 16
-
-_QUEUED = 32
-
-_POLL_S = 0.1
-
-_SLACK_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -265,11 +262,6 @@ class HttpStream:
                 self._items.put(item, timeout=_POLL_S)
                 return True
         return False
-
-
-_EVERY_S = 0.1
-
-_WINDOW_S = 5.0
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,15 @@ REMOVED_SUFFIX = ".removed"
 
 IMPORT_SUFFIX = ".import"
 
+SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+"""What systems put into folders by themselves; never copied."""
+
+_AGAIN = "Get the zip again, from somebody whom you trust."
+_DRIVE = re.compile(r"[A-Za-z]:")
+_ENCRYPTED = 0x1 | 0x40
+_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+_SYSTEM_FOLDER = "__MACOSX"
+
 
 def remove_bundle(name: str) -> int:
     """Delete a bundle of the user's folder.
@@ -137,10 +146,6 @@ def _bundle_names(place: Path) -> set[str]:
     return {p.name for p in place.iterdir() if not p.name.startswith(".") and (p / MANIFEST_NAME).is_file()}
 
 
-SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
-"""What systems put into folders by themselves; never copied."""
-
-
 class BundleFolder:
     """The files of a folder.
 
@@ -191,17 +196,6 @@ class BundleFolder:
         """A file, for reading; what became a link meanwhile is not followed where the system can do without."""
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         return os.fdopen(os.open(self._folder / name, flags), "rb")
-
-
-_AGAIN = "Get the zip again, from somebody whom you trust."
-
-_DRIVE = re.compile(r"[A-Za-z]:")
-
-_ENCRYPTED = 0x1 | 0x40
-
-_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
-
-_SYSTEM_FOLDER = "__MACOSX"
 
 
 class BundleZip:

@@ -51,6 +51,12 @@ _AGAIN = "Correct bundle.json, or get the bundle again."
 
 _Row = tuple[float, float, float, float]
 
+MANIFEST_LIMIT_BYTES = 1 << 20
+"""No manifest is anywhere near as large."""
+
+FILES_LIMIT = 256
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class BundleManifest(ModelManifest):
@@ -202,13 +208,6 @@ def read_manifest(folder: str | Path) -> BundleManifest:
     """
     return GENERATOR.read(Path(folder))
 
-
-MANIFEST_LIMIT_BYTES = 1 << 20
-"""No manifest is anywhere near as large."""
-
-FILES_LIMIT = 256
-
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 _TELL = "Tell the publisher of the bundle."
 

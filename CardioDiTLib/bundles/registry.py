@@ -27,6 +27,7 @@ from CardioDiTLib.locks import JsonStore
 BUNDLES_VARIABLE = "CARDIODIT_BUNDLES"
 
 CACHE_VARIABLE = "CARDIODIT_CACHE"
+ACCEPTANCE_NAME = "accepted_licences.json"
 
 
 @dataclass(frozen=True)
@@ -162,9 +163,6 @@ def verify(bundle: str | Path) -> list[str]:
     strangers = sorted(path.name for path in folder.iterdir() if path.name not in listed)
     problems += [f"{name} does not belong to the bundle." for name in strangers]
     return problems
-
-
-ACCEPTANCE_NAME = "accepted_licences.json"
 
 
 def is_accepted(name: str, version: str, licence: Licence | None = None) -> bool:

@@ -43,6 +43,9 @@ from CardioDiTLib.errors import CardioDiTError
 if TYPE_CHECKING:
     Actions = argparse._SubParsersAction[argparse.ArgumentParser]
 
+_SOURCE_HELP = "https address of a bundle.json or its folder, or hf:owner/name@revision[/subfolder]"
+_STATES = {"retry": "trying again", "wait": "waiting for another process", "check": "checking", "import": "copying"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
@@ -143,11 +146,6 @@ def _verify(arguments: argparse.Namespace) -> int:
     if not wanted:
         print("There are no bundles on this machine.", file=sys.stderr)
     return 1 if damaged else 0
-
-
-_SOURCE_HELP = "https address of a bundle.json or its folder, or hf:owner/name@revision[/subfolder]"
-
-_STATES = {"retry": "trying again", "wait": "waiting for another process", "check": "checking", "import": "copying"}
 
 
 def add_actions(actions: Actions) -> None:

@@ -31,6 +31,12 @@ _STEPS = 5
 
 _APART_MM = 30.0
 
+_SLACK = 1.15
+"""An image up to so much larger than the region is looked at whole."""
+
+_COARSE_MM = 3.0
+_ENOUGH_VOXELS = 4_000_000
+
 
 def motion_energy(array: NDArray[Any], spacing_mm: tuple[float, float, float]) -> NDArray[np.float32]:
     """How much each pixel changes with the heartbeat.
@@ -193,13 +199,6 @@ def heart_centre(cine: Cine, labels: ArrayLike | None = None) -> NDArray[np.floa
 
 Roi = tuple[slice, slice]
 """Rows and columns of a region of interest."""
-
-_SLACK = 1.15
-"""An image up to so much larger than the region is looked at whole."""
-
-_COARSE_MM = 3.0
-
-_ENOUGH_VOXELS = 4_000_000
 
 
 def heart_roi(array: NDArray[Any], spacing_mm: tuple[float, float, float], roi_mm: float) -> Roi:

@@ -24,6 +24,11 @@ from CardioDiTLib.reporting.tables import write_text
 from CardioDiTLib.version import __version__
 
 Given = Cohort | MeasuredCohort | Sequence[Cine]
+_METHOD = (
+    "Every model stands against the same real cohort. Grey band: what random halves of the real cohort are among "
+    "themselves, at the size of that model's cohort; dot: the model at that size. Models with different numbers of "
+    "cines have different floors."
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -127,13 +132,6 @@ class ModelComparison:
                     cells.append(f"<td>{'' if found is None else _beside(found)}</td>")
                 rows.append(f"<tr>{''.join(cells)}</tr>")
         return table(("", "", *self.reports), rows)
-
-
-_METHOD = (
-    "Every model stands against the same real cohort. Grey band: what random halves of the real cohort are among "
-    "themselves, at the size of that model's cohort; dot: the model at that size. Models with different numbers of "
-    "cines have different floors."
-)
 
 
 def compare_models(

@@ -15,6 +15,7 @@ from CardioDiTLib.schema import Record, Unknowable
 from CardioDiTLib.version import __version__
 
 _HINT = "Give the JSON that 'cardiodit evaluate synthesis' wrote."
+Better = Literal["lower", "higher", "real"]
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,6 @@ class QuantityComparison(Record):
     real: Spread
     synthetic: Spread
     distance: SetNumber
-
-
-Better = Literal["lower", "higher", "real"]
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,14 @@ BETTER_WORDS = {"lower": "lower is better", "higher": "higher is better", "real"
 """Which way a number is better, in words."""
 _WORDS = {True: "within", False: "OUTSIDE", None: "–"}
 
+CSV_HEADER = (
+    *("set", "group", "number", "unit", "value", "low", "high", "matched"),
+    *("floor_low", "floor_median", "floor_high", "within_floor", "better", "n_real", "n_synthetic", "n_matched"),
+    *("real_p05", "real_median", "real_p95", "real_missing"),
+    *("synthetic_p05", "synthetic_median", "synthetic_p95", "synthetic_missing", "reason"),
+)
+"""Columns of the table of comma-separated values; a row of a quantity holds its Wasserstein distance."""
+
 
 class Table(NamedTuple):
     """A table in words.
@@ -181,15 +189,6 @@ def from_json(path: str | os.PathLike[str]) -> SynthesisReport:
         CardioDiTError: The file is not there, not JSON, or no synthesis report.
     """
     return SynthesisReport.read(path)
-
-
-CSV_HEADER = (
-    *("set", "group", "number", "unit", "value", "low", "high", "matched"),
-    *("floor_low", "floor_median", "floor_high", "within_floor", "better", "n_real", "n_synthetic", "n_matched"),
-    *("real_p05", "real_median", "real_p95", "real_missing"),
-    *("synthetic_p05", "synthetic_median", "synthetic_p95", "synthetic_missing", "reason"),
-)
-"""Columns of the table of comma-separated values; a row of a quantity holds its Wasserstein distance."""
 
 
 def save_csv(report: SynthesisReport, path: str | os.PathLike[str]) -> Path:

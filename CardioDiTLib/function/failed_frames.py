@@ -14,6 +14,22 @@ Dice is told in docs/benchmarks.md."""
 
 _PHASES = ("end-diastole", "end-systole")
 
+FEWEST_FRAMES = 10
+"""With fewer frames end-systole itself stands alone between its neighbours; the curves told of below had as many."""
+
+_FEWEST_SOUND = 5
+
+DROP, RISE = 0.35, 0.7
+"""A volume below (above) both its neighbours by more than this share of the stroke volume of the other frames does not
+belong to the beat. Of 23 recorded curves, sampled with 10 to 40 frames, none is judged so; the peak before ejection is
+the sharpest there is, so more is allowed upwards."""
+
+LEAST_STROKE = 0.10
+"""Where the ventricle hardly beats, a jump has to be at least this share of its volume."""
+
+EMPTY = 0.08
+"""No ventricle empties to less than this share of its largest volume (an ejection fraction of 92 %)."""
+
 
 def sureness_note(meta: Mapping[str, Any], frames: Mapping[str, tuple[int | None, int | None]]) -> str:
     """One sentence on which slices to check, from what a segmentation says of itself.
@@ -49,23 +65,6 @@ def sureness_note(meta: Mapping[str, Any], frames: Mapping[str, tuple[int | None
         parts.append(f"check by eye: {'; '.join(looks)}")
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}."
-
-
-FEWEST_FRAMES = 10
-"""With fewer frames end-systole itself stands alone between its neighbours; the curves told of below had as many."""
-
-_FEWEST_SOUND = 5
-
-DROP, RISE = 0.35, 0.7
-"""A volume below (above) both its neighbours by more than this share of the stroke volume of the other frames does not
-belong to the beat. Of 23 recorded curves, sampled with 10 to 40 frames, none is judged so; the peak before ejection is
-the sharpest there is, so more is allowed upwards."""
-
-LEAST_STROKE = 0.10
-"""Where the ventricle hardly beats, a jump has to be at least this share of its volume."""
-
-EMPTY = 0.08
-"""No ventricle empties to less than this share of its largest volume (an ejection fraction of 92 %)."""
 
 
 def failed_frames(volume: NDArray[np.float64]) -> NDArray[np.bool_]:

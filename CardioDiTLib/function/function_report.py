@@ -14,6 +14,9 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.schema import Record, Unknowable
 from CardioDiTLib.version import __version__
 
+FRAMES: tuple[str, ...] = ("ed_frame", "es_frame", "rv_ed_frame", "rv_es_frame")
+_BY_SLICE = ("ring_thickness_ed_mm", "ring_thickness_es_mm")
+
 
 class Quantity(NamedTuple):
     """One number of a report.
@@ -74,8 +77,6 @@ CURVES: tuple[Quantity, ...] = (
     Quantity("septal_length_mm", "Septal length", "mm", 1),
 )
 
-FRAMES: tuple[str, ...] = ("ed_frame", "es_frame", "rv_ed_frame", "rv_es_frame")
-
 
 def printed(value: float, digits: int) -> str:
     """A number as text; an en dash for NaN, no minus before zero."""
@@ -106,7 +107,6 @@ def summary_lines(report: FunctionReport) -> list[str]:
 
 _BY_FRAME = ("frame_times_s", *(quantity.field for quantity in CURVES))
 
-_BY_SLICE = ("ring_thickness_ed_mm", "ring_thickness_es_mm")
 
 Row = Annotated[NDArray[np.float64], Numbers((None,))]
 

@@ -33,6 +33,18 @@ from CardioDiTLib.reporting.page import NOT_FOR_DIAGNOSIS, bullets, cards, facts
 from CardioDiTLib.reporting.provenance import readable
 from CardioDiTLib.reporting.tables import write_text
 
+_METHOD = """<ul class="note">
+<li>Volumes: sum of discs, labelled area times the distance between slices, gaps included. The labels decide which
+slices belong to the ventricles at the base; slices that the valve plane or the tip cuts count in full as labelled.</li>
+<li>ED and ES: frames of the largest and the smallest labelled volume, of each ventricle on its own.</li>
+<li>Rates: derivative of a periodic Fourier series of at most four harmonics, fitted to the frames.</li>
+<li>Mass: labelled myocardium at ED, 1.05 g/mL.</li>
+<li>Wall thickness: in the slice plane across the mid-wall line, in slices with a closed ring. Near the apex the wall
+is slanted against the slice and appears thicker than it is.</li>
+<li>Segments: American Heart Association (Cerqueira et al., Circulation 2002), thirds of the slices with a closed ring
+at ED and at ES; the septum reaches from the anterior to the inferior insertion point.</li>
+</ul>"""
+
 
 def to_html(
     report: FunctionReport,
@@ -217,19 +229,6 @@ def _landmarks(
         result += figure(septal_curves_svg(report), text)
     reasons = dict.fromkeys(reason_for(report, name) for name in ("septal_angle_deg", "septal_length_mm"))
     return result + "".join(f'<p class="reason">{escape(reason)}</p>' for reason in reasons if reason)
-
-
-_METHOD = """<ul class="note">
-<li>Volumes: sum of discs, labelled area times the distance between slices, gaps included. The labels decide which
-slices belong to the ventricles at the base; slices that the valve plane or the tip cuts count in full as labelled.</li>
-<li>ED and ES: frames of the largest and the smallest labelled volume, of each ventricle on its own.</li>
-<li>Rates: derivative of a periodic Fourier series of at most four harmonics, fitted to the frames.</li>
-<li>Mass: labelled myocardium at ED, 1.05 g/mL.</li>
-<li>Wall thickness: in the slice plane across the mid-wall line, in slices with a closed ring. Near the apex the wall
-is slanted against the slice and appears thicker than it is.</li>
-<li>Segments: American Heart Association (Cerqueira et al., Circulation 2002), thirds of the slices with a closed ring
-at ED and at ES; the septum reaches from the anterior to the inferior insertion point.</li>
-</ul>"""
 
 
 def _provenance(report: FunctionReport, segmentation: Segmentation) -> str:

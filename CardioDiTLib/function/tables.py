@@ -15,6 +15,8 @@ from CardioDiTLib.reporting.tables import number_cell, text_cell, write_csv, wri
 if TYPE_CHECKING:
     import pandas
 
+_ENDING = "_function.json"
+
 
 def to_json(report: FunctionReport, path: str | os.PathLike[str]) -> Path:
     """Write a report as JSON (UTF-8, NaN as null).
@@ -88,9 +90,6 @@ def curves_to_csv(reports: Mapping[str, FunctionReport], path: str | os.PathLike
                 yield [text_cell(name), str(frame), number_cell(time), *numbers]
 
     return write_csv(header, rows(), path)
-
-
-_ENDING = "_function.json"
 
 
 def cohort_table(

@@ -19,6 +19,11 @@ MIN_CYCLE_FRAMES = 8
 HEART_RATES_BPM = (20.0, 300.0)
 """What counts as a heart rate."""
 
+HARMONICS = 4
+"""Terms of the Fourier series, as for time-activity curves of the ventricles (Bacharach et al., J Nucl Med 1983)."""
+
+_DENSE = 1440  # points at which the derivative is looked at: a quarter of a degree of the cycle
+
 
 @dataclass(frozen=True)
 class CycleTime:
@@ -109,12 +114,6 @@ def cycle_time(segmentation: Segmentation, heart_rate_bpm: float | None = None) 
             "output uses the former, rates of volume change the latter."
         )
     return CycleTime(phases, cycle_s, rate, reason, rate_reason, tuple(notes))
-
-
-HARMONICS = 4
-"""Terms of the Fourier series, as for time-activity curves of the ventricles (Bacharach et al., J Nucl Med 1983)."""
-
-_DENSE = 1440  # points at which the derivative is looked at: a quarter of a degree of the cycle
 
 
 class PeakRates(NamedTuple):

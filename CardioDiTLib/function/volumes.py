@@ -8,6 +8,20 @@ from numpy.typing import NDArray
 from CardioDiTLib.cine import Segmentation
 from CardioDiTLib.data.orientation import End
 
+OPEN_SHARE = 1.0 / 3.0
+"""An end slice with more than this share of the widest slice's area leaves the ventricle open there.
+
+A half-ellipsoid of 85 mm that ends in a 10-mm slice of that area has lost less than 2 % of its volume.
+"""
+
+USUAL_LENGTH_MM = 55.0
+"""A ventricle labelled over at least this length is taken to begin at the valve plane, where its stack begins.
+
+Stacks are planned from the valve plane, so that the first slice often lies inside the ventricle already (in two thirds
+of ACDC, whose volumes are nevertheless those of the whole ventricle). A shorter one is part of a ventricle: the left
+ventricles of ACDC are labelled over 50 to 110 mm, 95 % of them over 58 mm or more.
+"""
+
 
 def pixel_counts(segmentation: Segmentation, *labels: int) -> NDArray[np.int64]:
     """Pixels of one label, or of several together, in every slice: (T, Z)."""
@@ -32,21 +46,6 @@ def volume_curve_ml(segmentation: Segmentation, label: int) -> NDArray[np.float6
     """
     counts = pixel_counts(segmentation, label).sum(axis=1)
     return np.where(counts > 0, counts * segmentation.voxel_volume_ml, np.nan)
-
-
-OPEN_SHARE = 1.0 / 3.0
-"""An end slice with more than this share of the widest slice's area leaves the ventricle open there.
-
-A half-ellipsoid of 85 mm that ends in a 10-mm slice of that area has lost less than 2 % of its volume.
-"""
-
-USUAL_LENGTH_MM = 55.0
-"""A ventricle labelled over at least this length is taken to begin at the valve plane, where its stack begins.
-
-Stacks are planned from the valve plane, so that the first slice often lies inside the ventricle already (in two thirds
-of ACDC, whose volumes are nevertheless those of the whole ventricle). A shorter one is part of a ventricle: the left
-ventricles of ACDC are labelled over 50 to 110 mm, 95 % of them over 58 mm or more.
-"""
 
 
 def only_base_open(where: str, base: End | None) -> bool:

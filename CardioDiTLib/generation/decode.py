@@ -20,6 +20,9 @@ from CardioDiTLib.models.latent_scale import LatentScale
 from CardioDiTLib.models.refiner import CineRefiner
 from CardioDiTLib.models.vqgan import VQGAN
 
+BRIGHTEST = 1000
+"""Grey value of the upper end of the codec's intensity range; the lower end is 0."""
+
 
 def cine_affine(manifest: BundleManifest, grid: BundleGrid | None = None) -> NDArray[np.float64]:
     """4x4, index (x, y, z) to mm in RAS, of the cines of a bundle.
@@ -42,10 +45,6 @@ def cine_frame_times(
     frames = (grid or manifest.grid).frames
     interval_s = (cycle_s or manifest.grid.cycle_s) / frames
     return np.arange(frames, dtype=np.float64) * interval_s
-
-
-BRIGHTEST = 1000
-"""Grey value of the upper end of the codec's intensity range; the lower end is 0."""
 
 
 class SliceDecoder:

@@ -34,6 +34,12 @@ _SECONDS_PER_UNIT = {
 
 _NO_UNIT = ("", "unknown", "none", "?")
 
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""DICOM and NRRD files count towards left and posterior, the library towards right and anterior."""
+
+# Headers of NRRD files are ASCII and give the backslash a meaning, so all but plain characters is percent-encoded.
+_PLAIN = "".join(chr(code) for code in range(32, 127) if chr(code) not in "%\\")
+
 
 def add_note(meta: dict[str, Any], note: str) -> None:
     """Append a sentence to ``meta["notes"]``, once."""
@@ -126,10 +132,6 @@ class RawFrames:
     meta: dict[str, Any] = field(default_factory=dict)
 
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""DICOM and NRRD files count towards left and posterior, the library towards right and anterior."""
-
-
 def squared_axes(affine: NDArray[np.float64], size: tuple[int, int, int]) -> NDArray[np.float64]:
     """The nearest affine with right angles, the centre of the image staying where it is.
 
@@ -155,10 +157,6 @@ def squared_axes(affine: NDArray[np.float64], size: tuple[int, int, int]) -> NDA
     centre = (np.asarray(size) - 1) / 2.0
     squared[:3, 3] += affine[:3, :3] @ centre - squared[:3, :3] @ centre
     return squared
-
-
-# Headers of NRRD files are ASCII and give the backslash a meaning, so all but plain characters is percent-encoded.
-_PLAIN = "".join(chr(code) for code in range(32, 127) if chr(code) not in "%\\")
 
 
 def _plain_value(value: Any) -> Any:

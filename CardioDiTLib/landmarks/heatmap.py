@@ -25,6 +25,14 @@ from CardioDiTLib.progress import Stop
 
 _ROUNDS = 3
 
+WINDOW_MM = 7.5
+"""Radius of the disc whose weighted mean is the point."""
+
+_Reader = Callable[[NDArray[np.generic]], SlicePoints]
+
+LARGEST_TURN_COSINE = -0.3
+"""A pair that points this much against the septum of all slices and frames was met the wrong way round."""
+
 
 def soft_argmax(heatmap: torch.Tensor, radius_px: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Where most of a distribution lies.
@@ -58,10 +66,6 @@ def soft_argmax(heatmap: torch.Tensor, radius_px: float) -> tuple[torch.Tensor, 
         y = (weight.sum(2) * rows).sum(1) / mass.clamp_min(1e-12)
     place = torch.stack([x, y], -1).view(*heatmap.shape[:2], 2)
     return place, mass.view(heatmap.shape[:2]).clamp(0, 1)
-
-
-WINDOW_MM = 7.5
-"""Radius of the disc whose weighted mean is the point."""
 
 
 @torch.inference_mode()
@@ -109,9 +113,6 @@ def predict_points(
         places[here], certainty[here] = found.cpu().numpy(), held.cpu().numpy()
         presence[here] = there.cpu().numpy()
     return SlicePoints(places, presence, certainty)
-
-
-_Reader = Callable[[NDArray[np.generic]], SlicePoints]
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,10 +225,6 @@ def _reader(
         return SlicePoints(reader.sampler.places_in_source(found.places), found.presence, found.certainty)
 
     return read
-
-
-LARGEST_TURN_COSINE = -0.3
-"""A pair that points this much against the septum of all slices and frames was met the wrong way round."""
 
 
 def landmarks_from_network(

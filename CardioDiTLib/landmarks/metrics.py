@@ -17,6 +17,24 @@ _HINT = "Give what 'cardiodit evaluate landmarks --json' wrote."
 _AT_A_TIME = 256  # resamples computed together: enough to be quick, little memory
 
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+Tracks = LandmarkTrack | Sequence[LandmarkTrack]
+
+METRICS = ("recall", "precision", "distance_mm", "hit_distance_mm", "capped_distance_mm", "angle_deg")
+"""Names of the metrics, in the order of tables; ``angle_deg`` exists for lines only."""
+
+LEVELS = ("anterior", "inferior", "points", "line")
+
+# What is added up for each volume; every metric is a quotient of two of these sums.
+_SUMS = ("labelled", "predicted", "found", "hits", "distance", "hit_distance", "capped", "angle", "angles")
+
+_QUOTIENTS = {
+    "recall": ("hits", "labelled"),
+    "precision": ("hits", "predicted"),
+    "distance_mm": ("distance", "found"),
+    "hit_distance_mm": ("hit_distance", "hits"),
+    "capped_distance_mm": ("capped", "labelled"),
+    "angle_deg": ("angle", "angles"),
+}
 
 
 def percentile_intervals(
@@ -52,9 +70,6 @@ def percentile_intervals(
         if 2 * len(defined) > n_resamples:
             ends[:, column] = np.quantile(defined, (tail, 1.0 - tail))
     return ends
-
-
-Tracks = LandmarkTrack | Sequence[LandmarkTrack]
 
 
 def paired_tracks(predicted: Tracks, truth: Tracks) -> list[tuple[LandmarkTrack, LandmarkTrack]]:
@@ -104,10 +119,6 @@ class Estimate(Record):
     n: int
 
 
-METRICS = ("recall", "precision", "distance_mm", "hit_distance_mm", "capped_distance_mm", "angle_deg")
-"""Names of the metrics, in the order of tables; ``angle_deg`` exists for lines only."""
-
-
 @dataclass(frozen=True)
 class LevelScores(Record):
     """What was found of one kind, and how well.
@@ -130,9 +141,6 @@ class LevelScores(Record):
     n_hits: int
     pooled: dict[str, Estimate]
     per_volume: dict[str, Estimate]
-
-
-LEVELS = ("anterior", "inferior", "points", "line")
 
 
 @dataclass(frozen=True)
@@ -171,19 +179,6 @@ class LandmarkScores(Record):
     def __getitem__(self, level: str) -> LevelScores:
         """Scores of a level."""
         return self.levels[level]
-
-
-# What is added up for each volume; every metric is a quotient of two of these sums.
-_SUMS = ("labelled", "predicted", "found", "hits", "distance", "hit_distance", "capped", "angle", "angles")
-
-_QUOTIENTS = {
-    "recall": ("hits", "labelled"),
-    "precision": ("hits", "predicted"),
-    "distance_mm": ("distance", "found"),
-    "hit_distance_mm": ("hit_distance", "hits"),
-    "capped_distance_mm": ("capped", "labelled"),
-    "angle_deg": ("angle", "angles"),
-}
 
 
 def evaluate_landmarks(

@@ -16,6 +16,16 @@ from CardioDiTLib.models.slice_unet import LandmarkNetwork, LandmarkNetworkConfi
 from CardioDiTLib.schema import Bounds, Record, Words
 from CardioDiTLib.segmentation.model import IntensityRule
 
+MANIFEST_NAME = "landmarks.json"
+WEIGHTS_NAME = NetworkManifest.weights_name
+REFERENCES = "Ends of the septum in an expert's labels of the ventricles, found by a walk; not points marked by hand."
+NetworkSettings = LandmarkNetworkConfig | RvipNetworkConfig
+DESIGNS: dict[str, type[LandmarkNetworkConfig] | type[RvipNetworkConfig]] = {
+    "cardiodit": LandmarkNetworkConfig,
+    "published": RvipNetworkConfig,
+}
+AnyLandmarkNetwork = LandmarkNetwork | RvipNetwork
+
 
 @dataclass(frozen=True)
 class PointRule(Record):
@@ -38,20 +48,6 @@ class PointRule(Record):
     presence: Annotated[float, Bounds(least=0, most=1)] = 0.5
     window_mm: Annotated[float, Bounds(least=1, most=100)] = 7.5
     largest_component: bool = True
-
-
-MANIFEST_NAME = "landmarks.json"
-
-WEIGHTS_NAME = NetworkManifest.weights_name
-
-REFERENCES = "Ends of the septum in an expert's labels of the ventricles, found by a walk; not points marked by hand."
-
-NetworkSettings = LandmarkNetworkConfig | RvipNetworkConfig
-
-DESIGNS: dict[str, type[LandmarkNetworkConfig] | type[RvipNetworkConfig]] = {
-    "cardiodit": LandmarkNetworkConfig,
-    "published": RvipNetworkConfig,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,9 +114,6 @@ def read_manifest(folder: Path) -> LandmarkManifest:
         CardioDiTError: There is none, or it is damaged.
     """
     return KIND.read(folder)
-
-
-AnyLandmarkNetwork = LandmarkNetwork | RvipNetwork
 
 
 @dataclass(frozen=True, eq=False)

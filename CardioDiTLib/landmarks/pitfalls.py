@@ -23,6 +23,21 @@ from CardioDiTLib.landmarks.metrics import (
 from CardioDiTLib.landmarks.rvip_metrics import FRAME_PX
 from CardioDiTLib.schema import Record, Unknowable
 
+CAPS_MM = (25.0, 50.0, 100.0)
+"""Costs of a miss that are tried, to see whether the winner depends on it."""
+
+NOTABLE_RATE = 0.02
+"""Rates that differ less are the same."""
+
+_HIGHER_IS_BETTER = ("recall", "precision", "TPR", "PPV")
+_OURS = {
+    "recall": "recall",
+    "precision": "precision",
+    "distance mm": "distance_mm",
+    "hit distance mm": "hit_distance_mm",
+    "capped distance mm": "capped_distance_mm",
+}
+
 
 @dataclass(frozen=True, eq=False)
 class PixelGrid:
@@ -152,15 +167,6 @@ class PitfallReport(Record):
         return tuple(m for m in self.methods if self.ranks[metric][m] == 1 and np.isfinite(self.values[metric][m]))
 
 
-CAPS_MM = (25.0, 50.0, 100.0)
-"""Costs of a miss that are tried, to see whether the winner depends on it."""
-
-NOTABLE_RATE = 0.02
-"""Rates that differ less are the same."""
-
-_HIGHER_IS_BETTER = ("recall", "precision", "TPR", "PPV")
-
-
 @dataclass(frozen=True, eq=False)
 class _Method:
     """All that is known of one method."""
@@ -261,14 +267,6 @@ _PUBLISHED = {
     "TPR 15 mm": "tpr_15mm",
     "PPV 15 mm": "ppv_15mm",
     "angle deg": "volume_angle_deg",
-}
-
-_OURS = {
-    "recall": "recall",
-    "precision": "precision",
-    "distance mm": "distance_mm",
-    "hit distance mm": "hit_distance_mm",
-    "capped distance mm": "capped_distance_mm",
 }
 
 

@@ -19,6 +19,8 @@ from CardioDiTLib.progress import Stop
 ANTERIOR, INFERIOR = 1, 2
 
 Point = tuple[float, float]
+THRESHOLD = 0.5
+NORMALISATIONS = ("channel", "joint")
 
 
 def rvip_points_from_label_mask(labels: ArrayLike, both_only: bool) -> tuple[Point | None, Point | None]:
@@ -199,9 +201,6 @@ def _unfitted(planes: NDArray[Any], axis: int, count: int) -> NDArray[Any]:
     return np.pad(planes, widths)
 
 
-THRESHOLD = 0.5
-
-
 def rvip_label_map(
     probabilities: NDArray[Any], threshold: float = THRESHOLD, largest_component: bool = False
 ) -> NDArray[np.uint8]:
@@ -300,9 +299,6 @@ def _middles(labels: NDArray[np.uint8], both_only: bool) -> NDArray[np.float64]:
             if point is not None:
                 found[kind] = point[::-1]
     return points
-
-
-NORMALISATIONS = ("channel", "joint")
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,9 @@ THRESHOLD_MM = 15.0
 MISSING_ANGLE_DEG = 180.0
 """What a missing prediction costs in the upper bound of the angle."""
 
+JUDGED = {"predicted": "", "second_observer": "_io", "from_segmentation": "_msk"}
+_KINDS = ("ant", "inf")
+
 
 def line_points(points: ArrayLike) -> NDArray[np.float64]:
     """Keep slices that have both points ("line"); single points are removed. (Z, 2, 2) to (Z, 2, 2)."""
@@ -233,11 +236,6 @@ def _counts(
 
 def _rate(hits: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.asarray(np.where(hits > 0, hits / np.maximum(hits + others, 1), 0.0))
-
-
-JUDGED = {"predicted": "", "second_observer": "_io", "from_segmentation": "_msk"}
-
-_KINDS = ("ant", "inf")
 
 
 @dataclass(frozen=True)

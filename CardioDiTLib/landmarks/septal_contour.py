@@ -20,6 +20,24 @@ from CardioDiTLib.landmarks.naming import name_points
 _CLOCKWISE = ((0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1))
 
 _PLACE = {step: place for place, step in enumerate(_CLOCKWISE)}
+Point = tuple[float, float]
+
+SMOOTHING_MM = 1.5
+"""Standard deviation of the smoothing along the outline: staircases of pixels vanish, the corner stays."""
+
+SHORTEST_SEPTUM_MM = 6.0
+"""A shorter contact of the ventricles is no septum but two labels that happen to touch."""
+
+WIDEST_CLEFT_MM = 5.0
+"""Stretches of the septum that lie closer together than this, along the outline, are one."""
+
+WIDEST_GAP_MM = 4.0
+"""Labels that do not touch still count as neighbours up to this distance, at half the confidence."""
+
+SURE_SEPTUM_MM = 15.0
+"""From this length on the length of the septum takes nothing from the confidence."""
+
+_SMALLEST_PART = 0.1  # pieces of the RV below this share of the largest one are taken for noise
 
 
 def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -123,26 +141,6 @@ def edge_contour(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[
             break
     # corner k of the padded array lies at pixel coordinate k - 1.5 of the given one
     return np.asarray(middles) - 1.5, np.asarray(outside, np.int64) - 1
-
-
-Point = tuple[float, float]
-
-SMOOTHING_MM = 1.5
-"""Standard deviation of the smoothing along the outline: staircases of pixels vanish, the corner stays."""
-
-SHORTEST_SEPTUM_MM = 6.0
-"""A shorter contact of the ventricles is no septum but two labels that happen to touch."""
-
-WIDEST_CLEFT_MM = 5.0
-"""Stretches of the septum that lie closer together than this, along the outline, are one."""
-
-WIDEST_GAP_MM = 4.0
-"""Labels that do not touch still count as neighbours up to this distance, at half the confidence."""
-
-SURE_SEPTUM_MM = 15.0
-"""From this length on the length of the septum takes nothing from the confidence."""
-
-_SMALLEST_PART = 0.1  # pieces of the RV below this share of the largest one are taken for noise
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from CardioDiTLib.cine import LandmarkTrack
 from CardioDiTLib.errors import CardioDiTError
 
+FEWEST_FRAMES = 5
+"""With fewer frames (an ED/ES pair) neighbours in time are too far apart to tell anything."""
+
 
 @dataclass(frozen=True)
 class TrackingSettings:
@@ -54,10 +57,6 @@ class TrackingSettings:
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name."""
         return asdict(self)
-
-
-FEWEST_FRAMES = 5
-"""With fewer frames (an ED/ES pair) neighbours in time are too far apart to tell anything."""
 
 
 def track_landmarks(track: LandmarkTrack, settings: TrackingSettings | None = None) -> LandmarkTrack:

@@ -23,6 +23,9 @@ from CardioDiTLib.schema import Bounds, Count, Record
 TEMPERATURE = 0.07
 """Of the published training."""
 
+_PLANES = 3  # what is seen of a slice: local contrast, brightness, amplitude of the beat
+_DARK = 0.02  # of the range -1 to 1: a slice with less spread than this is empty
+
 
 def nt_xent(
     first: torch.Tensor,
@@ -72,11 +75,6 @@ def nt_xent(
         hidden = hidden | (everyone[:, None] == everyone[None, :])
         hidden[own, partner] = False
     return F.cross_entropy(logits.masked_fill(hidden, -torch.inf), partner)
-
-
-_PLANES = 3  # what is seen of a slice: local contrast, brightness, amplitude of the beat
-
-_DARK = 0.02  # of the range -1 to 1: a slice with less spread than this is empty
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.labels import LABEL_NAMES
 from CardioDiTLib.schema import Bounds, Count, Record
 
+POINTS = 2
+
 
 @dataclass(frozen=True)
 class NetworkConfig(Record):
@@ -123,9 +125,6 @@ class SegmentationNetwork(SliceNetwork):
 
     def __init__(self, config: NetworkConfig | None = None) -> None:
         super().__init__(config or NetworkConfig(), len(LABEL_NAMES))
-
-
-POINTS = 2
 
 
 @dataclass(frozen=True)

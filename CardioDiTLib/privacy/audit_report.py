@@ -14,6 +14,16 @@ from CardioDiTLib.version import __version__
 
 _HINT = "Give the JSON that 'cardiodit audit' wrote."
 
+VERDICTS: dict[VerdictWord, str] = {
+    "copies": "Copies of training patients were found.",
+    "none found": "No more synthetic cines are near to training patients than novel patients would be.",
+    "undecided": "There are too few real patients to say what is near.",
+}
+"""Verdicts of an audit, and what they mean."""
+
+FEW_SHARE = 0.3
+"""Where a larger share of copies could go unnoticed, an audit says first that it has too few cines to tell."""
+
 
 @dataclass(frozen=True)
 class Share(Record):
@@ -104,16 +114,6 @@ class CountTest(Record):
 
 
 VerdictWord = Literal["copies", "none found", "undecided"]
-
-VERDICTS: dict[VerdictWord, str] = {
-    "copies": "Copies of training patients were found.",
-    "none found": "No more synthetic cines are near to training patients than novel patients would be.",
-    "undecided": "There are too few real patients to say what is near.",
-}
-"""Verdicts of an audit, and what they mean."""
-
-FEW_SHARE = 0.3
-"""Where a larger share of copies could go unnoticed, an audit says first that it has too few cines to tell."""
 
 
 @dataclass(frozen=True)

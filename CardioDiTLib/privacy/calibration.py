@@ -24,6 +24,9 @@ _BLIND = 0.99  # where novel patients are as near as this, almost equal embeddin
 
 _ROUNDING = 1e-9
 
+IDENTICAL = 1 - 1e-6
+"""Correlation from which two embeddings are the same but for rounding."""
+
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
@@ -129,10 +132,6 @@ class Calibration:
 def patients_needed(false_alarm: float, kind: str = "validation") -> int:
     """Fewest calibrating patients with which a threshold for a false-alarm rate exists."""
     return math.ceil((1 if kind == "validation" else 2) / false_alarm - 1 - _ROUNDING)
-
-
-IDENTICAL = 1 - 1e-6
-"""Correlation from which two embeddings are the same but for rounding."""
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,14 @@ _PIXELS_TO_FIT, _FITS, _RESTING, _LARGEST_GAIN = 2500, 3, 0.7, 4.0  # see `frame
 
 _POSED_MM = 260.0  # a picture up to this size may be one that was cut about the heart
 
+DISC_MM = 140.0
+"""Diameter of what is looked at."""
+
+TURNS = 12
+"""So many turns, evenly over the circle: the encoder bears the fifteen degrees that may be missing."""
+
+_PERCENTILES = (0.5, 99.5)
+
 
 @dataclass(frozen=True, eq=False)
 class CineCanvas:
@@ -174,15 +182,6 @@ def _found(
         if all(np.hypot(place[0] - x, place[1] - y) >= _SAME_MM for x, y in kept):
             kept.append((float(place[0]), float(place[1])))
     return tuple(kept), float(found[0][2])
-
-
-DISC_MM = 140.0
-"""Diameter of what is looked at."""
-
-TURNS = 12
-"""So many turns, evenly over the circle: the encoder bears the fifteen degrees that may be missing."""
-
-_PERCENTILES = (0.5, 99.5)
 
 
 def embed_poses(network: CineEmbedding, canvas: CineCanvas, turns: int = TURNS) -> torch.Tensor:

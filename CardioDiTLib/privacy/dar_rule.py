@@ -39,6 +39,11 @@ PERCENTILE = 95.0
 _HINT = "Give the JSON that 'cardiodit audit' wrote."
 
 _DECIMALS = 12  # identical embeddings correlate with 1 up to rounding, which must not decide what is above a threshold
+METHODS = ("formula", "exact", "simulated")
+_DIMENSION = 32
+_REPEATS = 20
+_MOST_REPEATS, _LEAST_REPEATS = 20, 3
+_WORK = 1_000_000_000  # pairs; more repeats than fit are not made, for with large sets they agree anyway
 
 
 @dataclass(frozen=True)
@@ -146,13 +151,6 @@ def _table(values: ArrayLike, name: str) -> NDArray[Any]:
     return table
 
 
-METHODS = ("formula", "exact", "simulated")
-
-_DIMENSION = 32
-
-_REPEATS = 20
-
-
 @dataclass(frozen=True)
 class NullRate:
     """Shares that the published rule flags without any memorization, each of its own set.
@@ -245,11 +243,6 @@ def _simulated(
         found += (result.n_memorized / n, result.n_copies / s)
     memorized, copies = found / repeats
     return float(memorized), float(copies)
-
-
-_MOST_REPEATS, _LEAST_REPEATS = 20, 3
-
-_WORK = 1_000_000_000  # pairs; more repeats than fit are not made, for with large sets they agree anyway
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from CardioDiTLib.progress import StepCallback as Progress
 MANIFEST_NAME = "encoder.json"
 
 WEIGHTS_NAME = "encoder.safetensors"
+PARTS = ("train", "validation", "all")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +80,6 @@ def read_encoder_manifest(folder: Path) -> EncoderManifest:
         CardioDiTError: There is none, or it is damaged.
     """
     return KIND.read(folder)
-
-
-PARTS = ("train", "validation", "all")
 
 
 class CineEncoder:

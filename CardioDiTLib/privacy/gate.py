@@ -21,6 +21,11 @@ from CardioDiTLib.privacy.embedding_set import checked
 from CardioDiTLib.privacy.false_alarm import FALSE_ALARM
 from CardioDiTLib.privacy.reference_set import ReferenceSet
 
+DEFAULT_REDRAWS = 20
+"""How often a cine is drawn again before giving up."""
+
+_SEEDS = 2**63
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -194,12 +199,6 @@ def load_reference(bundle: Bundle) -> ReferenceSet:
             "Get the bundle again.",
         )
     return reference
-
-
-DEFAULT_REDRAWS = 20
-"""How often a cine is drawn again before giving up."""
-
-_SEEDS = 2**63
 
 
 class Judge(Protocol):

@@ -39,6 +39,8 @@ AGREEMENT = 0.5
 FRAMES = 4
 """So many frames, evenly over the cycle, are enough to tell."""
 
+Weights = SegmentationModel | str | os.PathLike[str] | None
+
 
 def right_ventricle_direction(labels: NDArray[np.uint8], spacing_xy_mm: tuple[float, float]) -> float | None:
     """Angle of the direction from the left to the right cavity's centre, over all slices and frames.
@@ -106,9 +108,6 @@ def slice_probabilities(
     for slices, (probabilities,) in batches:
         found[slices] = probabilities.cpu().numpy()
     return found
-
-
-Weights = SegmentationModel | str | os.PathLike[str] | None
 
 
 def segment(

@@ -35,6 +35,8 @@ from CardioDiTLib.training.loop import StepContext
 from CardioDiTLib.training.stage import AveragedStage
 
 SINGLE_FRAMES = 4
+FILE_NAME = "whitening.safetensors"
+EMBEDDED = "embedded"
 
 
 def moments(frames: torch.Tensor, systole: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -61,9 +63,6 @@ def moments(frames: torch.Tensor, systole: NDArray[np.int64]) -> tuple[torch.Ten
         kept.append(torch.einsum("kt,tzyx->kzyx", basis, level).half())
         singles.append(level[[0, end, end // 2, (end + count) // 2]].half())
     return torch.stack(kept), torch.stack(singles)
-
-
-FILE_NAME = "whitening.safetensors"
 
 
 def whitening(embeddings: torch.Tensor, floor: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -108,9 +107,6 @@ def read_whitening(place: Path, step: int) -> tuple[torch.Tensor, torch.Tensor] 
 def draws(seed: int) -> tuple[np.random.Generator, torch.Generator]:
     """Generators of the views that are whitened on; the same for every run with this seed."""
     return np.random.default_rng([seed, 0xC0FFEE]), torch.Generator().manual_seed(seed + 1)
-
-
-EMBEDDED = "embedded"
 
 
 @dataclass(frozen=True)

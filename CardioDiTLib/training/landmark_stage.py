@@ -41,6 +41,12 @@ from CardioDiTLib.training.segmentation_stage import segmentation_loss
 from CardioDiTLib.training.slice_augment import ImageAugmenter
 from CardioDiTLib.training.stage import AveragedStage, LabelledPack, SliceStageConfig, neighbours_drawn
 
+HIT_MM = 15.0
+PRESENCE = 0.5
+
+Predict = Callable[[int, NDArray[np.uint8]], SlicePoints]
+"""(index of the cine, planes (Z, Y, X)) -> points in pixels of these planes."""
+
 
 def moved_points(points_mm: torch.Tensor, places: torch.Tensor, spacing_mm: float) -> torch.Tensor:
     """Where points of the image that went in lie in the one that came out.
@@ -80,14 +86,6 @@ def moved_points(points_mm: torch.Tensor, places: torch.Tensor, spacing_mm: floa
         if mirrored:
             moved[number] = moved[number].flip(0)
     return moved
-
-
-HIT_MM = 15.0
-
-PRESENCE = 0.5
-
-Predict = Callable[[int, NDArray[np.uint8]], SlicePoints]
-"""(index of the cine, planes (Z, Y, X)) -> points in pixels of these planes."""
 
 
 def validation_scores(pack: LabelledPack, references: PackReferences, predict: Predict) -> dict[str, float]:
