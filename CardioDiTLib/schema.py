@@ -12,6 +12,7 @@ import operator
 import os
 import re
 import types
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -74,7 +75,7 @@ Unknowable = Annotated[float, "unknowable"]
 """A number that may not be known: NaN here, null in JSON."""
 
 
-class Form:
+class Form(ABC):
     """How a value that JSON does not have is read and written, as metadata of a type: ``Annotated[Path, MyForm()]``.
 
     Class attributes:
@@ -83,17 +84,17 @@ class Form:
 
     noun: ClassVar[str] = "a value"
 
+    @abstractmethod
     def read(self, value: Any) -> Any:
         """The value from what `plain` gave, or from what a caller gives.
 
         Raises:
             TypeError, ValueError: It is no such value.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def plain(self, value: Any) -> Any:
         """What JSON holds in its place."""
-        raise NotImplementedError
 
 
 class Record:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from .Problem import CardioDiTProblem, Problem
 from .SequenceBuilder import loadArray
 
 
-class CompanionSequence:
+class CompanionSequence(ABC):
     """What goes along with a cine: a sequence of nodes on the index values of the cine, shown by one node that can be
     edited; what is edited is kept, frame by frame. A class that is derived says what a frame is.
 
@@ -42,36 +43,36 @@ class CompanionSequence:
 
     # -- what derived classes define
 
+    @abstractmethod
     def _name(self, cine: str) -> str:
         """What the nodes are called."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _absent(self) -> Problem:
         """What is said where there is none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _nodeMaker(self, array: Any) -> Callable[[Any], Any]:
         """(array of one frame) -> a node, not in the scene, that is copied into the sequence."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _remember(self, sequence: Any, array: Any) -> None:
         """Write onto a new sequence what tells corrections later."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _style(self, display: Any) -> None:
         """How a new one looks."""
-        raise NotImplementedError
 
-    def _attached(self, proxy: Any) -> None:
+    def _attached(self, proxy: Any) -> None:  # noqa: B027 - most have nothing to do
         """The node that shows it goes along with the cine now."""
 
+    @abstractmethod
     def _frames(self, edited: list[Any]) -> Iterator[Any]:
         """The array of each frame as it is now; None in between, where it takes longer. Fills in what was edited."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _editedEntry(self, edited: list[Any]) -> dict[str, Any]:
         """What ``meta`` says about it."""
-        raise NotImplementedError
 
     # -- what they share
 

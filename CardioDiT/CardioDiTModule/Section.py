@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +14,7 @@ from .WorkerClient import WorkerClient
 from .WorkerRun import Later
 
 
-class Section:
+class Section(ABC):
     """A part of the panel that lets the worker compute something, mostly about the cine that is chosen.
 
     Args:
@@ -37,9 +38,9 @@ class Section:
         self._allControls: list[RunControls] = []
         self._combos: dict[str, Any] = {}
 
+    @abstractmethod
     def update(self, _unused: Any = None) -> None:
         """Show what is there and what can be done, and why the rest cannot."""
-        raise NotImplementedError
 
     def setNotReady(self, reason: str) -> None:
         """Why nothing can be computed now; empty where it can."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -19,7 +20,7 @@ class RunRefused(Exception):
     """Raised by `prepare` where the user decided otherwise: the run counts as cancelled."""
 
 
-class Run:
+class Run(ABC):
     """Orders to the worker, and what is done around them, without blocking the event loop. What follows the last order
     and what comes between two is up to the class that is derived; the ways to end are the same for all.
 
@@ -87,11 +88,11 @@ class Run:
 
     # -- what derived classes define
 
+    @abstractmethod
     def _begin(self) -> None:
         """Send the first order, now or later."""
-        raise NotImplementedError
 
-    def _halt(self) -> None:
+    def _halt(self) -> None:  # noqa: B027 - most have nothing to stop
         """Stop what is done between orders; the scene is as it was."""
 
     def _problemOf(self, error: Exception) -> Problem:

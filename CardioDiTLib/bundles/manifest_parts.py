@@ -4,6 +4,7 @@ and written as JSON objects.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -59,7 +60,7 @@ class TrainingData(ManifestPart):
     duration: str = ""
 
 
-class ModelManifest(Record):
+class ModelManifest(Record, ABC):
     """What the manifests of all models share. It is no dataclass: each kind lists its fields in its own order.
 
     Class attributes:
@@ -78,9 +79,9 @@ class ModelManifest(Record):
     files: dict[FileName, FileRecord]
 
     @property
+    @abstractmethod
     def needed_files(self) -> tuple[str, ...]:
         """Files that the model cannot do without, besides the manifest itself."""
-        raise NotImplementedError
 
     def with_files(self: ManifestT, files: Mapping[str, FileRecord]) -> ManifestT:
         """The same manifest with other fingerprints."""

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--adjust",
         type=int,
         metavar="N",
-        help="draw a heart of which such quantities are asked again, up to so many times, to come nearer (default 3)",
+        help="lead a heart of which such quantities are asked nearer to them, up to so many times (default 3)",
     )
     parser.add_argument("--slices", type=int, metavar="N", help="slices of the stack, for models that take other grids")
     parser.add_argument("--frames", type=int, metavar="N", help="frames of the beat, likewise")

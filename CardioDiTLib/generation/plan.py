@@ -25,7 +25,7 @@ class SamplingPlan:
         asked: Quantities that each sample is asked to have, by name.
         conditions: The same as one row a sample in the transformer's order, NaN where any will do; None where nothing
             is asked of any sample.
-        adjust: How often a steered sample may be drawn again to come nearer to what was asked.
+        adjust: How often a steered sample may be led nearer to what was asked.
         cycle_s: Seconds of one beat.
         warnings: What a user should know about the request, in plain sentences.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -56,7 +57,7 @@ def follow(average: nn.Module, model: nn.Module, step: int, decay: float, taken_
             value.copy_(own[name])
 
 
-class NetworkStage(Generic[Network]):
+class NetworkStage(ABC, Generic[Network]):
     """A stage of one network, one loss and one optimizer; subclasses say what is drawn and what it costs.
 
     Args:
@@ -78,9 +79,9 @@ class NetworkStage(Generic[Network]):
         self.modules: dict[str, nn.Module] = {name: model}
         self.optimizers: dict[str, torch.optim.Optimizer] = {"network": optimizer}
 
+    @abstractmethod
     def loss(self, context: StepContext) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The loss of a batch, and its parts for the log."""
-        raise NotImplementedError
 
     def step(self, context: StepContext) -> dict[str, torch.Tensor | float]:
         model, optimizer = self.model, self.optimizers["network"]
