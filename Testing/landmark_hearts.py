@@ -16,7 +16,7 @@ DATA = Path(__file__).parent / "data"
 
 def published(name: str) -> dict[str, Any]:
     """Check data: what the published functions return for made-up inputs."""
-    return json.loads((DATA / f"rvip_{name}.json").read_text())
+    return json.loads((DATA / f"rvip_{name}.json").read_text(encoding="utf-8"))
 
 
 def decoded(runs: list[list[int]], shape: list[int]) -> np.ndarray:

@@ -170,5 +170,5 @@ def write_pointer(folder: Path, target: str) -> Path:
     """A `last_checkpoint.json`."""
     path = folder / "last_checkpoint.json"
     schema = {"name": "cardiodit.checkpoint-pointer", "version": 1}
-    path.write_text(json.dumps({"pointer_schema": schema, "target": target}))
+    path.write_text(json.dumps({"pointer_schema": schema, "target": target}), encoding="utf-8")
     return path

@@ -37,19 +37,19 @@ def test_from_a_pack_to_the_page(tmp_path, capsys):
     words += ["--width", 32, "--depth", 2, "--heads", 2, "--patch", 1, 4, 4, 2, "--precision", "fp32"]
     words += ["--baselines", "slice2dt,full4d"]
     comparison.main([str(word) for word in words])
-    text = (tmp_path / "page.md").read_text()
+    text = (tmp_path / "page.md").read_text(encoding="utf-8")
     lines = text.splitlines()
     rows = {line.split(" | ")[0].strip("| "): line for line in lines if line.startswith("| ")}
     for name in ("full4d", "slice2dt"):
         row = [line for line in lines if line.startswith(f"| {comparison.TITLES[name]} |")]
         assert len(row) == 2 and "±" in row[1]
     assert "real against real" in rows and "python Testing/benchmarks/comparison.py --data" in text
-    record = json.loads((tmp_path / "work" / "full4d-1" / "report.json").read_text())
+    record = json.loads((tmp_path / "work" / "full4d-1" / "report.json").read_text(encoding="utf-8"))
     assert record["steps"] >= 1 and record["report"]["n_synthetic"] == 4 and record["report"]["n_real"] == 6
     # with everything made, the page is made again without training or sampling
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*") if path.is_file()}
     comparison.main([str(word) for word in words])
-    assert (tmp_path / "page.md").read_text() == text
+    assert (tmp_path / "page.md").read_text(encoding="utf-8") == text
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*") if path.is_file()}
     changed = {path.name for path in before if before[path] != after.get(path)}
     assert changed <= {"about.json"}

@@ -115,7 +115,7 @@ def test_a_whole_run_on_tiny_data(tmp_path, capsys):
     encoder = tiny_encoder_folder(tmp_path / "encoder128", size=64, spacing_mm=3.0)
     words[3] = str(encoder)
     pc.main(words)
-    report = json.loads((tmp_path / "r" / "p.json").read_text())
+    report = json.loads((tmp_path / "r" / "p.json").read_text(encoding="utf-8"))
     assert report["planted"] == 2 and report["references"] == 5
     assert set(report["methods"]) == {"encoder", "pixels", "SSIM"}
     rows = {(row["kind"], row["strength"]): row for row in report["methods"]["pixels"]["rows"]}
@@ -124,7 +124,7 @@ def test_a_whole_run_on_tiny_data(tmp_path, capsys):
     )
     own = {(row["kind"], row["strength"]): row for row in report["methods"]["encoder"]["rows"]}
     assert own["mirrored", ""]["lowest_copy"] == pytest.approx(1, abs=1e-3)
-    assert "| mirrored * |" in (tmp_path / "r" / "p.md").read_text()
+    assert "| mirrored * |" in (tmp_path / "r" / "p.md").read_text(encoding="utf-8")
     assert (tmp_path / "r" / "p.png").stat().st_size > 10_000
     assert "all with *" in capsys.readouterr().out
 
@@ -142,13 +142,13 @@ def test_the_published_encoder_stands_beside_ours(tmp_path, monkeypatch):
     cines = np.stack([cine(seed, frames=4, slices=8, size=132) for seed in range(5)])
     images = np.rint((cines + 1) * 127.5).astype(np.uint8)
     pack = write_cines(tmp_path / "pack.npz", images, (1.5, 1.5, 10.0), validation=[False, False, False, True, True])
-    (tmp_path / "published.yaml").write_text(PUBLISHED)
+    (tmp_path / "published.yaml").write_text(PUBLISHED, encoding="utf-8")
     encoder = tiny_encoder_folder(tmp_path / "encoder128", size=64, spacing_mm=3.0)
     monkeypatch.setattr(pc, "transformations", lambda codec: ct.transformations(None)[:2])
     words = ["--pack", str(pack), "--encoder", str(encoder), "--codec", "none", "--no-picture"]
     words += ["--published", str(tmp_path / "run"), "--published-config", str(tmp_path / "published.yaml")]
     pc.main([*words, "--published-minutes", "5", "--out", str(tmp_path / "p.json")])
-    report = json.loads((tmp_path / "p.json").read_text())
+    report = json.loads((tmp_path / "p.json").read_text(encoding="utf-8"))
     assert list(report["methods"]) == ["encoder", "published", "pixels", "SSIM"]
     exact = report["methods"]["published"]["rows"][0]
     assert exact["kind"] == "exact" and exact["lowest_copy"] == pytest.approx(1, abs=1e-5)

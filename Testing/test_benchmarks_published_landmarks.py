@@ -28,15 +28,17 @@ def pack(tmp_path_factory):
 
 def test_all_variants_are_trained_in_pieces_judged_and_drawn(pack, tmp_path, capsys):
     pytest.importorskip("matplotlib")
-    (tmp_path / "tiny.yaml").write_text(PUBLISHED)
+    (tmp_path / "tiny.yaml").write_text(PUBLISHED, encoding="utf-8")
     words = ["--pack", str(pack), "--config", str(tmp_path / "tiny.yaml"), "--work", str(tmp_path / "runs")]
     pl.main([*words, "--minutes", "1e-9"])
     assert "call it again" in capsys.readouterr().out
     out = tmp_path / "made" / "table.md"
     pl.main([*words, "--out", str(out), "--picture", str(tmp_path / "chart.jpg"), "--resamples", "20"])
-    lines = out.read_text().splitlines()
-    assert lines[0] == "| | Base | Var.1 | Var.2 | Var.3 |" and "| corrected: recall |" in out.read_text()
-    content = json.loads(out.with_suffix(".json").read_text())
+    lines = out.read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "| | Base | Var.1 | Var.2 | Var.3 |" and "| corrected: recall |" in out.read_text(
+        encoding="utf-8"
+    )
+    content = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
     assert content["steps"] == dict.fromkeys(pl.TITLES, 3) and set(content["values"]["recall (points)"]) == {
         "Base",
         "Var.1",

@@ -219,8 +219,8 @@ def test_report_puts_cohorts_side_by_side_and_survives_json(cohort, tmp_path, ca
     }
     record["judged"][0]["rough_time"] = float("nan")
     sq._write_json(tmp_path / "real.json", record)
-    assert "NaN" not in (tmp_path / "real.json").read_text()
-    real = json.loads((tmp_path / "real.json").read_text())
+    assert "NaN" not in (tmp_path / "real.json").read_text(encoding="utf-8")
+    real = json.loads((tmp_path / "real.json").read_text(encoding="utf-8"))
     assert np.isnan(cn.CineNumbers.from_dict(real["judged"][0]).rough_time)
     report = sq.make_report(real, cines, groups)
     assert [c["count"] for c in report["cohorts"].values()] == [9, 3, 6, 6]
@@ -256,7 +256,7 @@ def test_samples_are_read_from_a_folder(tmp_path) -> None:
     save_cine(cine, tmp_path / "00_DCM.nii.gz")
     save_cine(cine, tmp_path / "00_DCM.seq.nrrd")
     save_cine(cine, tmp_path / "01.nii.gz")
-    (tmp_path / "01.json").write_text(json.dumps({"request": {"pathology": "NOR"}}))
+    (tmp_path / "01.json").write_text(json.dumps({"request": {"pathology": "NOR"}}), encoding="utf-8")
     found = sq.read_folder(tmp_path, ("DCM", "NOR"))
     assert found.groups == ("DCM", "NOR") and found.names == ("00_DCM", "01")
     assert found.spacing[0] == pytest.approx(SPACING)

@@ -65,13 +65,13 @@ def test_a_changed_file_is_named_and_never_loaded(folder):
 
 
 def test_a_manifest_that_forgets_a_file_does_not_pass(folder):
-    values = json.loads((folder / "bundle.json").read_text())
+    values = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
     del values["files"]["dit.safetensors"]
-    (folder / "bundle.json").write_text(json.dumps(values))
+    (folder / "bundle.json").write_text(json.dumps(values), encoding="utf-8")
     assert "dit.safetensors is not in the manifest's list of files." in verify(folder)
     with pytest.raises(CardioDiTError, match=r"dit\.safetensors is not in the manifest's list"):
         _ = load_bundle(folder).dit
-    (folder / "bundle.json").write_text("{")
+    (folder / "bundle.json").write_text("{", encoding="utf-8")
     assert len(verify(folder)) == 1 and "cannot be read" in verify(folder)[0]
 
 
@@ -115,9 +115,9 @@ def test_bundles_are_found_by_name_in_order(tmp_path, monkeypatch):
     write_tiny_bundle(second / "two")
     write_tiny_bundle(cache / "bundles" / "three")
     (second / "broken").mkdir()
-    (second / "broken" / "bundle.json").write_text('{"schema_version": 9}')
+    (second / "broken" / "bundle.json").write_text('{"schema_version": 9}', encoding="utf-8")
     (second / ".half.partial").mkdir()
-    (second / ".half.partial" / "bundle.json").write_text("{}")
+    (second / ".half.partial" / "bundle.json").write_text("{}", encoding="utf-8")
 
     entries = {entry.name: entry for entry in list_bundles() if entry.origin != "embedded"}
     assert list(entries) == ["one", "broken", "two", "three"]

@@ -79,7 +79,7 @@ def refused(text: str) -> str:
 
 
 def test_the_packaged_catalogue_lists_only_what_exists():
-    values = json.loads(catalogue.PACKAGED.read_text())
+    values = json.loads(catalogue.PACKAGED.read_text(encoding="utf-8"))
     assert values["schema_version"] == 1
     entries = catalogue.list_packaged()
     assert len(entries) == len(values["bundles"]) and list_catalogue() == entries
@@ -130,7 +130,7 @@ def test_a_name_belongs_to_whom_had_it_first(server, web, tmp_path, monkeypatch)
     assert "from " + server.url("tiny") in refused(server.url("copy")) and list_added() == [entry]
     remove_source("tiny")
     packaged = tmp_path / "registry.json"
-    packaged.write_text(json.dumps({"schema_version": 1, "bundles": [entry.to_dict()]}))
+    packaged.write_text(json.dumps({"schema_version": 1, "bundles": [entry.to_dict()]}), encoding="utf-8")
     monkeypatch.setattr(catalogue, "PACKAGED", packaged)
     assert list_catalogue() == [entry] and list_added() == []
     assert "has a bundle called 'tiny' already" in refused(server.url("tiny"))
@@ -291,13 +291,13 @@ def test_adding_can_be_cancelled(server, cache):
 )
 def test_damaged_additions_are_told_and_never_lost(server, cache, content, word):
     cache.mkdir()
-    (cache / "catalogue.json").write_text(content)
+    (cache / "catalogue.json").write_text(content, encoding="utf-8")
     for act in (list_catalogue, lambda: find_entry("x"), lambda: add_source(server.url("tiny"))):
         with pytest.raises(CardioDiTError) as caught:
             act()
         assert "catalogue.json' is damaged" in str(caught.value) and word in str(caught.value)
         assert "Repair" in caught.value.hint
-    assert (cache / "catalogue.json").read_text() == content and server.served == []
+    assert (cache / "catalogue.json").read_text(encoding="utf-8") == content and server.served == []
     assert [path.name for path in cache.iterdir()] == ["catalogue.json"]
 
 
@@ -305,7 +305,9 @@ def test_additions_at_one_moment_are_all_kept(server, web):
     for number in range(6):
         shutil.copytree(web / "tiny", web / f"b{number}")
         manifest = web / f"b{number}" / "bundle.json"
-        manifest.write_text(manifest.read_text().replace('"name": "tiny"', f'"name": "b{number}"'))
+        manifest.write_text(
+            manifest.read_text(encoding="utf-8").replace('"name": "tiny"', f'"name": "b{number}"'), encoding="utf-8"
+        )
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda number: add_source(server.url(f"b{number}")), range(6)))
     assert sorted(entry.name for entry in list_added()) == [f"b{number}" for number in range(6)]
@@ -353,7 +355,7 @@ def test_an_agreement_is_remembered_for_its_version_and_terms(cache):
     assert is_accepted("x", "1.0.0", other) and not is_accepted("x", "1.0.0", terms)
     (record,) = json.loads(before)["accepted"]
     assert record["licence"]["conditions"] == "No trade." and record["accepted_at"].startswith("20")
-    (cache / "accepted_licences.json").write_text("")
+    (cache / "accepted_licences.json").write_text("", encoding="utf-8")
     with pytest.raises(CardioDiTError, match=r"accepted licences.*damaged"):
         is_accepted("x", "1.0.0")
     with pytest.raises(CardioDiTError, match="damaged"):

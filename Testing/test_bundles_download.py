@@ -263,7 +263,7 @@ def test_a_wrong_file_is_refused_without_another_try(entry, server, place, origi
 
 def test_a_manifest_that_was_exchanged_is_noticed_first(entry, server, place, web):
     manifest = web / "tiny" / "bundle.json"
-    manifest.write_text(manifest.read_text().replace("Tiny", "Tony"))
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace("Tiny", "Tony"), encoding="utf-8")
     assert "'bundle.json'" in str(failure()) and visible(place) == []
     assert not server.requests(WEIGHTS)
 
@@ -362,7 +362,9 @@ def test_an_older_version_is_replaced_and_other_work_is_not(entry, server, place
     download_bundle("tiny", policy=QUICK)
     write_tiny_bundle(web / "new" / "tiny", version="1.10.0")
     folder = download_bundle(server.url("new/tiny"), policy=QUICK)
-    assert json.loads((folder / "bundle.json").read_text())["version"] == "1.10.0" and verify("tiny") == []
+    assert (
+        json.loads((folder / "bundle.json").read_text(encoding="utf-8"))["version"] == "1.10.0" and verify("tiny") == []
+    )
     assert visible(place) == ["tiny"]
     # back to an older one, and over something of the same version with other content, only if asked
     before = (folder / "bundle.json").read_bytes()
@@ -371,14 +373,14 @@ def test_an_older_version_is_replaced_and_other_work_is_not(entry, server, place
     assert "another bundle" in str(failure(server.url("third/tiny")))
     assert (folder / "bundle.json").read_bytes() == before and visible(place) == ["tiny"]
     download_bundle("tiny", policy=QUICK, overwrite=True)
-    assert json.loads((folder / "bundle.json").read_text())["version"] == "1.2.3"
-    (folder / "bundle.json").write_text("{")
+    assert json.loads((folder / "bundle.json").read_text(encoding="utf-8"))["version"] == "1.2.3"
+    (folder / "bundle.json").write_text("{", encoding="utf-8")
     assert "cannot be read" in str(failure()) and verify(folder) != []
 
 
 def test_a_folder_with_something_else_is_left_alone(entry, tmp_path):
     (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "text.txt").write_text("years")
+    (tmp_path / "thesis" / "text.txt").write_text("years", encoding="utf-8")
     assert "is no bundle" in str(failure(destination=tmp_path / "thesis"))
     assert [p.name for p in (tmp_path / "thesis").iterdir()] == ["text.txt"]
 
@@ -422,7 +424,7 @@ def test_no_room_is_told_before_anything_is_fetched(entry, server, place, monkey
 
 def test_a_disk_that_refuses_is_not_taken_for_the_network(entry, server, place):
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text("a file where the folder should be")
+    place.write_text("a file where the folder should be", encoding="utf-8")
     assert "could not be changed" in str(failure())
 
 
@@ -484,8 +486,8 @@ def test_a_part_whose_sidecar_is_damaged_is_fetched_anew(entry, server, place, o
     server.misbehave(WEIGHTS, cut(5000), *[status(503)] * 2)
     failure()
     sidecar = place / ".tiny.download" / "parts" / "dit.safetensors.part.json"
-    assert json.loads(sidecar.read_text())["etag"]
-    sidecar.write_text("{")
+    assert json.loads(sidecar.read_text(encoding="utf-8"))["etag"]
+    sidecar.write_text("{", encoding="utf-8")
     server.served.clear()
     assert_whole(download_bundle("tiny", policy=QUICK), original)
     assert [served.wanted_range for served in server.requests(WEIGHTS)] == [""]

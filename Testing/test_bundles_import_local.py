@@ -92,7 +92,7 @@ def test_every_form_arrives_whole(folder, original, place, tmp_path, form):
             archive.writestr("tiny/.DS_Store", "x")
             archive.writestr("__MACOSX/tiny/._bundle.json", "x")
     if form == "folder":
-        (folder / ".DS_Store").write_text("x")
+        (folder / ".DS_Store").write_text("x", encoding="utf-8")
     signs: list[TransferProgress] = []
     made = import_bundle(source, progress=signs.append)
     assert made == place / "tiny" and names(place) == ["tiny"]
@@ -109,8 +109,8 @@ def _symlink(folder: Path) -> None:
 
 def _edit(**changes):
     def edit(folder: Path) -> None:
-        values = json.loads((folder / "bundle.json").read_text())
-        (folder / "bundle.json").write_text(json.dumps({**values, **changes}))
+        values = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+        (folder / "bundle.json").write_text(json.dumps({**values, **changes}), encoding="utf-8")
 
     return edit
 
@@ -125,11 +125,11 @@ BOTH = [
     (_flip, ["'dit.safetensors'", "SHA-256 differs"]),
     (lambda f: (f / "dit.safetensors").unlink(), ["'dit.safetensors' is missing"]),
     (lambda f: (f / "dit.safetensors").write_bytes(b"x"), ["'dit.safetensors'", "1 bytes instead of"]),
-    (lambda f: (f / "notes.txt").write_text("x"), ["'notes.txt'", "does not belong"]),
-    (lambda f: (f / ".hidden").write_text("x"), ["'.hidden'", "does not belong"]),
+    (lambda f: (f / "notes.txt").write_text("x", encoding="utf-8"), ["'notes.txt'", "does not belong"]),
+    (lambda f: (f / ".hidden").write_text("x", encoding="utf-8"), ["'.hidden'", "does not belong"]),
     (lambda f: (f / "bundle.json").unlink(), ["bundle.json"]),
-    (lambda f: (f / "bundle.json").write_text("{"), ["not JSON"]),
-    (lambda f: (f / "bundle.json").write_text(" " * (2 << 20)), ["larger than 1 MB"]),
+    (lambda f: (f / "bundle.json").write_text("{", encoding="utf-8"), ["not JSON"]),
+    (lambda f: (f / "bundle.json").write_text(" " * (2 << 20), encoding="utf-8"), ["larger than 1 MB"]),
     (_edit(schema_version=7), ["schema version 7"]),
     (_edit(name="../../up"), ["'../../up', not a name"]),
     (_edit(name="nul"), ["'nul'", "every system"]),
@@ -163,7 +163,7 @@ def test_what_is_not_there_is_told(tmp_path, place):
     assert "There is no" in refused(tmp_path / "absent")
     (tmp_path / "empty").mkdir()
     assert "holds no bundle.json" in refused(tmp_path / "empty")
-    (tmp_path / "text.zip").write_text("hello")
+    (tmp_path / "text.zip").write_text("hello", encoding="utf-8")
     assert "'text.zip' is not a whole zip" in refused(tmp_path / "text.zip")
     assert names(place) == []
 
@@ -236,7 +236,7 @@ def test_a_zip_is_not_believed(folder, place, tmp_path, spoil, words):
 def test_a_file_that_unpacks_to_more_than_it_says_is_stopped(folder, place, tmp_path):
     """The manifest and the zip both say 1000 bytes; the stream would give 50 million."""
     record = {"sha256": "0" * 64, "bytes": 1000}
-    values = json.loads((folder / "bundle.json").read_text())
+    values = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
     _edit(files={**values["files"], "bomb.bin": record})(folder)
     (folder / "bomb.bin").write_bytes(bytes(50_000_000))
     path = zipped(tmp_path / "tiny.zip", folder)
@@ -259,7 +259,9 @@ def test_a_name_that_is_taken_is_not_overwritten_unless_asked(folder, original, 
     assert "tiny' already" in refused(tmp_path / "new" / "tiny")
     assert_whole(place / "tiny", original)
     import_bundle(tmp_path / "new" / "tiny", overwrite=True)
-    assert json.loads((place / "tiny" / "bundle.json").read_text())["version"] == "2.0.0" and names(place) == ["tiny"]
+    assert json.loads((place / "tiny" / "bundle.json").read_text(encoding="utf-8"))["version"] == "2.0.0" and names(
+        place
+    ) == ["tiny"]
     # a broken one does not cost the good one
     _flip(folder)
     assert "SHA-256" in refused(folder, overwrite=True)
@@ -271,7 +273,7 @@ def test_a_name_that_is_taken_is_not_overwritten_unless_asked(folder, original, 
     # something else under the name
     monkeypatch.delenv(BUNDLES_VARIABLE)
     (place / "tiny").mkdir()
-    (place / "tiny" / "thesis.txt").write_text("years")
+    (place / "tiny" / "thesis.txt").write_text("years", encoding="utf-8")
     assert "is no bundle" in refused(original, overwrite=True) and (place / "tiny" / "thesis.txt").is_file()
 
 
@@ -303,7 +305,7 @@ def test_a_zip_on_the_web(folder, original, place, tmp_path):
             server.always("tiny.zip", fault)
             assert word in refused(server.url("tiny.zip"))
         server.always("tiny.zip", None)
-        (web / "text.zip").write_text("<html>")
+        (web / "text.zip").write_text("<html>", encoding="utf-8")
         assert "'text.zip' is not a whole zip" in refused(server.url("text.zip"))
         assert ".zip" in refused(server.url("tiny/bundle.json"))
         assert names(place) == []
@@ -340,7 +342,7 @@ def test_removing(folder, place, tmp_path, monkeypatch):
         remove_bundle("tiny")
     # a damaged one can be removed too
     import_bundle(folder)
-    (place / "tiny" / "bundle.json").write_text("{")
+    (place / "tiny" / "bundle.json").write_text("{", encoding="utf-8")
     assert remove_bundle("tiny") > 0 and names(place) == []
     # one that is only linked keeps its files
     (place / "mine").symlink_to(folder)

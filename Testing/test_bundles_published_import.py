@@ -13,9 +13,9 @@ from CardioDiTLib.bundles import Licence, import_published, load_bundle, verify
 from CardioDiTLib.errors import CardioDiTError
 
 DATA = Path(__file__).parent / "data"
-STAGE1 = {"stage1": {"params": json.loads((DATA / "vqgan_tiny.json").read_text())["config"]}}
+STAGE1 = {"stage1": {"params": json.loads((DATA / "vqgan_tiny.json").read_text(encoding="utf-8"))["config"]}}
 DIT = {
-    "dit": {"params": json.loads((DATA / "dit_tiny.json").read_text())["config"]},
+    "dit": {"params": json.loads((DATA / "dit_tiny.json").read_text(encoding="utf-8"))["config"]},
     "training": {"scale_factor": 0.8, "num_train_timesteps": 300, "schedule": "cosine"},
 }
 FILES = (DATA / "vqgan_tiny.pth", STAGE1, DATA / "dit_tiny.pth", DIT)

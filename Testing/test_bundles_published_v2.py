@@ -203,10 +203,10 @@ def test_a_pointer_and_a_folder_lead_to_the_checkpoint(tmp_path):
         write_pointer(tmp_path, target)
         with pytest.raises(CardioDiTError, match=r"leads to|not a pointer"):
             read_published_state(pointer)
-    pointer.write_text("[1]")
+    pointer.write_text("[1]", encoding="utf-8")
     with pytest.raises(CardioDiTError, match="not a pointer"):
         read_published_state(pointer)
-    pointer.write_text("{")
+    pointer.write_text("{", encoding="utf-8")
     with pytest.raises(CardioDiTError, match="cannot be read"):
         read_published_state(pointer)
 

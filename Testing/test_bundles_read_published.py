@@ -25,13 +25,13 @@ from CardioDiTLib.bundles.cardiodit_read import read_published
 from CardioDiTLib.errors import CardioDiTError
 
 DATA = Path(__file__).parent / "data"
-STAGE1 = json.loads((DATA / "vqgan_tiny.json").read_text())["config"]
-DIT = json.loads((DATA / "dit_tiny.json").read_text())["config"]
-LABELS = json.loads((DATA / "dit_labels_sigma.json").read_text())["config"]
+STAGE1 = json.loads((DATA / "vqgan_tiny.json").read_text(encoding="utf-8"))["config"]
+DIT = json.loads((DATA / "dit_tiny.json").read_text(encoding="utf-8"))["config"]
+LABELS = json.loads((DATA / "dit_labels_sigma.json").read_text(encoding="utf-8"))["config"]
 
 
 def write_yaml(path: Path, content: object) -> Path:
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return path
 
 
@@ -266,7 +266,7 @@ def test_damaged_and_wrong_files_give_one_sentence(tmp_path, kind):
     if kind == "empty":
         path.write_bytes(b"")
     elif kind == "text":
-        path.write_text("<html>not found</html>")
+        path.write_text("<html>not found</html>", encoding="utf-8")
     elif kind == "cut":
         whole = (DATA / "dit_labels_sigma.pth").read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
@@ -283,7 +283,7 @@ def test_damaged_and_wrong_files_give_one_sentence(tmp_path, kind):
 def test_a_configuration_that_is_none_is_refused(tmp_path, text, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "x.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(CardioDiTError):
         read_config(path)
     assert not (tmp_path / "mark").exists()
@@ -291,7 +291,7 @@ def test_a_configuration_that_is_none_is_refused(tmp_path, text, monkeypatch):
 
 def test_numbers_with_an_exponent_are_numbers(tmp_path):
     path = tmp_path / "x.yaml"
-    path.write_text("epsilon: 1e-5\na: -2E+3\nb: 3\nc: e5\nd: 0.5\nf: 1e-5x\n")
+    path.write_text("epsilon: 1e-5\na: -2E+3\nb: 3\nc: e5\nd: 0.5\nf: 1e-5x\n", encoding="utf-8")
     expected = {"epsilon": 1e-5, "a": -2000.0, "b": 3, "c": "e5", "d": 0.5, "f": "1e-5x"}
     assert read_config(path) == expected
 

@@ -66,7 +66,7 @@ def test_generate_writes_every_format(bundle, tmp_path, capsys):
     assert nibabel.load(tmp_path / "out" / "tiny_seed7_001_DCM.nii.gz").header.get_zooms() == pytest.approx(
         (1.5, 1.5, 10.0, 0.05)
     )
-    made = json.loads((tmp_path / "out" / "tiny_seed7_001_DCM.json").read_text())
+    made = json.loads((tmp_path / "out" / "tiny_seed7_001_DCM.json").read_text(encoding="utf-8"))
     assert made["synthetic"] is True and made["seed"] == 7 and made["index"] == 1 and made["guidance"] == 1.5
     assert made["steps"] == 3 and made["pathology"] == "DCM" and made["seconds"] > 0
     assert len(made["model_sha256"]) == 64 and nifti.meta["model_sha256"] == made["model_sha256"]
@@ -236,7 +236,7 @@ def test_where_nothing_can_be_written_is_told_before_any_work(bundle, tmp_path, 
     from CardioDiTLib.generation.generator import Generator
 
     monkeypatch.setattr(Generator, "for_request", lambda *_: pytest.fail("work was done first"))
-    (tmp_path / "file").write_text("x")
+    (tmp_path / "file").write_text("x", encoding="utf-8")
     assert run("generate", "-m", "tiny", "-o", tmp_path / "file") == 1 and "is a file" in problem(capsys)
     assert run("generate", "-m", "tiny", "-o", tmp_path / "file" / "out") == 1 and "is a file" in problem(capsys)
     assert run("generate", "-m", "tiny", "-o", "/proc/nowhere") == 1 and "Nothing can be written" in problem(capsys)
@@ -310,21 +310,23 @@ def test_models_are_listed_described_and_verified(bundle, capsys):
 
 
 def test_a_bundle_of_another_version_is_listed_with_its_problem(bundle, capsys):
-    values = json.loads((bundle / "bundle.json").read_text())
-    (bundle / "bundle.json").write_text(json.dumps({**values, "schema_version": 2}))
+    values = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    (bundle / "bundle.json").write_text(json.dumps({**values, "schema_version": 2}), encoding="utf-8")
     assert run("models", "list") == 0 and "schema version 2" in capsys.readouterr().out
     assert run("models", "verify", "tiny") == 1 and "schema version 2" in capsys.readouterr().out
     assert run("generate", "-m", "tiny") == 1 and "Update" in problem(capsys)
 
 
 def test_published_files_are_imported_and_generate(places, tmp_path, capsys):
-    configs = {"stage1": {"stage1": {"params": json.loads((DATA / "vqgan_tiny.json").read_text())["config"]}}}
+    configs = {
+        "stage1": {"stage1": {"params": json.loads((DATA / "vqgan_tiny.json").read_text(encoding="utf-8"))["config"]}}
+    }
     configs["dit"] = {
-        "dit": {"params": json.loads((DATA / "dit_tiny.json").read_text())["config"]},
+        "dit": {"params": json.loads((DATA / "dit_tiny.json").read_text(encoding="utf-8"))["config"]},
         "training": {"scale_factor": 0.8, "num_train_timesteps": 300},
     }
     for name, config in configs.items():
-        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(config))
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     files = ("--stage1", DATA / "vqgan_tiny.pth", "--stage1-config", tmp_path / "stage1.yaml")
     files += ("--dit", DATA / "dit_tiny.pth", "--dit-config", tmp_path / "dit.yaml")
     assert run("import", *files) == 1 and "--name" in problem(capsys)

@@ -91,7 +91,7 @@ def test_from_cines_to_a_gate(tmp_path, capsys):
     assert run("audit", *sets, *words, "--attach", bundle) == 0
     said = capsys.readouterr().out
     assert "8 training embeddings attached" in said and "Copies of training patients" in said
-    assert page.read_text().count("<img") == 16 and "_seed1_" not in page.read_text()
+    assert page.read_text(encoding="utf-8").count("<img") == 16 and "_seed1_" not in page.read_text(encoding="utf-8")
     assert verify(bundle) == [] and load_bundle(bundle).manifest.audit["copies"]["count"] == 8
     assert "## Audit for memorization" in load_bundle(bundle).model_card
     strict = ("--fail-on-copies", "--false-alarm", 0.1, "--quiet")
@@ -103,7 +103,7 @@ def test_from_cines_to_a_gate(tmp_path, capsys):
     assert run(*make, *gated, "--out", tmp_path / "gated") == 0
     assert "The gate refused" in capsys.readouterr().err
     for path in sorted((tmp_path / "gated").glob("*.json")):
-        audit = json.loads(path.read_text())["audit"]
+        audit = json.loads(path.read_text(encoding="utf-8"))["audit"]
         assert audit["passed"] and audit["drawn"] >= 2 and audit["requested_seed"] == 1
     first = {path.name: path.read_bytes() for path in (tmp_path / "gated").glob("*.nii.gz")}
     assert run(*make, *gated, "--out", tmp_path / "again") == 0

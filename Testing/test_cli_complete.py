@@ -65,7 +65,7 @@ def test_variations_of_a_cine(bundle, cine, tmp_path, capsys):
     assert sorted(path.name for path in folder.iterdir()) == [
         f"heart_variation_00{index}.{suffix}" for index in range(2) for suffix in ("json", "nii.gz")
     ]
-    about = json.loads((folder / "heart_variation_001.json").read_text())
+    about = json.loads((folder / "heart_variation_001.json").read_text(encoding="utf-8"))
     assert about["kind"] == "variation of a synthetic cine" and about["variation"]["strength"] == 0.4
     assert "carries no embeddings" in capsys.readouterr().out
     assert run(*words) == 1 and "--overwrite" in capsys.readouterr().err

@@ -54,11 +54,11 @@ def test_folders_with_labels_and_every_output(folders, capsys):
     assert sorted(path.name for path in out.iterdir()) == ["r.csv", "r.json", "r.md"]
     report = from_json(out / "r.json")
     assert report.resamples == 20 and report.quantity("edv_ml").distance.n_matched == 2
-    assert f"{report.quantity('edv_ml').real.median:.1f}" in (out / "r.md").read_text()
-    assert str(folders) not in (out / "r.json").read_text()
+    assert f"{report.quantity('edv_ml').real.median:.1f}" in (out / "r.md").read_text(encoding="utf-8")
+    assert str(folders) not in (out / "r.json").read_text(encoding="utf-8")
     assert run(*words, "--out", out / "again.json", "-o", out / "again.html") == 0
     assert (out / "again.json").read_bytes() == (out / "r.json").read_bytes()
-    page = check_page((out / "again.html").read_text())
+    page = check_page((out / "again.html").read_text(encoding="utf-8"))
     assert "real: 4 cines, 4 with labels" in page.text and str(folders) not in page.text
     assert run(*words, "--out", out / "again.pdf") == 1 and run(*words, "--html", out / "again.html") == 1
 
@@ -105,12 +105,14 @@ def test_label_files_and_groups_are_found_by_name(folders, hearts):
     found = [item.load()[1] is not None for item in cohort_from_folder(real).items]
     assert found == [True, False, True, True]
     assert [item.load()[1] is not None for item in cohort_from_folder(real, real).items] == found
-    (real / "groups.csv").write_text("file,group\n" + "".join(f"heart{i}.nii.gz,G{i % 2}\n" for i in range(4)))
+    (real / "groups.csv").write_text(
+        "file,group\n" + "".join(f"heart{i}.nii.gz,G{i % 2}\n" for i in range(4)), encoding="utf-8"
+    )
     assert [item.group for item in cohort_from_folder(real).items] == ["G0", "G1", "G0", "G1"]
-    (real / "groups.csv").write_text("file,group\nheart0.nii.gz,G\n")
+    (real / "groups.csv").write_text("file,group\nheart0.nii.gz,G\n", encoding="utf-8")
     with pytest.raises(CardioDiTError, match=r"heart1\.nii\.gz"):
         cohort_from_folder(real)
-    (real / "groups.csv").write_text("a,b\n1,2\n")
+    (real / "groups.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(CardioDiTError, match="cannot be read"):
         cohort_from_folder(real)
 
@@ -150,6 +152,6 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(folders, capsys):
 def test_json_of_the_command_has_no_nan(folders):
     out = folders / "r.json"
     assert run("--real", folders / "synthetic", "--synthetic", folders / "synthetic", "--json", out) == 0
-    values = json.loads(out.read_text(), parse_constant=pytest.fail)
+    values = json.loads(out.read_text(encoding="utf-8"), parse_constant=pytest.fail)
     assert values["sets"]["cine-hog-1"]["recall"]["value"] is None
     assert values["n_real_labelled"] == 0 and not any(q["kind"] == "physiology" for q in values["quantities"])

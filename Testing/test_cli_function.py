@@ -52,7 +52,7 @@ def test_everything_at_once(files, capsys):
     assert report.ef_percent == pytest.approx(expected.ef_percent, rel=1e-5)
     np.testing.assert_allclose(report.segment_thickness_es_mm, expected.segment_thickness_es_mm, rtol=1e-3)
     assert report.heart_rate_bpm == pytest.approx(75.0, rel=1e-4)
-    assert report.synthetic and 'id="synthetic"' in (folder / "out" / "heart_function.html").read_text()
+    assert report.synthetic and 'id="synthetic"' in (folder / "out" / "heart_function.html").read_text(encoding="utf-8")
     assert f"{expected.ef_percent:.1f} %" in shown and "heart_function.html" in shown
 
 
@@ -62,7 +62,7 @@ def test_landmarks_in_either_format_and_chosen_outputs(files):
         out = folder / suffix
         assert run(folder / "heart.nii.gz", "--landmarks", folder / f"points.{suffix}", "-o", out, "-f", "json") == 0
         assert [path.name for path in out.iterdir()] == ["heart_function.json"]
-    a, b = (json.loads((folder / s / "heart_function.json").read_text()) for s in ("csv", "json"))
+    a, b = (json.loads((folder / s / "heart_function.json").read_text(encoding="utf-8")) for s in ("csv", "json"))
     np.testing.assert_allclose(a["segment_thickness_ed_mm"][:16], b["segment_thickness_ed_mm"][:16], rtol=1e-6)
 
 

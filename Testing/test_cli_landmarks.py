@@ -99,7 +99,7 @@ def test_a_file_without_orientation_is_pointed_out(tmp_path, capsys):
 def test_problems_of_landmarks_are_one_line(labels, tmp_path, capsys):
     assert run("landmarks", labels, tmp_path / "a.txt") == 1
     assert "'a.txt' is no landmark file" in problem(capsys)
-    (tmp_path / "a.csv").write_text("mine")
+    (tmp_path / "a.csv").write_text("mine", encoding="utf-8")
     assert run("landmarks", labels, tmp_path / "a.csv") == 1
     assert "is there already" in problem(capsys)
     assert run("landmarks", tmp_path / "none.nii.gz", tmp_path / "b.csv") == 1
@@ -134,7 +134,7 @@ def test_one_method_is_scored(folders, capsys):
     assert run("evaluate", "landmarks", *words, "--resamples", 200, "--cap-mm", 40) == 0
     out = capsys.readouterr().out
     assert "rare: 6 volumes of 3 patients" in out and "a miss costs 40 mm" in out and "ranking" not in out
-    content = json.loads((folders / "out.json").read_text())
+    content = json.loads((folders / "out.json").read_text(encoding="utf-8"))
     scores = LandmarkScores.from_dict(content["scores"]["rare"])
     assert content["comparison"] is None and scores.n_groups == 3
     assert scores["line"].pooled["recall"].value == 0.4
@@ -146,7 +146,7 @@ def test_two_methods_are_ranked(folders, capsys):
     assert run("evaluate", "landmarks", *words, "--resamples", 0, "--json", folders / "out.json") == 0
     out = capsys.readouterr().out
     assert "ranking by metric" in out and "misses are free" in out
-    comparison = json.loads((folders / "out.json").read_text())["comparison"]
+    comparison = json.loads((folders / "out.json").read_text(encoding="utf-8"))["comparison"]
     assert comparison["ranks"]["published slice distance mm (points)"] == {"rare": 1, "other": 2}
     assert comparison["ranks"]["recall (points)"] == {"rare": 2, "other": 1}
     assert comparison["disagreements"]

@@ -52,7 +52,7 @@ def test_labels_points_and_numbers_are_those_of_the_heart(place, capsys):
         load_segmentation(out / "heart_segmentation.nii.gz").array, phantom.segmentation.array
     )
     assert load_landmarks(out / "heart_landmarks.csv").found.all(axis=-1).any()
-    report = json.loads((out / "heart_function.json").read_text())
+    report = json.loads((out / "heart_function.json").read_text(encoding="utf-8"))
     volumes = (phantom.segmentation.array == 3).sum(axis=(1, 2, 3)) * phantom.segmentation.voxel_volume_ml
     np.testing.assert_allclose(report["lv_volume_ml"], volumes, rtol=1e-6)
     assert "heart_function.html" in capsys.readouterr().out
@@ -85,7 +85,7 @@ def test_measure_is_the_three_commands_one_after_the_other(place, capsys):
     assert main(["segment", str(cine), str(seg), "--weights", str(weights)]) == 0
     assert main(["landmarks", str(cine), str(points), "--segmentation", str(seg)]) == 0
     assert main(["function", str(seg), "--landmarks", str(points), "-o", str(steps), "-f", "json"]) == 0
-    one, other = (json.loads((place / "heart_function.json").read_text()) for place in (out, steps))
+    one, other = (json.loads((place / "heart_function.json").read_text(encoding="utf-8")) for place in (out, steps))
     assert set(one) == set(other)
     for name in set(one) - {"meta"}:
         assert rounded(one[name]) == rounded(other[name]), name

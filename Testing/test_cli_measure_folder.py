@@ -161,7 +161,10 @@ def test_notes_of_reading_and_label_map(tmp_path: Path, capsys: pytest.CaptureFi
     mapped = ["--label-map", "1:3,2:2,3:1", "-o", str(tmp_path / "c"), "-f", "json"]
     assert main(["function", str(tmp_path / "a.nii.gz"), *mapped]) == 0
     assert "ringed by" not in capsys.readouterr().out
-    edv = [(tmp_path / part / "a_function.json").read_text().split('"edv_ml": ')[1].split(",")[0] for part in "bc"]
+    edv = [
+        (tmp_path / part / "a_function.json").read_text(encoding="utf-8").split('"edv_ml": ')[1].split(",")[0]
+        for part in "bc"
+    ]
     assert edv[0] == edv[1]
     assert main(["function", str(tmp_path / "a.nii.gz"), "--label-map", "1=3"]) == 1
     assert "cannot be understood" in capsys.readouterr().err

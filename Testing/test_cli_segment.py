@@ -69,8 +69,8 @@ def test_problems_are_one_line(cine, weights, tmp_path, capsys, monkeypatch):
 
 def test_nothing_is_replaced_unasked(cine, weights, tmp_path, capsys):
     out = tmp_path / "labels.nii.gz"
-    out.write_text("mine")
+    out.write_text("mine", encoding="utf-8")
     assert run("segment", cine, out, "--weights", weights) == 1
-    assert "is there already" in problem(capsys) and out.read_text() == "mine"
+    assert "is there already" in problem(capsys) and out.read_text(encoding="utf-8") == "mine"
     assert run("segment", cine, out, "--weights", weights, "--overwrite", "--mirrored", "--anyway") == 0
     assert load_segmentation(out).shape == (3, 2, 30, 36)

@@ -103,9 +103,9 @@ def test_acdc_folder_becomes_a_pack_without_names(shared_dir, tmp_path):
         pytest.skip("the ACDC volumes are not there")
     few = tmp_path / "acdc"
     few.mkdir()
-    rows = (source / "metadata.csv").read_text().splitlines()
+    rows = (source / "metadata.csv").read_text(encoding="utf-8").splitlines()
     chosen = [row for row in rows[1:] if row.startswith(("patient021,", "patient061,"))]
-    (few / "metadata.csv").write_text("\n".join([rows[0], *chosen]))
+    (few / "metadata.csv").write_text("\n".join([rows[0], *chosen]), encoding="utf-8")
     for row in chosen:
         for path in source.glob(row.split(",")[0] + "_*"):
             (few / path.name).symlink_to(path)

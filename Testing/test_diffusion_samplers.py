@@ -145,7 +145,7 @@ def test_orders_of_convergence(mixture_error):
 def _published_network(test_data):
     from CardioDiTLib.models.dit import DiT4D
 
-    config = json.loads((test_data / "dit_tiny.json").read_text())["config"]
+    config = json.loads((test_data / "dit_tiny.json").read_text(encoding="utf-8"))["config"]
     checkpoint = torch.load(test_data / "dit_tiny.pth", weights_only=True)
     network = DiT4D(**config)
     network.load_state_dict({**checkpoint["model"], **checkpoint["ema"]["shadow"]})

@@ -223,7 +223,7 @@ def test_reports_as_tables(good, tmp_path):
     widths = {line.count("|") for line in markdown.splitlines() if line.startswith("|") and "MMD" not in line}
     assert widths == {9, 8}
     path = save_csv(good, tmp_path / "r.csv")
-    rows = [line.split(",") for line in path.read_text().splitlines()]
+    rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()]
     assert rows[0] == list(CSV_HEADER)
     assert len(rows) == 1 + len(good.quantities) + sum(map(len, good.sets.values()))
     first = dict(zip(rows[0], rows[1]))
@@ -243,7 +243,7 @@ def test_damaged_reports_are_refused(good, tmp_path):
     ):
         with pytest.raises(CardioDiTError, match=words):
             SynthesisReport.from_dict(bad)
-    (tmp_path / "bad.json").write_text("{")
+    (tmp_path / "bad.json").write_text("{", encoding="utf-8")
     for path, words in ((tmp_path / "bad.json", "not JSON"), (tmp_path / "none.json", "cannot be read")):
         with pytest.raises(CardioDiTError, match=words):
             from_json(path)

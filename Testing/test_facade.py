@@ -48,7 +48,7 @@ def test_what_is_not_there_is_said():
 
 
 def test_the_version_is_the_one_of_the_package():
-    text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    text = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
     assert re.search(r'^version = "(.+)"$', text, re.MULTILINE).group(1) == cd.__version__
 
 

@@ -178,7 +178,7 @@ def test_models_side_by_side(tmp_path):
     assert set(found.reports) == {"good", evil} and "\n" not in repr(found) and "good: " in repr(found)
     edv = {row["model"]: row for row in found.rows() if row["number"] == "edv_ml"}
     assert edv["good"]["value"] < edv[evil]["value"] and edv[evil]["within_floor"] is False
-    text = check_page(found.to_html(tmp_path / "a.html").read_text()).text
+    text = check_page(found.to_html(tmp_path / "a.html").read_text(encoding="utf-8")).text
     assert "End-diastolic volume, mL" in text and "<b>: median" in text and "Recall" in text
     with pytest.raises(cd.CardioDiTError, match="two or more"):
         cd.compare_models(cohort(hearts[:6], "real"), {"one": cohort(hearts[6:], "x")})

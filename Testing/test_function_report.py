@@ -157,7 +157,7 @@ def test_the_page_is_small_and_says_nothing_that_only_programs_read(page, tmp_pa
               "licence": {"name": "CC BY 4.0", "conditions": "Name the source.", "needs_acceptance": False}},
     )  # fmt: skip
     path = to_html(cardiac_function(segmentation), tmp_path / "a.html", segmentation)
-    text = Page(path.read_text()).text("provenance")
+    text = Page(path.read_text(encoding="utf-8")).text("provenance")
     assert "null" not in text and "None" not in text and "{" not in text and "pathology" not in text
     assert "CC BY 4.0. Name the source." in text and "edv 140 mL" in text and "licence of the model" in text
 
@@ -166,12 +166,16 @@ def test_banner_says_synthetic_only_where_it_is(page, tmp_path):
     pytest.importorskip("matplotlib")
     assert 'id="synthetic"' in page and "nobody" in page
     segmentation, landmarks = beating(frames=2)
-    plain = to_html(cardiac_function(segmentation, landmarks), tmp_path / "a.html", segmentation).read_text()
+    plain = to_html(cardiac_function(segmentation, landmarks), tmp_path / "a.html", segmentation).read_text(
+        encoding="utf-8"
+    )
     assert 'id="synthetic"' not in plain and "For research only" in plain
     cine = Cine(
         np.zeros(segmentation.shape, np.int16), segmentation.affine, segmentation.frame_times, {"synthetic": True}
     )
-    by_cine = to_html(cardiac_function(segmentation), tmp_path / "b.html", segmentation, cine=cine).read_text()
+    by_cine = to_html(cardiac_function(segmentation), tmp_path / "b.html", segmentation, cine=cine).read_text(
+        encoding="utf-8"
+    )
     assert 'id="synthetic"' in by_cine
 
 
@@ -180,7 +184,9 @@ def test_text_from_files_is_escaped(tmp_path):
     evil = "<script>alert('x')</script>&\"'"
     segmentation, landmarks = beating(frames=2, meta={evil: evil, "nested": {"a": [evil]}, "frame_times_assumed": True})
     report = cardiac_function(segmentation, landmarks)
-    page = to_html(report, tmp_path / "a.html", segmentation, landmarks=landmarks, title=evil).read_text()
+    page = to_html(report, tmp_path / "a.html", segmentation, landmarks=landmarks, title=evil).read_text(
+        encoding="utf-8"
+    )
     assert "<script" not in page and "&lt;script&gt;" in page
     assert evil in Page(page).text("provenance")
 
@@ -190,12 +196,12 @@ def test_missing_numbers_are_explained(tmp_path):
     segmentation, _ = beating(frames=2)
     array = np.where(segmentation.array == 1, 0, segmentation.array)
     bare = Segmentation(array[:1], segmentation.affine, [0.0])
-    parsed = Page(to_html(cardiac_function(bare), tmp_path / "a.html", bare).read_text())
+    parsed = Page(to_html(cardiac_function(bare), tmp_path / "a.html", bare).read_text(encoding="utf-8"))
     assert set(SECTIONS) <= set(parsed.sections)
     assert "one frame only" in parsed.text("volumes") and "right ventricle is not labelled" in parsed.text("volumes")
     assert "No segments" in parsed.text("wall") and "insertion points" in parsed.text("landmarks")
     empty = Segmentation(np.zeros_like(array), segmentation.affine, segmentation.frame_times)
-    parsed = Page(to_html(cardiac_function(empty), tmp_path / "b.html", empty).read_text())
+    parsed = Page(to_html(cardiac_function(empty), tmp_path / "b.html", empty).read_text(encoding="utf-8"))
     assert "left ventricle is not labelled" in parsed.text("volumes")
 
 
@@ -216,7 +222,7 @@ def test_json_round_trip(measured, tmp_path):
     again = from_json(to_json(measured, tmp_path / "a.json"))
     assert again.to_dict() == measured.to_dict()
     for content, expected in (("{", "not JSON"), ("[]", "function report"), ("{}", "schema")):
-        (tmp_path / "b.json").write_text(content)
+        (tmp_path / "b.json").write_text(content, encoding="utf-8")
         with pytest.raises(CardioDiTError, match=expected):
             from_json(tmp_path / "b.json")
     with pytest.raises(CardioDiTError, match="cannot be read"):
@@ -246,7 +252,7 @@ def test_tables(measured, tmp_path):
 def test_all_files_or_none(phantom, measured, tmp_path, monkeypatch):
     paths = save_report(measured, tmp_path / "new" / "out", "heart", phantom.segmentation, formats=["json", "CSV"])
     assert [path.name for path in paths] == ["heart_function.json", "heart_function.csv", "heart_curves.csv"]
-    assert json.loads(paths[0].read_text())["ef_percent"] == pytest.approx(measured.ef_percent)
+    assert json.loads(paths[0].read_text(encoding="utf-8"))["ef_percent"] == pytest.approx(measured.ef_percent)
 
     def full_disk(*_):
         raise OSError(28, "No space left on device")

@@ -42,7 +42,7 @@ def test_every_format_of_every_sample(tmp_path):
         written = load_segmentation(tmp_path / "a" / "b" / name)
         np.testing.assert_array_equal(written.array, results()[0].segmentation.array)
     described = next(path for path in paths if path.suffix == ".json")
-    assert json.loads(described.read_text()) == {"model": "tiny", "seconds": 1.0}
+    assert json.loads(described.read_text(encoding="utf-8")) == {"model": "tiny", "seconds": 1.0}
 
 
 def test_labels_are_refused_where_the_model_makes_none(tmp_path):
@@ -71,16 +71,16 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch, failure):
 
 def test_results_of_the_same_names_are_replaced_only_when_asked_for(tmp_path):
     first = save_results(results(1), tmp_path, ["json"])
-    first[0].write_text("mine")
+    first[0].write_text("mine", encoding="utf-8")
     with pytest.raises(CardioDiTError, match="there already"):
         save_results(results(1), tmp_path, ["json"])
-    assert first[0].read_text() == "mine"
+    assert first[0].read_text(encoding="utf-8") == "mine"
     save_results(results(1), tmp_path, ["json"], overwrite=True)
-    assert first[0].read_text() != "mine"
+    assert first[0].read_text(encoding="utf-8") != "mine"
 
 
 def test_what_was_there_stays(tmp_path, monkeypatch):
-    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     monkeypatch.setattr(outputs, "save_cine", lambda cine, path: (_ for _ in ()).throw(CardioDiTError("no")))
     with pytest.raises(CardioDiTError):
         save_results(results(), tmp_path, ["nii.gz"])
@@ -92,6 +92,6 @@ def test_unknown_formats_and_impossible_folders(tmp_path):
         with pytest.raises(CardioDiTError, match=r"nii\.gz"):
             save_results(results(), tmp_path, formats)
     assert outputs.check_formats([" .NII.gz", "json", "json"]) == ("nii.gz", "json")
-    (tmp_path / "file").write_text("x")
+    (tmp_path / "file").write_text("x", encoding="utf-8")
     with pytest.raises(CardioDiTError, match="could not be written"):
         save_results(results(), Path(tmp_path / "file" / "out"), ["json"])

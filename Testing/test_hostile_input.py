@@ -41,11 +41,11 @@ def test_json_without_a_bottom_is_refused_wherever_it_is_read(tmp_path, deep):
         parse_json(deep)
     with pytest.raises(CardioDiTError, match="not JSON"):
         parse_request('{"id": "1", "command": "probe", "arguments": {"a": ' + deep + "}}")
-    (tmp_path / "points.json").write_text(f'{{"format": {deep}}}')
+    (tmp_path / "points.json").write_text(f'{{"format": {deep}}}', encoding="utf-8")
     with pytest.raises(CardioDiTError, match="JSON"):
         load_landmarks(tmp_path / "points.json")
     (tmp_path / "bundle").mkdir()
-    (tmp_path / "bundle" / "bundle.json").write_text(f'{{"schema_version": {deep}}}')
+    (tmp_path / "bundle" / "bundle.json").write_text(f'{{"schema_version": {deep}}}', encoding="utf-8")
     from CardioDiTLib.bundles.manifest import read_manifest
 
     with pytest.raises(CardioDiTError, match="cannot be read"):

@@ -20,27 +20,27 @@ def test_file_appears_with_the_block_end_and_leaves_nothing_else(tmp_path: Path)
     with atomic_path(target) as temporary:
         assert temporary.parent == target.parent
         assert temporary.name.endswith(".nii.gz")
-        temporary.write_text("whole")
+        temporary.write_text("whole", encoding="utf-8")
         assert not target.exists()
-    assert target.read_text() == "whole"
+    assert target.read_text(encoding="utf-8") == "whole"
     assert [file.name for file in target.parent.iterdir()] == ["a.nii.gz"]
 
 
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
 def test_failure_keeps_the_old_file_and_removes_the_new(tmp_path: Path, failure: type[BaseException]) -> None:
     target = tmp_path / "a.json"
-    target.write_text("old")
+    target.write_text("old", encoding="utf-8")
     with pytest.raises(failure), atomic_path(target) as temporary:
-        temporary.write_text("half")
+        temporary.write_text("half", encoding="utf-8")
         raise failure
-    assert target.read_text() == "old"
+    assert target.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [target]
 
 
 def test_full_disk_is_said_in_one_sentence(tmp_path: Path) -> None:
     full = pytest.raises(CardioDiTError, match="could not be written: No space left")
     with full as caught, atomic_path(tmp_path / "a.json") as temporary:
-        temporary.write_text("half")
+        temporary.write_text("half", encoding="utf-8")
         raise OSError(28, "No space left on device")
     assert "free disk space" in caught.value.hint
     assert list(tmp_path.iterdir()) == []
@@ -48,11 +48,11 @@ def test_full_disk_is_said_in_one_sentence(tmp_path: Path) -> None:
 
 def test_folders_are_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(CardioDiTError, match="is a folder"), atomic_path(tmp_path) as temporary:
-        temporary.write_text("never")
+        temporary.write_text("never", encoding="utf-8")
 
 
 def test_a_file_in_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(CardioDiTError, match="could not be written"), atomic_path(tmp_path / "file" / "a.json"):
         pass
 
@@ -67,21 +67,21 @@ def test_what_a_run_left_that_was_ended_by_force_is_swept_by_the_next(tmp_path: 
     left = list(tmp_path.iterdir())
     assert len(left) == 1 and left[0].name.startswith(".cardiodit-") and left[0].name.endswith(".report.json")
     beside = tmp_path / "own.txt"
-    beside.write_text("of somebody else")
+    beside.write_text("of somebody else", encoding="utf-8")
     still = tmp_path / f"{own_name()}.b.json"  # of a run that goes on: this one
-    still.write_text("half")
+    still.write_text("half", encoding="utf-8")
     old, link = tmp_path / ".cardiodit-00000000-1-01234567.c.json", tmp_path / ".cardiodit-00000000-1-01234568.d.json"
-    old.write_text("from another machine, two days ago")
+    old.write_text("from another machine, two days ago", encoding="utf-8")
     link.symlink_to(beside)
     os.utime(old, (time.time() - 2 * 86400,) * 2)
     files._SWEPT.discard(tmp_path)
     with atomic_path(tmp_path / "next.json") as path:
-        path.write_text("whole")
+        path.write_text("whole", encoding="utf-8")
     assert {path.name for path in tmp_path.iterdir()} == {"own.txt", "next.json", still.name, link.name}
 
 
 def test_the_longest_names_are_written(tmp_path: Path) -> None:
     for name in ("x" * 251 + ".txt", "é" * 120 + ".txt"):
         with atomic_path(tmp_path / name) as path:
-            path.write_text("whole")
-        assert (tmp_path / name).read_text() == "whole"
+            path.write_text("whole", encoding="utf-8")
+        assert (tmp_path / name).read_text(encoding="utf-8") == "whole"

@@ -38,7 +38,7 @@ def test_files_that_are_something_else(tmp_path: Path, suffix: str) -> None:
     refused(tmp_path / f"none{suffix}", "does not exist")
     (tmp_path / f"empty{suffix}").touch()
     refused(tmp_path / f"empty{suffix}", "is empty")
-    (tmp_path / f"text{suffix}").write_text("This is a letter, not an image. " * 40)
+    (tmp_path / f"text{suffix}").write_text("This is a letter, not an image. " * 40, encoding="utf-8")
     refused(tmp_path / f"text{suffix}", "is not a")
     (tmp_path / f"short{suffix}").write_bytes(b"\x1f")
     refused(tmp_path / f"short{suffix}", "is not a")
@@ -51,7 +51,7 @@ def test_compressed_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.npz", "a.mha", "a", "a.nii.bz2"])
 def test_formats_that_are_not_read(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_text("x")
+    (tmp_path / name).write_text("x", encoding="utf-8")
     refused(tmp_path / name, "no format that is read here")
 
 

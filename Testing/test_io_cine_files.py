@@ -37,7 +37,7 @@ def folder(tmp_path) -> Path:
     save_segmentation(still, tmp_path / "frame.seq.nrrd")
     volume = np.asarray(first.array[0].transpose(2, 1, 0), np.float32)
     nibabel.save(nibabel.Nifti1Image(volume, first.affine), tmp_path / "ed only.nii")
-    (tmp_path / "heart0_function.json").write_text(json.dumps({}))
+    (tmp_path / "heart0_function.json").write_text(json.dumps({}), encoding="utf-8")
     return tmp_path
 
 
@@ -78,7 +78,7 @@ def test_content_tells_grey_from_labels(tmp_path):
 def test_folders_of_dicom_images_are_cines(tmp_path):
     save_cine(make_cine(), tmp_path / "a.nii.gz")
     (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "read me.txt").write_text("x")
+    (tmp_path / "notes" / "read me.txt").write_text("x", encoding="utf-8")
     write_series(make_cine(), tmp_path / "patient")
     assert list(cines_by_name(tmp_path)) == ["a", "patient"]
 
@@ -114,7 +114,7 @@ def test_tables_are_read_as_spreadsheets_write_them(tmp_path, content):
     [("", "cannot be read"), ("a,b\n", "Its first line is a, b"), ("file,group\na,DCM\n", "does not name 'b.nii.gz'")],
 )
 def test_tables_that_do_not_say_it_are_told(tmp_path, content, said):
-    (tmp_path / "groups.csv").write_text(content)
+    (tmp_path / "groups.csv").write_text(content, encoding="utf-8")
     with pytest.raises(CardioDiTError, match=said):
         read_name_table(tmp_path / "groups.csv", {"a": Path("a.nii.gz"), "b": Path("b.nii.gz")}, "group")
     assert read_name_table(tmp_path / "absent.csv", {}, "group") is None

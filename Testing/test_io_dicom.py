@@ -45,7 +45,7 @@ def deleting(*keywords: str) -> Callable[[Dataset, int, int], None]:
 @pytest.mark.parametrize("one_series_a_slice", [False, True])
 def test_shuffled_oblique_series(tmp_path: Path, one_series_a_slice: bool) -> None:
     write_series(CINE, tmp_path / "deep" / "er", one_series_a_slice=one_series_a_slice)
-    (tmp_path / "notes.txt").write_text("not an image")
+    (tmp_path / "notes.txt").write_text("not an image", encoding="utf-8")
     (tmp_path / ".DS_Store").write_bytes(b"\0\0\0\1")
     loaded = load_cine(tmp_path)
     same(loaded)

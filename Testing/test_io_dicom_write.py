@@ -138,11 +138,11 @@ def test_required_attributes_of_the_standard(tmp_path: Path, multi_frame: bool) 
 def test_other_files_are_not_replaced(tmp_path: Path) -> None:
     save_cine(CINE, tmp_path / "a.dcm")
     assert len(list(save_cine(make_cine(), tmp_path / "a.dcm").iterdir())) == 15
-    (tmp_path / "a.dcm" / "letter.txt").write_text("keep me")
+    (tmp_path / "a.dcm" / "letter.txt").write_text("keep me", encoding="utf-8")
     with pytest.raises(CardioDiTError, match="holds other files"):
         save_cine(CINE, tmp_path / "a.dcm")
     assert (tmp_path / "a.dcm" / "letter.txt").is_file() and len(list((tmp_path / "a.dcm").iterdir())) == 16
-    (tmp_path / "b.dcm").write_text("a file")
+    (tmp_path / "b.dcm").write_text("a file", encoding="utf-8")
     with pytest.raises(CardioDiTError, match="holds other files"):
         save_cine(CINE, tmp_path / "b.dcm")
 

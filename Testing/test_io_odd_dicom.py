@@ -39,7 +39,7 @@ def refused(folder: Path, sentence: str, **options: object) -> None:
 
 def test_files_are_counted(tmp_path: Path) -> None:
     write_series(CINE, tmp_path)
-    (tmp_path / "letter.txt").write_text("Dear colleague")
+    (tmp_path / "letter.txt").write_text("Dear colleague", encoding="utf-8")
     shutil.copy(next(tmp_path.glob("*.dcm")), tmp_path / "copy.dcm")
     counted = load_cine(tmp_path).meta["files"]
     assert (counted["seen"], counted["images"], counted["used"]) == (26, 25, 24)

@@ -18,11 +18,11 @@ from CardioDiTLib.io.output_set import check_folder, refuse_existing, sweep, wri
 
 
 def texts(*names: str, text: str = "new") -> dict:
-    return {name: (lambda path: path.write_text(text)) for name in names}
+    return {name: (lambda path: path.write_text(text, encoding="utf-8")) for name in names}
 
 
 def content(folder: Path) -> dict[str, str]:
-    return {path.name: path.read_text() for path in folder.iterdir()}
+    return {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
 
 
 def test_all_appear_and_nothing_else(tmp_path):
@@ -32,7 +32,7 @@ def test_all_appear_and_nothing_else(tmp_path):
 
 
 def test_what_is_there_is_refused_before_anything_is_written(tmp_path):
-    (tmp_path / "y").write_text("old")
+    (tmp_path / "y").write_text("old", encoding="utf-8")
     with pytest.raises(CardioDiTError, match="there already") as caught:
         write_outputs(tmp_path, {"x": lambda path: pytest.fail("written"), **texts("y")})
     assert "--overwrite" in caught.value.hint and content(tmp_path) == {"y": "old"}
@@ -59,8 +59,8 @@ def test_a_failure_while_names_are_given_restores_all(tmp_path, monkeypatch, fai
             raise failure
 
     monkeypatch.setattr(output_set, "_give_name", fail)
-    (tmp_path / "y").write_text("old")
-    (tmp_path / "other").write_text("mine")
+    (tmp_path / "y").write_text("old", encoding="utf-8")
+    (tmp_path / "other").write_text("mine", encoding="utf-8")
     with pytest.raises((KeyboardInterrupt, CardioDiTError)):
         write_outputs(tmp_path, texts("x", "y", "z"), overwrite=True)
     assert content(tmp_path) == {"y": "old", "other": "mine"}
@@ -75,8 +75,8 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path, monkeypatch, li
         monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError(1, "no links")))
 
     def write(path):
-        path.write_text("new")
-        (tmp_path / "y").write_text("somebody else's")
+        path.write_text("new", encoding="utf-8")
+        (tmp_path / "y").write_text("somebody else's", encoding="utf-8")
 
     with pytest.raises(CardioDiTError):
         write_outputs(tmp_path, {"x": write, **texts("y")})
@@ -85,7 +85,7 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path, monkeypatch, li
 
 def test_without_links_files_appear_too(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError(1, "no links")))
-    (tmp_path / "x").write_text("old")
+    (tmp_path / "x").write_text("old", encoding="utf-8")
     write_outputs(tmp_path, texts("x", "y"), overwrite=True)
     assert content(tmp_path) == {"x": "new", "y": "new"}
 
@@ -98,7 +98,7 @@ def test_what_a_run_left_that_was_ended_by_force_is_swept(tmp_path):
         "output_set._give_name = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
         "output_set.write_outputs(Path(sys.argv[1]), {'x': lambda p: p.write_text('new')}, overwrite=True)"
     )
-    (tmp_path / "x").write_text("old")
+    (tmp_path / "x").write_text("old", encoding="utf-8")
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     left = [path.name for path in tmp_path.iterdir()]
     assert len(left) == 1 and left[0].startswith(".cardiodit-"), "ended while the old file was aside"
@@ -112,7 +112,7 @@ def test_only_what_is_surely_stale_is_swept(tmp_path):
     strangers = [tmp_path / name for name in (".cardiodit-notes", "cardiodit-x")]
     for folder in (own, elsewhere, *strangers):
         folder.mkdir()
-        (folder / "file").write_text("x")
+        (folder / "file").write_text("x", encoding="utf-8")
     sweep(tmp_path)
     assert all(folder.is_dir() for folder in (own, elsewhere, *strangers))
     before = time.time() - 2 * 86400

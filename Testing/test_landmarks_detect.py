@@ -250,7 +250,7 @@ def test_the_default_network_takes_at_most_three_megabytes(tmp_path):
 
 def test_damaged_descriptions_are_told_in_a_sentence(tmp_path):
     folder = tiny_model_folder(tmp_path / "model")
-    values = json.loads((folder / MANIFEST_NAME).read_text())
+    values = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
     for change, says in [
         ({"network": {"design": "cardiodit", "channels": [4, 8]}}, "landmark network"),
         ({"network": {**values["network"], "design": "magic"}}, "design 'magic'"),
@@ -259,7 +259,7 @@ def test_damaged_descriptions_are_told_in_a_sentence(tmp_path):
         ({"rule": {"presence": 2, "window_mm": 5, "largest_component": True}}, "presence"),
         ({"field_mm": 3}, "field_mm"),
     ]:
-        (folder / MANIFEST_NAME).write_text(json.dumps({**values, **change}))
+        (folder / MANIFEST_NAME).write_text(json.dumps({**values, **change}), encoding="utf-8")
         with pytest.raises(CardioDiTError, match=says):
             load_model(folder)
 

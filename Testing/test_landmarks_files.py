@@ -41,7 +41,7 @@ def test_round_trip_is_exact(tmp_path, suffix):
 
 def test_one_row_a_point_that_is_there(tmp_path):
     track = gappy()
-    lines = save_landmarks(track, tmp_path / "a.csv").read_text().splitlines()
+    lines = save_landmarks(track, tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()
     rows = [line for line in lines if not line.startswith("#")]
     assert rows[0] == ",".join(COLUMNS) and len(rows) == 1 + track.found.sum()
     frame, level, kind, *values = rows[1].split(",")
@@ -99,7 +99,7 @@ HEAD = ",".join(COLUMNS) + "\n"
 )
 def test_damaged_tables_are_named(tmp_path, text, sentence):
     path = tmp_path / "a.csv"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(CardioDiTError, match=r"'a\.csv'") as caught:
         load_landmarks(path)
     assert sentence in caught.value.message

@@ -177,9 +177,9 @@ def refused(kind: Kind, place: Path) -> str:
 
 def change(kind: Kind, place: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     path = place / kind.folder.manifest_name
-    values = json.loads(path.read_text())
+    values = json.loads(path.read_text(encoding="utf-8"))
     edit(values)
-    path.write_text(json.dumps(values))
+    path.write_text(json.dumps(values), encoding="utf-8")
 
 
 def test_what_is_read_is_what_was_written(model):
@@ -217,7 +217,7 @@ def test_a_changed_cut_or_missing_file_is_named(copy):
             told = refused(kind, place)
             assert name in told and says in told
             (place / name).write_bytes(whole)
-        listed = json.loads((place / kind.folder.manifest_name).read_text())["files"][name]
+        listed = json.loads((place / kind.folder.manifest_name).read_text(encoding="utf-8"))["files"][name]
         change(kind, place, lambda values, name=name: values["files"].pop(name))
         assert name in kind.folder.read(place).needed_files and name in refused(kind, place)
         change(kind, place, lambda values, name=name, listed=listed: values["files"].update({name: listed}))
@@ -278,10 +278,10 @@ def test_entries_that_the_small_networks_always_had_may_not_be_absent(copy):
     """Without a fingerprint or a rule of grey values nothing is guessed."""
     kind, place = copy
     for name in kind.keys.split():
-        before = (place / kind.folder.manifest_name).read_text()
+        before = (place / kind.folder.manifest_name).read_text(encoding="utf-8")
         change(kind, place, lambda values, name=name: values.pop(name))
         assert name in refused(kind, place)
-        (place / kind.folder.manifest_name).write_text(before)
+        (place / kind.folder.manifest_name).write_text(before, encoding="utf-8")
 
 
 def test_nothing_is_replaced_unasked(copy, tmp_path):
@@ -298,11 +298,11 @@ def test_nothing_is_replaced_unasked(copy, tmp_path):
     kind.write(mine, seed=1)  # an empty folder is nobody's
     shutil.rmtree(mine)
     mine.mkdir()
-    (mine / "thesis.txt").write_text("years of work")
+    (mine / "thesis.txt").write_text("years of work", encoding="utf-8")
     with pytest.raises(CardioDiTError, match=f"is no {kind.folder.noun}"):
         kind.write(mine, overwrite=True)
     assert [path.name for path in mine.iterdir()] == ["thesis.txt"]
-    (tmp_path / "file").write_text("a letter")
+    (tmp_path / "file").write_text("a letter", encoding="utf-8")
     with pytest.raises(CardioDiTError, match=f"is no {kind.folder.noun}"):
         kind.write(tmp_path / "file", overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "mine", "model"]

@@ -19,7 +19,7 @@ DATA = Path(__file__).parent / "data"
 
 @pytest.fixture(scope="module")
 def encoder_oracle():
-    return json.loads((DATA / "mem_encoder.json").read_text()), np.load(DATA / "mem_encoder.npz")
+    return json.loads((DATA / "mem_encoder.json").read_text(encoding="utf-8")), np.load(DATA / "mem_encoder.npz")
 
 
 def formula_weights(network: VolumeEncoder) -> None:
@@ -71,7 +71,10 @@ def test_volumes_and_factors_that_do_not_fit_are_refused():
 
 
 def test_nt_xent_gives_the_published_numbers_and_gradients():
-    description, arrays = json.loads((DATA / "mem_ntxent.json").read_text()), np.load(DATA / "mem_ntxent.npz")
+    description, arrays = (
+        json.loads((DATA / "mem_ntxent.json").read_text(encoding="utf-8")),
+        np.load(DATA / "mem_ntxent.npz"),
+    )
     compared = 0
     for case in description["cases"]:
         if case["inputs"] is None:

@@ -37,7 +37,7 @@ def awake(model: DiT4D) -> DiT4D:
 def test_agrees_with_the_published_network(name):
     arrays = {key: torch.from_numpy(value) for key, value in np.load(DATA / f"{name}.npz").items()}
     checkpoint = torch.load(DATA / f"{name}.pth", weights_only=True)
-    model = DiT4D(**json.loads((DATA / f"{name}.json").read_text())["config"]).eval()
+    model = DiT4D(**json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))["config"]).eval()
     torch.testing.assert_close(model.pos_embed.detach(), arrays["pos_embed"], atol=1e-6, rtol=0)
     assert list(model.state_dict()) == list(checkpoint["model"])
     trainable = {key for key, parameter in model.named_parameters() if parameter.requires_grad}

@@ -25,7 +25,7 @@ def oracle():
 
     stem = Path(__file__).parent / "data" / "vqgan_tiny"
     arrays = np.load(stem.with_suffix(".npz"))
-    model = VQGAN(**json.loads(stem.with_suffix(".json").read_text())["config"])
+    model = VQGAN(**json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))["config"])
     state = torch.load(stem.with_suffix(".pth"), weights_only=True)["model"]
     model.load_state_dict(state, strict=True)
     return model.eval(), {key: torch.from_numpy(arrays[key]) for key in arrays}, state

@@ -57,7 +57,7 @@ def home(tmp_path_factory) -> Path:
                 },
             },
         }
-        (folder / "settings.yaml").write_text(yaml.safe_dump(settings))
+        (folder / "settings.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
         pack = ("--size", 40, "--slices", 3, "--frames", 16, "--spacing", 3, 3, 20, "--keep-aside", 0.34)
         assert run("prepare", "cines", folder / "cines", folder / "own.npz", *pack) == 0
     return folder
@@ -97,7 +97,9 @@ def test_from_a_folder_of_cines_to_a_bundle_of_ones_own(home, tmp_path, capsys):
 
 
 def test_groups_of_a_pack_are_put_in_the_order_of_the_bundle(home, tmp_path, capsys):
-    (home / "cines" / "groups.csv").write_text("file,group\nheart0.nii.gz,DCM\nheart1.nii.gz,NOR\nheart2.nii.gz,DCM\n")
+    (home / "cines" / "groups.csv").write_text(
+        "file,group\nheart0.nii.gz,DCM\nheart1.nii.gz,NOR\nheart2.nii.gz,DCM\n", encoding="utf-8"
+    )
     try:
         pack = ("--size", 40, "--slices", 3, "--frames", 16, "--spacing", 3, 3, 20, "--keep-aside", 0.34)
         assert run("prepare", "cines", home / "cines", tmp_path / "own.npz", *pack) == 0
@@ -115,8 +117,10 @@ def test_a_run_goes_on_only_from_the_bundle_that_it_began_from(home, tmp_path, c
     other = write_tiny_bundle(tmp_path / "other", version="3.0.0").folder
     assert run("train", "all", *common, "--data", home / "own.npz", "--start-from", other) == 1
     assert "began from the bundle tiny 1.2.3" in capsys.readouterr().err
-    record = json.loads((tmp_path / "run" / "start.json").read_text())
-    (tmp_path / "run" / "start.json").write_text(json.dumps({**record, "folder": str(tmp_path / "gone")}))
+    record = json.loads((tmp_path / "run" / "start.json").read_text(encoding="utf-8"))
+    (tmp_path / "run" / "start.json").write_text(
+        json.dumps({**record, "folder": str(tmp_path / "gone")}), encoding="utf-8"
+    )
     assert run("train", "bundle", *common, "--bundle", tmp_path / "x") == 1
     assert "--start-from" in capsys.readouterr().err
 
@@ -150,7 +154,7 @@ def test_a_manifest_that_names_files_which_are_not_there_is_never_written(tmp_pa
 
 
 def test_texts_that_no_manifest_has_are_told(home, tmp_path, capsys):
-    (tmp_path / "texts.json").write_text('{"licens": "CC0"}')
+    (tmp_path / "texts.json").write_text('{"licens": "CC0"}', encoding="utf-8")
     common = ("--config", home / "settings.yaml", "--out", tmp_path / "run", "--describe", tmp_path / "texts.json")
     assert run("train", "bundle", *common, "--bundle", tmp_path / "x") == 1
     assert "licens" in capsys.readouterr().err

@@ -22,7 +22,7 @@ def sources() -> list[Path]:
 
 def listed(folder: str, variable: str, repository: Path = REPOSITORY) -> list[str]:
     """Files that a CMakeLists.txt names in one of its lists."""
-    text = (repository / folder / "CMakeLists.txt").read_text()
+    text = (repository / folder / "CMakeLists.txt").read_text(encoding="utf-8")
     block = re.search(rf"set\({variable}\n(.*?)\n  \)", text, re.S)
     assert block is not None
     return [line.strip() for line in block[1].splitlines()]
@@ -54,7 +54,7 @@ def test_lists_are_refreshed_from_the_tree(tmp_path):
     for folder in ("CardioDiT", "CardioDiTLib"):
         (tmp_path / folder).mkdir()
         shutil.copy(REPOSITORY / folder / "CMakeLists.txt", tmp_path / folder)
-    before = (tmp_path / "CardioDiTLib" / "CMakeLists.txt").read_text()
+    before = (tmp_path / "CardioDiTLib" / "CMakeLists.txt").read_text(encoding="utf-8")
     for name in (
         *("CardioDiT/CardioDiT.py", "CardioDiT/CardioDiTModule/B.py", "CardioDiT/CardioDiTModule/A.py"),
         *("CardioDiT/Resources/UI/CardioDiT.ui", "CardioDiT/Testing/Python/Test.py"),
@@ -69,7 +69,7 @@ def test_lists_are_refreshed_from_the_tree(tmp_path):
     assert listed("CardioDiT", "MODULE_PYTHON_RESOURCES", tmp_path) == ["Resources/UI/CardioDiT.ui"]
     assert listed("CardioDiTLib", "CardioDiTLib_PYTHON_SCRIPTS", tmp_path) == ["__init__.py", "io/__init__.py"]
     assert listed("CardioDiTLib", "CardioDiTLib_PYTHON_RESOURCES", tmp_path) == ["io/known.json"]
-    after = (tmp_path / "CardioDiTLib" / "CMakeLists.txt").read_text()
+    after = (tmp_path / "CardioDiTLib" / "CMakeLists.txt").read_text(encoding="utf-8")
     assert before.split("slicerMacroBuildScriptedModule")[1] == after.split("slicerMacroBuildScriptedModule")[1]
     assert update_cmake_lists.update(tmp_path) == []
 
@@ -99,7 +99,9 @@ def requirements(lines: list[str]) -> dict[str, str]:
 
 def required_in_slicer() -> dict[str, str]:
     """What the Slicer module offers to install."""
-    return requirements((REPOSITORY / "CardioDiT" / "Resources" / "requirements.txt").read_text().splitlines())
+    return requirements(
+        (REPOSITORY / "CardioDiT" / "Resources" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    )
 
 
 def third_party_imports() -> set[str]:
@@ -118,7 +120,7 @@ def test_everything_the_library_imports_is_installed_in_slicer():
 
 def test_requirements_agree_with_the_project():
     """Lower bounds only: in Slicer all extensions share one set of packages."""
-    text = (REPOSITORY / "pyproject.toml").read_text()
+    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     block = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.S | re.M)
     assert block is not None
     project = requirements([line.strip().strip('",') for line in block[1].splitlines()])
@@ -131,7 +133,7 @@ def test_requirements_agree_with_the_project():
 
 def test_optional_packages_are_documented_and_imported_late():
     """Without them everything but pictures works, so no file may import them when it is itself imported."""
-    text = (REPOSITORY / "pyproject.toml").read_text()
+    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     extras = re.findall(r"^(?:report|dicom|notebook) = \[(.*)\]", text, re.M)
     assert len(extras) == 3
     named = requirements([item.strip().strip('"') for extra in extras for item in extra.split(",")])
@@ -144,19 +146,19 @@ def test_optional_packages_are_documented_and_imported_late():
 
 
 def test_catalogue_entries_agree_with_the_project():
-    entry = json.loads((REPOSITORY / "CardioDiT.json").read_text())
-    cmake = (REPOSITORY / "CMakeLists.txt").read_text()
+    entry = json.loads((REPOSITORY / "CardioDiT.json").read_text(encoding="utf-8"))
+    cmake = (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8")
     assert "project(CardioDiT)" in cmake
     assert f'set(EXTENSION_CATEGORY "{entry["category"]}")' in cmake
     assert entry["build_dependencies"] == re.search(r'EXTENSION_DEPENDS "([^"]*)"', cmake)[1].split()
     assert {"$schema", "category", "scm_url"} <= set(entry)
     s4ext = dict(
         line.split(" ", 1)
-        for line in (REPOSITORY / "CardioDiT.s4ext").read_text().splitlines()
+        for line in (REPOSITORY / "CardioDiT.s4ext").read_text(encoding="utf-8").splitlines()
         if not line.startswith("#")
     )
     assert s4ext["scmurl"] == entry["scm_url"] and s4ext["category"] == entry["category"]
 
 
 def test_licence_is_apache():
-    assert "Apache License" in (REPOSITORY / "LICENSE.txt").read_text()[:200]
+    assert "Apache License" in (REPOSITORY / "LICENSE.txt").read_text(encoding="utf-8")[:200]

@@ -33,7 +33,7 @@ def copy_of_the_tree(folder: Path) -> Path:
         (folder / place / "junk.cpython-312.pyc").write_bytes(b"junk")
     half_written = folder / "Resources" / "Bundles" / ".half-written"
     half_written.mkdir()
-    (half_written / "bundle.json").write_text("{}")
+    (half_written / "bundle.json").write_text("{}", encoding="utf-8")
     return folder
 
 
@@ -175,9 +175,9 @@ def test_a_fresh_python_finds_library_model_and_sample(packaged, tmp_path, place
 
 def replaced(path: Path, old: str, new: str) -> None:
     """Replace text that is there exactly once."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert text.count(old) == 1
-    path.write_text(text.replace(old, new))
+    path.write_text(text.replace(old, new), encoding="utf-8")
 
 
 def without_bundles(tree: Path) -> None:

@@ -83,6 +83,6 @@ def test_settings_are_found_by_their_name(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     assert read_config("acdc-mini").name == "acdc-mini"
-    (tmp_path / "acdc-mini").write_text("mine")
+    (tmp_path / "acdc-mini").write_text("mine", encoding="utf-8")
     assert find_config("acdc-mini") == Path("acdc-mini")
     assert find_config("./other.yaml") == Path("other.yaml") and find_config("none") == Path("none")

@@ -273,10 +273,10 @@ def test_folders_of_cines_are_embedded(tmp_path):
     named = audit_memorization(tmp_path / "real", None, tmp_path / "made", encoder=encoder, names=True)
     assert (named.samples[1].name, named.samples[1].nearest_name) == ("s1.nii.gz", "patient1.nii.gz")
     (tmp_path / "real" / "patients.csv").write_text(
-        "file,patient\n" + "".join(f"patient{i}.nii.gz,{i // 2}\n" for i in range(6))
+        "file,patient\n" + "".join(f"patient{i}.nii.gz,{i // 2}\n" for i in range(6)), encoding="utf-8"
     )
     assert audit_memorization(tmp_path / "real", None, tmp_path / "made", encoder=encoder).n_train_patients == 3
-    (tmp_path / "real" / "patients.csv").write_text("file,patient\npatient0.nii.gz,0\n")
+    (tmp_path / "real" / "patients.csv").write_text("file,patient\npatient0.nii.gz,0\n", encoding="utf-8")
     with pytest.raises(CardioDiTError, match=r"patients.csv does not name 5 of the 6 cines"):
         audit_memorization(tmp_path / "real", None, tmp_path / "made", encoder=encoder)
     (tmp_path / "made" / "s3.nii.gz").write_bytes(b"broken")

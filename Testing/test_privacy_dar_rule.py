@@ -16,7 +16,8 @@ from CardioDiTLib.privacy.dar_rule import DarResult, apply_dar_rule, null_rate
 @pytest.fixture(scope="module")
 def oracle(test_data):
     return {
-        name: json.loads((test_data / f"mem_{name}.json").read_text()) for name in ("null_rate", "reference_numbers")
+        name: json.loads((test_data / f"mem_{name}.json").read_text(encoding="utf-8"))
+        for name in ("null_rate", "reference_numbers")
     }
 
 

@@ -62,7 +62,7 @@ def test_weights_in_eight_bits_embed_nearly_the_same(tmp_path, encoder):
 
 
 def test_a_bundle_may_bring_an_encoder_along(folder, tmp_path, encoder):
-    section = json.loads((folder / MANIFEST_NAME).read_text())
+    section = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
     elsewhere = tmp_path / "bundle"
     elsewhere.mkdir()
     weights = elsewhere / WEIGHTS_NAME
@@ -79,8 +79,8 @@ def test_a_bundle_may_bring_an_encoder_along(folder, tmp_path, encoder):
 
 
 def test_a_grid_that_shows_another_field_than_the_network_is_refused(folder):
-    text = (folder / MANIFEST_NAME).read_text()
-    (folder / MANIFEST_NAME).write_text(text.replace('"size": 32', '"size": 64', 1))
+    text = (folder / MANIFEST_NAME).read_text(encoding="utf-8")
+    (folder / MANIFEST_NAME).write_text(text.replace('"size": 32', '"size": 64', 1), encoding="utf-8")
     with pytest.raises(CardioDiTError, match="shows"):
         load_encoder(folder)
 

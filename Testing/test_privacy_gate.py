@@ -128,7 +128,7 @@ def test_what_a_gate_cannot_do():
 
 def test_a_bundle_carries_everything(parts, tmp_path):
     before = BundleManifest.from_dict(
-        json.loads((write_tiny_bundle(tmp_path / "b").folder / "bundle.json").read_text())
+        json.loads((write_tiny_bundle(tmp_path / "b").folder / "bundle.json").read_text(encoding="utf-8"))
     )
     place = attached(parts, tmp_path / "a")
     bundle = load_bundle(place)
@@ -151,7 +151,7 @@ def test_a_bundle_carries_everything(parts, tmp_path):
 
 def test_bundles_without_it_stay_as_they_are(tmp_path):
     bundle = write_tiny_bundle(tmp_path / "plain")
-    assert "privacy" not in json.loads((bundle.folder / "bundle.json").read_text())
+    assert "privacy" not in json.loads((bundle.folder / "bundle.json").read_text(encoding="utf-8"))
     with pytest.raises(CardioDiTError, match="'plain' carries no training embeddings"):
         Gate.from_bundle(bundle)
 
@@ -169,7 +169,7 @@ def test_a_tampered_file_is_refused(parts, tmp_path, name):
 
 def test_a_manifest_that_lies_is_refused(parts, tmp_path):
     place = attached(parts, tmp_path / "a")
-    values = json.loads((place / "bundle.json").read_text())
+    values = json.loads((place / "bundle.json").read_text(encoding="utf-8"))
     for key, value, sentence in (
         ("n_train", 11, "are not those of its manifest"),
         ("encoder_sha256", "0" * 64, "are not those of its manifest"),
@@ -182,7 +182,7 @@ def test_a_manifest_that_lies_is_refused(parts, tmp_path):
         ("more", 1, "has unknown more"),
     ):
         changed = {**values, "privacy": {**values["privacy"], key: value}}
-        (place / "bundle.json").write_text(json.dumps(changed))
+        (place / "bundle.json").write_text(json.dumps(changed), encoding="utf-8")
         with pytest.raises(CardioDiTError, match=sentence):
             Gate.from_bundle(load_bundle(place), 0.1)
     del values["files"]["privacy.safetensors"]

@@ -48,7 +48,7 @@ def undecided() -> AuditReport:
 def test_json_brings_everything_back(report, undecided, tmp_path):
     for one in (report, undecided):
         path = tmp_path / "report.json"
-        path.write_text(one.to_json())
+        path.write_text(one.to_json(), encoding="utf-8")
         assert AuditReport.from_json(path) == one
         assert json.loads(one.to_json(), parse_constant=pytest.fail)["schema"].startswith("cardiodit-")
     assert undecided.verdict == "undecided" and undecided.published is None
@@ -56,13 +56,13 @@ def test_json_brings_everything_back(report, undecided, tmp_path):
 
 def test_names_get_nowhere_unless_asked_for(report, tmp_path):
     texts = [report.to_json(), to_text(report), to_markdown(report), html_page(report)]
-    texts.append(save_csv(report, tmp_path / "r.csv").read_text())
+    texts.append(save_csv(report, tmp_path / "r.csv").read_text(encoding="utf-8"))
     texts.append(json.dumps(report.summary()))
     texts.append(html_page(report, pictures=lambda one: (np.zeros((4, 4), np.uint8),) * 2))
     assert not any(SECRET in text for text in texts)
     named = audit_memorization(*sets(), names=True)
     assert all(f"{SECRET}3.nii.gz" in text for text in (named.to_json(), html_page(named)))
-    cell = next(csv.DictReader(save_csv(named, tmp_path / "n.csv").read_text().splitlines()))["name"]
+    cell = next(csv.DictReader(save_csv(named, tmp_path / "n.csv").read_text(encoding="utf-8").splitlines()))["name"]
     assert cell.startswith(f"'={SECRET}")  # no formula in a spreadsheet
 
 
@@ -101,7 +101,7 @@ def test_a_png_is_one():
 
 
 def test_tables_hold_every_cine(report, tmp_path):
-    rows = list(csv.DictReader(save_csv(report, tmp_path / "r.csv").read_text().splitlines()))
+    rows = list(csv.DictReader(save_csv(report, tmp_path / "r.csv").read_text(encoding="utf-8").splitlines()))
     assert tuple(rows[0]) == CSV_HEADER and len(rows) == 30
     assert [row["copy"] for row in rows[:8]] == ["yes"] * 8
     assert [int(row["nearest_index"]) for row in rows[:8]] == list(range(8))
@@ -130,8 +130,8 @@ def test_what_is_no_report_is_said(report, change, sentence):
 
 
 def test_files_that_are_no_report(tmp_path):
-    (tmp_path / "a.json").write_text("{")
-    (tmp_path / "b.json").write_text("[1]")
+    (tmp_path / "a.json").write_text("{", encoding="utf-8")
+    (tmp_path / "b.json").write_text("[1]", encoding="utf-8")
     for name, sentence in (("a.json", "is not JSON"), ("b.json", "audit"), ("c.json", "cannot be read")):
         with pytest.raises(CardioDiTError, match=sentence):
             AuditReport.from_json(tmp_path / name)

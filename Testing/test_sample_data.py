@@ -68,7 +68,7 @@ def test_sample_names_no_date_and_no_person(sample):
 
 
 def test_readme_has_the_checksum():
-    assert f"`{sha256(SAMPLE)}`" in (FOLDER / "README.md").read_text()
+    assert f"`{sha256(SAMPLE)}`" in (FOLDER / "README.md").read_text(encoding="utf-8")
 
 
 def test_sample_has_the_voxels_of_its_source_at_the_same_places(sample, shared_dir):

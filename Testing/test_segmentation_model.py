@@ -72,7 +72,7 @@ def test_a_model_comes_back_as_it_was_written(tmp_path):
 )
 def test_damaged_descriptions_are_told_in_a_sentence(tmp_path, change, says):
     folder = tiny_model_folder(tmp_path / "model")
-    values = json.loads((folder / MANIFEST_NAME).read_text())
-    (folder / MANIFEST_NAME).write_text(json.dumps({**values, **change}))
+    values = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+    (folder / MANIFEST_NAME).write_text(json.dumps({**values, **change}), encoding="utf-8")
     with pytest.raises(CardioDiTError, match=says):
         load_model(folder)

@@ -69,7 +69,7 @@ def check_line(line: str, folder: Path, known: dict) -> list[str]:
     """The findings in a method with one line of code."""
     module = folder / "Module.py"
     is_import = line.startswith("from")
-    module.write_text(line if is_import else f"class Widget:\n    def setup(self):\n        {line}\n")
+    module.write_text(line if is_import else f"class Widget:\n    def setup(self):\n        {line}\n", encoding="utf-8")
     return check_module.check([module], [TOY_UI], known)
 
 
@@ -103,7 +103,7 @@ def test_planted_in_ui(right, wrong, message, tmp_path, known):
 def test_several_files(tmp_path, known):
     """A helper file of the same package is checked against the .ui too; findings name their file."""
     helper = tmp_path / "Helper.py"
-    helper.write_text("def fill(ui):\n    ui.framesSlider.setMaximum(4)\n")
+    helper.write_text("def fill(ui):\n    ui.framesSlider.setMaximum(4)\n", encoding="utf-8")
     findings = check_module.check([TOY / "ToyCine.py", helper], [TOY_UI], known)
     assert len(findings) == 1 and findings[0].startswith("Helper.py:2")
 
@@ -111,9 +111,9 @@ def test_several_files(tmp_path, known):
 def test_same_name_in_two_ui_files(tmp_path, known):
     """Where two .ui files give one name to different classes, nothing is said about it."""
     other = tmp_path / "Other.ui"
-    other.write_text('<ui version="4.0"><widget class="QSlider" name="framesSlider"/></ui>')
+    other.write_text('<ui version="4.0"><widget class="QSlider" name="framesSlider"/></ui>', encoding="utf-8")
     module = tmp_path / "Module.py"
-    module.write_text("def fill(ui):\n    ui.framesSlider.setMaximum(4)\n")
+    module.write_text("def fill(ui):\n    ui.framesSlider.setMaximum(4)\n", encoding="utf-8")
     assert check_module.check([module], [TOY_UI, other], known) == []
 
 
@@ -121,7 +121,7 @@ def test_command(tmp_path, capsys):
     assert check_module.main([str(TOY / "ToyCine.py"), str(TOY_UI)]) == 0
     assert capsys.readouterr().out == "clean\n"
     wrong = tmp_path / "Wrong.py"
-    wrong.write_text("import ctk\nctk.ctkNothing()\n")
+    wrong.write_text("import ctk\nctk.ctkNothing()\n", encoding="utf-8")
     assert check_module.main([str(wrong)]) == 1
     assert capsys.readouterr().out == "Wrong.py:2: no ctk.ctkNothing\n"
 

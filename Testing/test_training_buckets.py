@@ -66,13 +66,13 @@ def place(tmp_path_factory):
         validation=[False] * 5 + [True],
         slice_valid=valid,
     )
-    (folder / "settings.yaml").write_text(SETTINGS)
+    (folder / "settings.yaml").write_text(SETTINGS, encoding="utf-8")
     return folder, pack
 
 
 def run_in(place, folder: Path, text: str = SETTINGS) -> TrainingRun:
     path = folder.parent / f"{folder.name}.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return TrainingRun(read_config(path), place[1], folder)
 
 

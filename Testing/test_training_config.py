@@ -29,7 +29,7 @@ def test_recipes_are_valid(path):
 
 def write(tmp_path, text):
     path = tmp_path / "settings.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 

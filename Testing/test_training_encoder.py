@@ -78,7 +78,7 @@ def pack(tmp_path_factory):
 
 @pytest.fixture()
 def settings(tmp_path):
-    (tmp_path / "tiny.yaml").write_text(SETTINGS)
+    (tmp_path / "tiny.yaml").write_text(SETTINGS, encoding="utf-8")
     return tmp_path / "tiny.yaml"
 
 
@@ -231,7 +231,7 @@ def test_the_loss_falls_and_patients_never_seen_are_recognised(tmp_path):
     stage = EncoderStage(config, read_pack(tmp_path / "pack.npz"))
     loop = LoopConfig(steps=50, warmup_steps=3, validate_every=50, log_every=5, device="cpu", threads=1)
     scores = Trainer(stage, loop, tmp_path / "run").run()
-    losses = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    losses = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     losses = [entry["loss"] for entry in losses if "loss" in entry]
     assert losses[-1] < 0.75 * losses[0]
     assert scores["first"] > 0.5 and scores["seen_first"] > 0.5  # one in 24 by chance
@@ -261,7 +261,7 @@ def test_a_run_becomes_an_encoder_that_embeds(pack, settings, tmp_path, capsys):
         "training_data": {"data_source": "patterns"},
         "quality": {"planted": 0.5},
     }
-    (tmp_path / "texts.json").write_text(json.dumps(texts))
+    (tmp_path / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
     words = ("train", "encoder-bundle", "--config", settings, "--out", tmp_path / "run", "--storage", "fp32")
     assert run(*words) == 1  # nowhere to write to
     words = (*words, "--bundle", tmp_path / "model", "--describe", tmp_path / "texts.json")
@@ -288,7 +288,7 @@ def test_a_run_becomes_an_encoder_that_embeds(pack, settings, tmp_path, capsys):
     assert run("train", "encoder", "--config", settings, "--data", pack, "--out", tmp_path / "run") == 0
     again = read_whitening(tmp_path / "run" / "encoder", 3)
     assert again is not None and torch.equal(again[1], found[1])
-    (tmp_path / "texts.json").write_text('{"licens": 1}')
+    (tmp_path / "texts.json").write_text('{"licens": 1}', encoding="utf-8")
     assert run(*words, "--overwrite") == 1
     assert "licens" in capsys.readouterr().err
 
@@ -298,11 +298,11 @@ def test_training_goes_on_from_an_encoder(pack, settings, tmp_path, capsys):
     assert run(*words, tmp_path / "run") == 0
     export = ("train", "encoder-bundle", "--config", settings, "--bundle", tmp_path / "model", "--storage", "fp32")
     assert run(*export, "--out", tmp_path / "run") == 0
-    settings.write_text(SETTINGS + f"    start: {tmp_path / 'model'}\n")
+    settings.write_text(SETTINGS + f"    start: {tmp_path / 'model'}\n", encoding="utf-8")
     stage = EncoderStage(EncoderRun(settings).settings.stage, read_pack(pack))
     begun = load_encoder(tmp_path / "model").network.state_dict()
     assert all(torch.equal(value, begun[name]) for name, value in stage.model.state_dict().items())
-    settings.write_text(settings.read_text().replace("hidden: 16", "hidden: 24"))
+    settings.write_text(settings.read_text(encoding="utf-8").replace("hidden: 16", "hidden: 24"), encoding="utf-8")
     assert run(*words, tmp_path / "other") == 1
     assert "another network" in capsys.readouterr().err
 
@@ -328,7 +328,7 @@ def test_decoded_cines_are_kept_and_taken_up_again(tmp_path, capsys):
 
 def test_decoded_views_are_drawn(tmp_path, settings, pack):
     write_tiny_bundle(tmp_path / "bundle")
-    settings.write_text(SETTINGS + f"    codec: {tmp_path / 'bundle'}\n    decoded_copies: 1\n")
+    settings.write_text(SETTINGS + f"    codec: {tmp_path / 'bundle'}\n    decoded_copies: 1\n", encoding="utf-8")
     words = ("train", "encoder", "--config", settings, "--data", pack, "--out", tmp_path / "run")
     assert run(*words) == 0
     assert len(list((tmp_path / "run" / "encoder" / "decoded").glob("*.safetensors"))) == 1
@@ -344,14 +344,14 @@ def test_decoded_views_are_drawn(tmp_path, settings, pack):
 
 
 def test_the_published_pairs_and_network_can_be_trained(tmp_path, pack, capsys):
-    (tmp_path / "published.yaml").write_text(PUBLISHED)
+    (tmp_path / "published.yaml").write_text(PUBLISHED, encoding="utf-8")
     words = ("train", "encoder", "--config", tmp_path / "published.yaml", "--data", pack, "--out", tmp_path / "run")
     assert run(*words) == 0
-    assert "val_sensitivity" in (tmp_path / "run" / "encoder" / "log.jsonl").read_text()
+    assert "val_sensitivity" in (tmp_path / "run" / "encoder" / "log.jsonl").read_text(encoding="utf-8")
     words = ("train", "encoder-bundle", "--config", tmp_path / "published.yaml", "--out", tmp_path / "run")
     assert run(*words, "--bundle", tmp_path / "model") == 1
     assert "for comparison" in capsys.readouterr().err
-    (tmp_path / "published.yaml").write_text(PUBLISHED.replace("[1, 4, 4]", "[2, 4, 4]"))
+    (tmp_path / "published.yaml").write_text(PUBLISHED.replace("[1, 4, 4]", "[2, 4, 4]"), encoding="utf-8")
     words = ("train", "encoder", "--config", tmp_path / "published.yaml", "--data", pack, "--out", tmp_path / "other")
     assert run(*words) == 1
     assert "4 slices" in capsys.readouterr().err
@@ -376,11 +376,11 @@ def test_wrong_settings_and_packs_are_refused(tmp_path, pack, settings, capsys):
         ("published: true\nencoder: {stage: {size: 32}}", "do not become"),
         ("{", "cannot be read"),
     ):
-        (tmp_path / "wrong.yaml").write_text(text)
+        (tmp_path / "wrong.yaml").write_text(text, encoding="utf-8")
         with pytest.raises(CardioDiTError, match=words):
             EncoderRun(tmp_path / "wrong.yaml")
     assert run("train", "encoder", "--config", settings, "--out", tmp_path / "run") == 1
     assert "no training pack" in capsys.readouterr().err
-    settings.write_text(SETTINGS.replace("spacing_mm: 6", "spacing_mm: 19"))
+    settings.write_text(SETTINGS.replace("spacing_mm: 6", "spacing_mm: 19"), encoding="utf-8")
     assert run("train", "encoder", "--config", settings, "--data", pack, "--out", tmp_path / "run") == 1
     assert "pixels" in capsys.readouterr().err

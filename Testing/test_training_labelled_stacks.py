@@ -42,7 +42,9 @@ def recorded(tmp_path_factory):
         for part in ("ED", "ED_gt", "ES", "ES_gt"):
             (folder / f"{name}_{part}.nii.gz").write_bytes((folder / f"{names[0]}_{part}.nii.gz").read_bytes())
     (folder / f"{names[-1]}_ED.nii.gz").unlink()  # reading it would fail
-    (folder / "metadata.csv").write_text("pid,pathology\n" + "".join(f"{name},NOR\n" for name in names))
+    (folder / "metadata.csv").write_text(
+        "pid,pathology\n" + "".join(f"{name},NOR\n" for name in names), encoding="utf-8"
+    )
     return folder
 
 
@@ -173,7 +175,8 @@ def test_a_run_goes_on_from_a_model_with_all_that_there_is(recorded, cavities, t
         "name: tiny\nframes: 4\nfield_mm: 96\nsegmentation:\n"
         "  loop: {steps: 3, warmup_steps: 1, validate_every: 3, log_every: 1, threads: 1}\n"
         "  stage:\n    network: {channels: [4, 8, 8], res_units: 1, spacing_mm: 3, neighbours: 2, motion: true}\n"
-        "    batch: 6\n    crop: 32\n    presence_weight: 0.3\n    basal_share: 0.5\n    cavity_share: 0.3\n"
+        "    batch: 6\n    crop: 32\n    presence_weight: 0.3\n    basal_share: 0.5\n    cavity_share: 0.3\n",
+        encoding="utf-8",
     )
     words = ["train", "segmentation", "--config", settings, "--data", make_pack(tmp_path / "pack.npz")]
     words += ["--recorded", recorded, "--cavities", cavities, "--start-from", tiny_model_folder(tmp_path / "model")]

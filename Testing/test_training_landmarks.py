@@ -66,7 +66,7 @@ def pack(tmp_path_factory):
 
 @pytest.fixture()
 def settings(tmp_path):
-    (tmp_path / "tiny.yaml").write_text(SETTINGS)
+    (tmp_path / "tiny.yaml").write_text(SETTINGS, encoding="utf-8")
     return tmp_path / "tiny.yaml"
 
 
@@ -151,7 +151,7 @@ def test_the_loss_falls_and_points_of_hearts_never_seen_are_found(pack, tmp_path
     stage = LandmarkStage(config, read_pack(pack))
     loop = LoopConfig(steps=80, warmup_steps=5, validate_every=80, log_every=10, device="cpu", threads=1)
     scores = Trainer(stage, loop, tmp_path / "run").run()
-    losses = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    losses = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     losses = [entry["loss"] for entry in losses if "loss" in entry]
     assert losses[-1] < 0.5 * losses[0]
     assert scores["recall"] > 0.6 and scores["first_mm"] < 9 and scores["second_mm"] < 9
@@ -177,7 +177,8 @@ def test_a_run_becomes_a_model_that_finds_points(pack, settings, tmp_path, capsy
     (tmp_path / "texts.json").write_text(
         json.dumps(
             {"version": "1.2.3", "licence": {"name": "CC0", "conditions": "None."}, "quality": {"note": "a test"}}
-        )
+        ),
+        encoding="utf-8",
     )
     words = ("train", "landmarks-bundle", "--config", settings, "--out", tmp_path / "run")
     assert run(*words, "--bundle", tmp_path / "model", "--describe", tmp_path / "texts.json", "--storage", "fp32") == 0
@@ -224,7 +225,10 @@ def test_a_segmentation_model_to_start_from_is_taken_over_whole(pack, settings, 
     assert about["name"] == "tiny" and len(about["sha256"]) == 64
     on = ("train", "landmarks", "--config", settings, "--data", pack, "--out", tmp_path / "on", "--start-from")
     assert run(*on, tmp_path / "model") == 0
-    assert json.loads((tmp_path / "on" / "landmarks" / "start.json").read_text())["provenance"]["steps"] == 4
+    assert (
+        json.loads((tmp_path / "on" / "landmarks" / "start.json").read_text(encoding="utf-8"))["provenance"]["steps"]
+        == 4
+    )
     other = tiny_network(channels=(6, 10, 10))
     wrong = write_model(tmp_path / "other", tiny_manifest(other), other, storage="fp32")
     again = ("train", "landmarks", "--config", settings, "--data", pack, "--out", tmp_path / "more", "--start-from")
@@ -234,10 +238,13 @@ def test_a_segmentation_model_to_start_from_is_taken_over_whole(pack, settings, 
 
 @pytest.mark.parametrize("variant", ["base", "var1", "var2"])
 def test_the_published_stage_trains_and_its_model_can_be_used(pack, tmp_path, variant):
-    (tmp_path / "published.yaml").write_text(PUBLISHED.replace("var2", variant))
+    (tmp_path / "published.yaml").write_text(PUBLISHED.replace("var2", variant), encoding="utf-8")
     words = ("--config", tmp_path / "published.yaml", "--out", tmp_path / "run")
     assert run("train", "landmarks", *words, "--data", pack) == 0
-    log = [json.loads(line) for line in (tmp_path / "run" / "landmarks" / "log.jsonl").read_text().splitlines()]
+    log = [
+        json.loads(line)
+        for line in (tmp_path / "run" / "landmarks" / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert all(-1 <= entry["loss"] < 2 for entry in log if "loss" in entry)
     assert any("val_recall" in entry for entry in log)
     assert run("train", "landmarks-bundle", *words, "--bundle", tmp_path / "model") == 0
@@ -260,7 +267,7 @@ def test_the_published_stage_trains_and_its_model_can_be_used(pack, tmp_path, va
     ],
 )
 def test_settings_that_are_not_possible_are_refused(settings, change, says):
-    settings.write_text(SETTINGS.replace(*change))
+    settings.write_text(SETTINGS.replace(*change), encoding="utf-8")
     with pytest.raises(CardioDiTError, match=says):
         LandmarkRun(settings)
 
@@ -271,7 +278,7 @@ def test_settings_of_the_published_stage_are_checked_too(tmp_path):
         (("joint", "both"), "normalisation"),
         (("size: 48", "size: 50"), "size"),
     ]:
-        (tmp_path / "a.yaml").write_text(PUBLISHED.replace(*change))
+        (tmp_path / "a.yaml").write_text(PUBLISHED.replace(*change), encoding="utf-8")
         with pytest.raises(CardioDiTError, match=says):
             LandmarkRun(tmp_path / "a.yaml")
 

@@ -79,7 +79,7 @@ def place(tmp_path_factory):
         groups=["a", "b", "a", "b", "a"],
         validation=[False] * 4 + [True],
     )
-    (folder / "settings.yaml").write_text(SETTINGS)
+    (folder / "settings.yaml").write_text(SETTINGS, encoding="utf-8")
     return folder, pack
 
 
@@ -110,7 +110,10 @@ def assert_same(first: dict, second: dict) -> None:
 
 def test_run_leaves_log_and_curves(finished):
     for stage in ("vqgan", "decoder", "dit"):
-        lines = [json.loads(line) for line in (finished.folder / stage / "log.jsonl").read_text().splitlines()]
+        lines = [
+            json.loads(line)
+            for line in (finished.folder / stage / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        ]
         assert any("loss" in line for line in lines)
         assert (finished.folder / stage / "curves.png").stat().st_size > 5000
     scores = [line for line in map(json.loads, (finished.folder / "vqgan" / "log.jsonl").open()) if "val_psnr" in line]
@@ -273,7 +276,7 @@ def test_the_decoder_of_a_bundle_can_be_trained_on_alone(place, finished, tmp_pa
     folder, pack = place
     run = TrainingRun(read_config(folder / "settings.yaml"), pack, tmp_path / "more", start_from=first)
     assert run.train("decoder")
-    (tmp_path / "texts.json").write_text('{"version": "9.1.0"}')
+    (tmp_path / "texts.json").write_text('{"version": "9.1.0"}', encoding="utf-8")
     second = export_bundle(
         run.config, run.folder, tmp_path / "better", storage="fp32", describe=tmp_path / "texts.json", start_from=first
     )
@@ -295,7 +298,9 @@ def test_a_bundle_of_other_settings_is_refused(place, finished, tmp_path):
 
     bundle = export_bundle(finished.config, finished.folder, tmp_path / "tiny", storage="fp32")
     folder, pack = place
-    (tmp_path / "other.yaml").write_text((folder / "settings.yaml").read_text().replace("depth: 2", "depth: 3"))
+    (tmp_path / "other.yaml").write_text(
+        (folder / "settings.yaml").read_text(encoding="utf-8").replace("depth: 2", "depth: 3"), encoding="utf-8"
+    )
     with pytest.raises(CardioDiTError, match="depth"):
         TrainingRun(read_config(tmp_path / "other.yaml"), pack, tmp_path / "run", start_from=bundle)
 
@@ -308,9 +313,9 @@ def test_principal_components_are_trained_bundled_and_generated_from(place, fini
 
     folder, pack = place
     seen = "input_size: [2, 4, 4, 2], patch_size: [1, 1, 1, 1], in_channels: 6"
-    text = (folder / "settings.yaml").read_text()
+    text = (folder / "settings.yaml").read_text(encoding="utf-8")
     text = text.replace("input_size: [2, 8, 8, 2], patch_size: [1, 2, 2, 1], in_channels: 4", seen)
-    (tmp_path / "components.yaml").write_text(text + "    patch: [1, 2, 2, 1]\n    coordinates: 6\n")
+    (tmp_path / "components.yaml").write_text(text + "    patch: [1, 2, 2, 1]\n    coordinates: 6\n", encoding="utf-8")
     config = read_config(tmp_path / "components.yaml")
     borrow(tmp_path / "run", finished)
     run = TrainingRun(config, pack, tmp_path / "run")
@@ -328,9 +333,9 @@ def test_latents_of_another_codec_and_other_classes_are_refused(place, finished,
     shutil.copytree(finished.folder / "latents", tmp_path / "run" / "latents")
     (tmp_path / "run" / "vqgan").symlink_to(finished.folder / "vqgan")
     about = tmp_path / "run" / "latents" / "about.json"
-    told = json.loads(about.read_text())
+    told = json.loads(about.read_text(encoding="utf-8"))
     for key, value, said in (("codec", "0" * 64, "another codec"), ("group_names", ["a", "b", "c"], "2 classes")):
-        about.write_text(json.dumps({**told, key: value}))
+        about.write_text(json.dumps({**told, key: value}), encoding="utf-8")
         with pytest.raises(CardioDiTError, match=said):
             TrainingRun(read_config(folder / "settings.yaml"), pack, tmp_path / "run").train("dit")
 
@@ -416,7 +421,8 @@ def test_two_ranks_end_with_the_same_weights(place, finished, tmp_path):
         "trainer = Trainer(stage, config.loop, sys.argv[2] + '/dit')\n"
         "trainer.run()\n"
         "state = {n: p.detach().clone() for n, p in stage.model.named_parameters()}\n"
-        "save_file(state, f'{sys.argv[2]}/rank{trainer.rank}.safetensors')\n"
+        "save_file(state, f'{sys.argv[2]}/rank{trainer.rank}.safetensors')\n",
+        encoding="utf-8",
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]

@@ -62,7 +62,7 @@ def pack(tmp_path_factory):
 
 @pytest.fixture()
 def settings(tmp_path):
-    (tmp_path / "tiny.yaml").write_text(SETTINGS)
+    (tmp_path / "tiny.yaml").write_text(SETTINGS, encoding="utf-8")
     return tmp_path / "tiny.yaml"
 
 
@@ -83,7 +83,7 @@ def test_the_loss_falls_and_hearts_never_seen_are_found(pack, tmp_path):
     stage = SegmentationStage(config, read_pack(pack))
     loop = LoopConfig(steps=140, warmup_steps=5, validate_every=140, log_every=10, device="cpu", threads=1)
     scores = Trainer(stage, loop, tmp_path / "run").run()
-    losses = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    losses = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     losses = [entry["loss"] for entry in losses if "loss" in entry]
     assert losses[-1] < 0.5 * losses[0]
     assert set(scores) == {"dice"} | {f"dice_{m}_{n}" for m in ("ED", "ES") for n in ("RV", "myocardium", "LV")}
@@ -115,7 +115,8 @@ def test_a_run_becomes_a_model_that_segments(pack, settings, tmp_path, capsys):
                 "training_data": {"data_source": "phantoms"},
                 "quality": {"note": "a test"},
             }
-        )
+        ),
+        encoding="utf-8",
     )
     words = ("train", "segmentation-bundle", "--config", settings, "--out", tmp_path / "run")
     assert run(*words, "--bundle", tmp_path / "model", "--describe", tmp_path / "texts.json", "--storage", "fp32") == 0
@@ -145,7 +146,7 @@ def test_a_run_becomes_a_model_that_segments(pack, settings, tmp_path, capsys):
     ],
 )
 def test_settings_that_are_not_possible_are_refused(settings, tmp_path, change, says):
-    settings.write_text(SETTINGS.replace(*change))
+    settings.write_text(SETTINGS.replace(*change), encoding="utf-8")
     with pytest.raises(CardioDiTError, match=says):
         SegmentationRun(settings)
 
@@ -175,9 +176,9 @@ def test_problems_are_one_line(pack, settings, tmp_path, capsys):
     assert not (tmp_path / "model").exists()
     assert run(*train, "--data", pack) == 0
     capsys.readouterr()
-    (tmp_path / "texts.json").write_text('{"author": "me"}')
+    (tmp_path / "texts.json").write_text('{"author": "me"}', encoding="utf-8")
     assert "author" in problem(*bundle, "--bundle", tmp_path / "model", "--describe", tmp_path / "texts.json")
-    settings.write_text(SETTINGS.replace("[4, 8, 8]", "[4, 8, 16]"))
+    settings.write_text(SETTINGS.replace("[4, 8, 8]", "[4, 8, 16]"), encoding="utf-8")
     assert "another network" in problem(*bundle, "--bundle", tmp_path / "model")
 
 

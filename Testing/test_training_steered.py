@@ -95,7 +95,7 @@ def steered(tmp_path_factory):
     folder = tmp_path_factory.mktemp("steered")
     pairs = [pair(6 + index, 4 + index, "ab"[index % 2]) for index in range(4)] + [pair(7.5, 5, "a")]
     write_pairs(folder / "pairs.npz", pairs, [False] * 4 + [True], "made up")
-    (folder / "settings.yaml").write_text(SETTINGS)
+    (folder / "settings.yaml").write_text(SETTINGS, encoding="utf-8")
     run = TrainingRun(read_config(folder / "settings.yaml"), folder / "pairs.npz", folder / "run")
     assert run.train_all()
     export_bundle(run.config, run.folder, folder / "bundle", storage="fp16")

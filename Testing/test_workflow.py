@@ -145,7 +145,7 @@ def test_networks_stay_loaded_until_their_folder_changes(tmp_path):
     kept: Loaded[object] = Loaded(2)
     for name in ("one", "two", "three"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "x.json").write_text(name)
+        (tmp_path / name / "x.json").write_text(name, encoding="utf-8")
 
     def get(name: str, *settings: str) -> object:
         return kept.get(job, tmp_path / name / "x.json", object, *settings)
@@ -156,7 +156,7 @@ def test_networks_stay_loaded_until_their_folder_changes(tmp_path):
     assert get("one", "cpu") is first
     get("two", "cpu")  # the one of "cuda" was not used for longest
     assert get("one", "cpu") is first
-    (tmp_path / "one" / "x.json").write_text("changed")
+    (tmp_path / "one" / "x.json").write_text("changed", encoding="utf-8")
     second = get("one", "cpu")
     assert second is not first
     kept.forget(tmp_path / "one")

@@ -79,7 +79,9 @@ class InstallLogic:
 
     def requirements(self) -> list[str]:
         """Requirements beside PyTorch."""
-        lines = (line.partition("#")[0].strip() for line in self._requirementsFile.read_text().splitlines())
+        lines = (
+            line.partition("#")[0].strip() for line in self._requirementsFile.read_text(encoding="utf-8").splitlines()
+        )
         return [line for line in lines if line and not line.startswith("-")]
 
     def state(self) -> InstallState:

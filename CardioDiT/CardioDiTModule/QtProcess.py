@@ -98,7 +98,7 @@ def parentsOfAll() -> dict[int, int]:
 def _parentFromProc(folder: Path) -> tuple[int, int] | None:
     try:
         # the name of the program, in brackets, may hold anything
-        fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+        fields = (folder / "stat").read_text(errors="replace", encoding="utf-8").rpartition(")")[2].split()
         return int(folder.name), int(fields[1])
     except (OSError, ValueError, IndexError):
         return None  # ended meanwhile

@@ -79,7 +79,9 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, compact: 
         used += size
     for index, part in enumerate(parts):
         save_tensors(part, partial / f"part-{index:02d}.safetensors")
-    (partial / "state.json").write_text(json.dumps({"step": step, "parts": len(parts), "skeleton": skeleton}))
+    (partial / "state.json").write_text(
+        json.dumps({"step": step, "parts": len(parts), "skeleton": skeleton}), encoding="utf-8"
+    )
     final = folder / f"step-{step:08d}"
     shutil.rmtree(final, ignore_errors=True)
     os.replace(partial, final)
@@ -100,7 +102,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         CardioDiTError: A part is missing or damaged.
     """
     try:
-        head = json.loads((path / "state.json").read_text())
+        head = json.loads((path / "state.json").read_text(encoding="utf-8"))
         tensors: dict[str, torch.Tensor] = {}
         for index in range(head["parts"]):
             tensors.update(load_file(path / f"part-{index:02d}.safetensors"))

@@ -56,7 +56,7 @@ def main() -> None:
         values = np.array([row[name] for row in rows])
         print(f"{name:14} mean {values.mean():7.3f}   from {values.min():7.3f} to {values.max():7.3f}")
     if arguments.out:
-        arguments.out.write_text(json.dumps(rows, indent=1))
+        arguments.out.write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

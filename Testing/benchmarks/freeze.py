@@ -791,7 +791,7 @@ def packs(bench: Bench) -> None:
                 data = np.asarray(image.dataobj)[..., t]
                 nib.save(nib.Nifti1Image(data, affine), folder / f"p{number}_{part}{kind}.nii.gz")  # type: ignore[attr-defined]
         rows.append(f"p{number},{group},16,0,{es}")
-    (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
+    (folder / "metadata.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     bench.ignore_changes()
     bench.cli("prepare acdc", "prepare", "acdc", "acdc", "pairs.npz", "--size", 40)
     grid = ("--size", 40, "--slices", 4, "--frames", 8, "--keep-aside", 0.3, "--spacing", 3, 3, 10)
@@ -816,7 +816,7 @@ def training(bench: Bench) -> None:
         "card.md": "# Tiny\n",
     }
     for name, text in settings.items():
-        (bench.work / name).write_text(text)
+        (bench.work / name).write_text(text, encoding="utf-8")
     bench.ignore_changes()
     generator = ("--config", "tiny.yaml", "--data", "pairs.npz", "--out")
     bench.cli("train all", "train", "all", *generator, "run")
@@ -887,10 +887,10 @@ def published(bench: Bench) -> None:
     """Checkpoints in the published layout: those of the tests, from this script's tree, the same for any other."""
     data = Path(__file__).resolve().parents[1] / "data"
     texts = {"scale_factor": 0.8, "num_train_timesteps": 300, "schedule": "cosine"}
-    codec = json.loads((data / "vqgan_tiny.json").read_text())["config"]
-    dit = json.loads((data / "dit_tiny.json").read_text())["config"]
-    (bench.work / "stage1.yaml").write_text(json.dumps({"stage1": {"params": codec}}))
-    (bench.work / "dit.yaml").write_text(json.dumps({"dit": {"params": dit}, "training": texts}))
+    codec = json.loads((data / "vqgan_tiny.json").read_text(encoding="utf-8"))["config"]
+    dit = json.loads((data / "dit_tiny.json").read_text(encoding="utf-8"))["config"]
+    (bench.work / "stage1.yaml").write_text(json.dumps({"stage1": {"params": codec}}), encoding="utf-8")
+    (bench.work / "dit.yaml").write_text(json.dumps({"dit": {"params": dit}, "training": texts}), encoding="utf-8")
     for name in ("vqgan_tiny", "dit_tiny"):
         shutil.copy(data / f"{name}.pth", bench.work / f"{name}.pth")
     bench.ignore_changes()
@@ -908,10 +908,10 @@ def published(bench: Bench) -> None:
 def wrong_orders(bench: Bench) -> None:
     """Bad input: the exit code and the sentence."""
     cine, labels = _made(bench, "made", 0, ".nii.gz"), _made(bench, "made", 0, "_segmentation.nii.gz")
-    (bench.work / "text.nii.gz").write_text("no picture")
+    (bench.work / "text.nii.gz").write_text("no picture", encoding="utf-8")
     data = (bench.work / cine).read_bytes()
     (bench.work / "short.nii.gz").write_bytes(data[: len(data) // 2])
-    (bench.work / "bad.yaml").write_text(GENERATOR.replace("batch: 2", "bach: 2", 1))
+    (bench.work / "bad.yaml").write_text(GENERATOR.replace("batch: 2", "bach: 2", 1), encoding="utf-8")
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 1000, (64, 64, 3, 3)).astype(np.int16)
     nib.save(nib.Nifti1Image(noise, np.diag([1.5, 1.5, 10, 1])), bench.work / "noise.nii.gz")  # type: ignore[attr-defined]
@@ -1082,7 +1082,7 @@ def _packages(names: Iterable[str]) -> dict[str, str]:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
@@ -1101,7 +1101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if parsed.write is None and parsed.against is None:
         parser.error("give --write or --against")
     checkout = parsed.checkout.resolve()
-    before = json.loads(parsed.against.read_text()) if parsed.against else None
+    before = json.loads(parsed.against.read_text(encoding="utf-8")) if parsed.against else None
     scratch = parsed.scratch.absolute() if parsed.scratch else Path(tempfile.mkdtemp(prefix="freeze-"))
     try:
         bench = Bench(checkout, scratch, (parsed.begin_with or checkout).resolve())
@@ -1114,7 +1114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     spent = sum(bench.cpu_s.values())
     print(f"{len(bench.actions)} actions, {files} files, {spent:.0f} s of one processor", file=sys.stderr)
     if parsed.write is not None:
-        parsed.write.write_text(json.dumps(now, indent=1, sort_keys=True) + "\n")
+        parsed.write.write_text(json.dumps(now, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     if before is None:
         return 0
     other = {name for name in now["about"] if before["about"].get(name) != now["about"][name]}

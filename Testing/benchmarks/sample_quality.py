@@ -127,7 +127,7 @@ def read_folder(folder: Path, group_names: Sequence[str]) -> Cohort:
 def _group_of(folder: Path, name: str, group_names: Sequence[str]) -> str:
     told = folder / f"{name}.json"
     if told.is_file():
-        record = json.loads(told.read_text())
+        record = json.loads(told.read_text(encoding="utf-8"))
         for part in (record, record.get("request", {})):
             if isinstance(part, dict) and part.get("pathology") in group_names:
                 return str(part["pathology"])
@@ -171,7 +171,7 @@ def real_numbers(judge, judge_path: Path, pack_path: Path) -> dict:
     key = [NUMBERS_VERSION, file_digest(judge_path), file_digest(pack_path)]
     kept = judge_path.with_name(f"{judge_path.stem}.real.json")
     if kept.is_file():
-        record = json.loads(kept.read_text())
+        record = json.loads(kept.read_text(encoding="utf-8"))
         if record.get("key") == key:
             return record
     pack = read_pack(pack_path)
@@ -209,7 +209,7 @@ def _plain(value):
 
 def _write_json(path: Path, record: dict) -> None:
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(_plain(record), indent=1))
+    partial.write_text(json.dumps(_plain(record), indent=1), encoding="utf-8")
     os.replace(partial, path)
 
 

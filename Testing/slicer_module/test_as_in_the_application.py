@@ -310,7 +310,7 @@ def test_no_file_of_the_current_folder_ends_the_worker(app, tmp_path, monkeypatc
     from CardioDiTModule.SharedWorker import workerCommandLine
 
     for name in ("random", "json", "numpy", "CardioDiTLib"):
-        (tmp_path / f"{name}.py").write_text("raise SystemExit(3)\n")
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(3)\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     _program, arguments, environment = workerCommandLine()
     output: list[bytes] = []

@@ -91,7 +91,7 @@ def folder(heart, tmp_path):
     save_cine(heart.cine, place / "a.nii.gz")
     save_cine(heart.cine, place / "b" / "c.seq.nrrd")
     (place / "broken.nii.gz").write_bytes(b"no image")
-    (place / "notes.txt").write_text("none of it")
+    (place / "notes.txt").write_text("none of it", encoding="utf-8")
     (place / ".hidden.nii").write_bytes(b"")
     return place
 

@@ -28,7 +28,7 @@ class Packages:
 def logic(app, tmp_path):
     from CardioDiTModule.InstallLogic import InstallLogic
 
-    (tmp_path / "requirements.txt").write_text(REQUIREMENTS)
+    (tmp_path / "requirements.txt").write_text(REQUIREMENTS, encoding="utf-8")
 
     def make(**versions):
         packages = Packages(**versions)

@@ -277,7 +277,7 @@ class TestQtClassesOfAModule:
 class TestUiFiles:
     def write(self, tmp_path, text):
         path = tmp_path / "Form.ui"
-        path.write_text(f'<ui version="4.0"><class>Form</class>{text}</ui>')
+        path.write_text(f'<ui version="4.0"><class>Form</class>{text}</ui>', encoding="utf-8")
         return str(path)
 
     def test_unknown_class(self, app, tmp_path):

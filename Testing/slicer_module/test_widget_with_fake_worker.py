@@ -461,7 +461,7 @@ def test_published_checkpoints_are_asked_for_with_their_files(panel, tmp_path):
     dialog = PublishedImportDialog(panel.resourcePath("UI/PublishedImportDialog.ui"))
     assert "four files" in dialog.problem()
     for name, edit in zip(FILES, EDITS):
-        (tmp_path / name).write_text("x")
+        (tmp_path / name).write_text("x", encoding="utf-8")
         getattr(dialog.ui, edit).currentPath = str(tmp_path / name)
     assert "name" in dialog.problem()
     dialog.ui.importNameEdit.text = "published"
