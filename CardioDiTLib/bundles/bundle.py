@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.files import check_file_name, sha256_of
 from CardioDiTLib.models.dit import DiT4D
 from CardioDiTLib.models.latent_scale import LatentScale
+from CardioDiTLib.models.low_rank import apply_changes
 from CardioDiTLib.models.refiner import CineRefiner
 from CardioDiTLib.models.vqgan import VQGAN
 
@@ -67,6 +69,20 @@ class Bundle:
             CardioDiTError: Its file is missing, changed, or does not fit the manifest.
         """
         return self._filled(build_dit(self.manifest.dit.params), self.manifest.dit.file)
+
+    @cached_property
+    def few_step_dit(self) -> DiT4D | None:
+        """The transformer that draws in a few steps, guidance folded in; None where the bundle has none.
+
+        Raises:
+            CardioDiTError: Its file is missing, changed, or does not fit the transformer.
+        """
+        spec = self.manifest.few_steps
+        if spec is None:
+            return None
+        network = copy.deepcopy(self.dit)
+        apply_changes(network, self._weights(spec.file), f"'{spec.file}' of the bundle '{self.manifest.name}'")
+        return network
 
     @cached_property
     def refiner(self) -> CineRefiner | None:
@@ -154,7 +170,7 @@ class Bundle:
                 f"The latent statistics of '{self.manifest.name}' do not fit latents of shape {expected}.",
                 "Compute them from latents of this codec.",
             ) from error
-        _ = self.schedule
+        _, _ = self.schedule, self.few_step_dit
         refiner = self.refiner
         if refiner is not None and (*refiner.latent_size, *refiner.image_size) != (*expected[1:], *size):
             raise CardioDiTError(

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar
 
 from CardioDiTLib.bundles.manifest_parts import (
     DetailSpec,
+    FewStepSpec,
     LatentSpec,
     Licence,
     ModelManifest,
@@ -87,6 +88,7 @@ class BundleManifest(ModelManifest):
         refiner: Network that refines what the codec decodes and names the tissues; None where there is none.
         quantities: What hearts can be steered by, in the order of the transformer's conditions.
         detail: The filter that decoded slices pass in the end; None for none.
+        few_steps: What lets the transformer draw in a few steps; None for nothing.
         files: Fingerprint of every other file of the folder; filled by :func:`~CardioDiTLib.bundles.write_bundle`.
 
     Raises:
@@ -96,7 +98,7 @@ class BundleManifest(ModelManifest):
     record_name: ClassVar[str] = "manifest of a bundle"
     record_hint: ClassVar[str] = _AGAIN
     file_name: ClassVar[str] = MANIFEST_NAME
-    omitted_when_empty: ClassVar[tuple[str, ...]] = ("privacy", "refiner", "quantities", "detail")
+    omitted_when_empty: ClassVar[tuple[str, ...]] = ("privacy", "refiner", "quantities", "detail", "few_steps")
 
     name: BundleName
     version: BundleVersion
@@ -126,6 +128,7 @@ class BundleManifest(ModelManifest):
     refiner: NetworkSpec | None = None
     quantities: tuple[SteeredQuantity, ...] = ()
     detail: DetailSpec | None = None
+    few_steps: FewStepSpec | None = None
     files: dict[FileName, FileRecord] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -160,7 +163,8 @@ class BundleManifest(ModelManifest):
         latents = () if self.latents.file is None else (self.latents.file,)
         privacy = () if self.privacy is None else self.privacy.files
         refiner = () if self.refiner is None else (self.refiner.file,)
-        return (self.codec.file, self.dit.file, MODEL_CARD_NAME, *latents, *privacy, *refiner)
+        few_steps = () if self.few_steps is None else (self.few_steps.file,)
+        return (self.codec.file, self.dit.file, MODEL_CARD_NAME, *latents, *privacy, *refiner, *few_steps)
 
     def label_of(self, class_name: str) -> int:
         """Number of a class; case does not matter.

@@ -245,7 +245,7 @@ class Preset(ManifestPart):
 
     Args:
         steps: How often the network is asked.
-        sampler: A name from `diffusion.SAMPLERS`.
+        sampler: A name from `diffusion.SAMPLERS`, or "few_steps" where the bundle has them.
         guidance: Strength of guidance where a pathology is asked for; 1 is none.
     """
 
@@ -254,6 +254,36 @@ class Preset(ManifestPart):
     steps: Count
     sampler: str = "dpmpp_2m"
     guidance: float = 1.0
+
+
+@dataclass(frozen=True)
+class FewStepSpec(ManifestPart):
+    """What lets the transformer draw a heart in a few steps: changes of its matrices, guidance folded in.
+
+    Args:
+        file: The changes (`models.low_rank`).
+        guidance: Strength of the guidance that it was taught; it cannot be asked for another.
+        ways: Log-SNR at which each step begins, one row for each number of steps that was trained.
+    """
+
+    record_name: ClassVar[str] = "few steps of a bundle"
+
+    file: FileName
+    guidance: float
+    ways: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.ways or any(not way or sorted(set(way)) != list(way) for way in self.ways):
+            raise CardioDiTError("The few steps of a bundle do not go from noise to image.", self.record_hint)
+        if len({len(way) for way in self.ways}) != len(self.ways):
+            raise CardioDiTError("The few steps of a bundle have two ways of one length.", self.record_hint)
+
+    def way(self, steps: int | None) -> tuple[float, ...] | None:
+        """The way of so many steps, without a number the longest; None where none was trained."""
+        if steps is None:
+            return max(self.ways, key=len)
+        return next((way for way in self.ways if len(way) == steps), None)
 
 
 @dataclass(frozen=True)

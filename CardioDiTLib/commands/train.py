@@ -13,7 +13,7 @@ NETWORKS = ("segmentation", "landmarks", "encoder")
 """The small networks."""
 
 STAGES = (
-    *("vqgan", "decoder", "latents", "dit", "refiner", "all", "bundle", "detail"),
+    *("vqgan", "decoder", "latents", "dit", "refiner", "all", "bundle", "detail", "few-steps"),
     *(f"{name}{end}" for name in NETWORKS for end in ("", "-bundle")),
 )
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "stage",
         choices=STAGES,
         help="'all' goes on with what is not done of the generator; 'bundle' and '...-bundle' write models; 'detail' "
-        "fits the last filter of the pictures to what a bundle draws",
+        "fits the last filter of the pictures to what a bundle draws, 'few-steps' teaches it to draw in a few steps",
     )
     parser.add_argument("--config", type=Path, help="YAML settings, such as Resources/Training/acdc-mini.yaml")
     parser.add_argument("--data", type=Path, help="training pack (.npz) made by 'cardiodit prepare'")
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bundle",
         type=Path,
-        help="folder to write the model to (stages '...bundle'), or of the bundle (stage 'detail')",
+        help="folder to write the model to (stages '...bundle'), or of the bundle (stages 'detail', 'few-steps')",
     )
     parser.add_argument("--describe", type=Path, help="JSON with the model's texts (stages '...bundle')")
     parser.add_argument("--card", type=Path, help="the model card, Markdown (stage 'bundle')")
@@ -69,6 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
             raise CardioDiTError(f"'train {arguments.stage}' needs {name}.", "See docs/training.md for the recipes.")
     if arguments.stage.partition("-")[0] in NETWORKS:
         return _run_network(arguments)
+    if arguments.stage == "few-steps":
+        return _teach_few_steps(arguments)
     config = read_config(arguments.config)
     if arguments.stage == "bundle":
         from CardioDiTLib.training.export import export_bundle
@@ -109,6 +111,15 @@ def _fit_detail(arguments: argparse.Namespace) -> int:
     spec = fit_detail(arguments.bundle, arguments.data)
     print(f"{arguments.bundle}: detail raised by up to {spec.cap:g}")
     return 0
+
+
+def _teach_few_steps(arguments: argparse.Namespace) -> int:
+    from CardioDiTLib.errors import CardioDiTError
+    from CardioDiTLib.training.few_step_run import FewStepRun
+
+    if arguments.bundle is None:
+        raise CardioDiTError("There is no bundle to teach.", "Add --bundle FOLDER.")
+    return _say(FewStepRun(arguments.config, arguments.bundle, arguments.out).train(arguments.minutes))
 
 
 def _run_network(arguments: argparse.Namespace) -> int:

@@ -30,7 +30,7 @@ def plan_of(completer: Completer, seed: int, count: int, **settings: Any) -> Sam
         raise CardioDiTError(
             "A setting is not known.", f"What a heart can be asked to have is {', '.join(QUANTITY_NAMES)}."
         ) from error
-    return make_plan(request, completer.bundle.manifest, completer.null_class)
+    return make_plan(request, completer.bundle.manifest, completer.null_class, whole_way=True)
 
 
 def known_of(latents: torch.Tensor, slices: NDArray[np.bool_], frames: NDArray[np.bool_]) -> torch.Tensor:

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from CardioDiTLib.generation.provenance import provenance_of
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE, GenerationRequest
 from CardioDiTLib.generation.reshaping import LEAST_LOG_SNR, Reshaper
 from CardioDiTLib.generation.result import GenerationResult
+from CardioDiTLib.models.dit import DiT4D
 from CardioDiTLib.progress import CancelSource as Cancel
 
 _MEMORY_HINT = "Lower the batch size or the memory budget, or use the device cpu."
@@ -155,9 +157,9 @@ class Generator:
         manifest = self.bundle.manifest
         plan = make_plan(request, manifest, self._dit.null_class)
         # the whole plan is checked before the first second is spent
-        levels = noise_levels(self.bundle.schedule, plan.steps, plan.spacing)
+        levels = self._levels(plan)
         asked = asked_grid(request, self.bundle)
-        sizes = batch_sizes(request, bytes_a_sample(self._dit, plan.guidance != 1, self.dtype, asked.seen_size))
+        sizes = batch_sizes(request, bytes_a_sample(self._dit, plan.added_guidance != 1, self.dtype, asked.seen_size))
         starts = [sum(sizes[:place]) for place in range(len(sizes))]
         todo = [(first, size) for first, size in zip(starts, sizes) if not wanted or wanted(range(first, first + size))]
         clock = ProgressClock(
@@ -199,9 +201,20 @@ class Generator:
             CardioDiTError: The request does not fit the bundle.
         """
         plan = make_plan(request, self.bundle.manifest, self._dit.null_class)
-        levels = noise_levels(self.bundle.schedule, plan.steps, plan.spacing)
+        levels = self._levels(plan)
         can = self._names_tissues and bool(self.bundle.manifest.quantities)
         return request.adjust if can else 0, len(levels.beyond(LEAST_LOG_SNR))
+
+    def _levels(self, plan: SamplingPlan) -> NoiseLevels:
+        if plan.few_steps:
+            return NoiseLevels.at(self.bundle.schedule, self.bundle.schedule.t_of_log_snr(np.array(plan.way)).tolist())
+        return noise_levels(self.bundle.schedule, plan.steps, plan.spacing)
+
+    @cached_property
+    def _few_step_dit(self) -> DiT4D:
+        network = self.bundle.few_step_dit
+        assert network is not None  # the plan saw to it
+        return network.to(self.device)
 
     def _lasting(self, request: GenerationRequest, plan: SamplingPlan, number: int) -> dict[str, Any]:
         wanted = {"slices": request.slices, "frames": request.frames}
@@ -290,15 +303,18 @@ class Generator:
     ) -> torch.Tensor:
         """Latents of samples, from noise or from where the levels begin."""
         denoise = Denoiser(
-            self._dit,
+            self._few_step_dit if plan.few_steps else self._dit,
             self.bundle.schedule,
             labels=classes,
-            guidance=plan.guidance,
+            guidance=plan.added_guidance,
             null_label=self._dit.null_class,
             conditions=None if conditions is None else torch.tensor(conditions, dtype=torch.float32).to(self.device),
             autocast=None if self.dtype == torch.float32 else self.dtype,
         )
-        sample = SAMPLERS[plan.sampler](denoise, noisy, levels, generators=generators, callback=after_step)
+        # taught steps are straight lines between the levels that it was taught
+        sample = SAMPLERS["ddim" if plan.few_steps else plan.sampler](
+            denoise, noisy, levels, generators=generators, callback=after_step
+        )
         return self._scale.restore(sample.float())[:, :, : asked.grid.slices]
 
     def _redraws(self, plan: SamplingPlan, number: int) -> int:

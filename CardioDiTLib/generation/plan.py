@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from CardioDiTLib.bundles.manifest import BundleManifest
+from CardioDiTLib.bundles.manifest_parts import Preset
 from CardioDiTLib.diffusion.spacing import DEFAULT_SPACING
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.generation.request import RESHAPED, GenerationRequest
+from CardioDiTLib.generation.request import FEW_STEPS, RESHAPED, GenerationRequest
+
+_WHOLE_WAY_STEPS = 12
+"""What is run where a preset of few steps cannot: with another guidance, or from noisy latents on."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class SamplingPlan:
         sampler: Its name.
         spacing: Spacing of its steps.
         guidance: Strength; 1 where no sample has a class.
+        way: Log-SNR at which each step begins, for the sampler "few_steps"; empty for others.
         pathologies: Class name of each sample, None for no class.
         labels: Label of each sample; None where the network is asked without labels.
         asked: Quantities that each sample is asked to have, by name.
@@ -41,19 +46,33 @@ class SamplingPlan:
     adjust: int
     cycle_s: float
     warnings: tuple[str, ...]
+    way: tuple[float, ...] = ()
+
+    @property
+    def few_steps(self) -> bool:
+        """Whether the network that was taught to draw in a few steps is asked; its guidance is folded in."""
+        return bool(self.way)
+
+    @property
+    def added_guidance(self) -> float:
+        """Guidance that is left to the sampler."""
+        return 1.0 if self.few_steps else self.guidance
 
     def is_reshaped(self, sample: int) -> bool:
         """Whether a sample can be led from what was drawn to what is asked of it; otherwise it is only asked again."""
         return any(name in RESHAPED for name in self.asked[sample])
 
 
-def make_plan(request: GenerationRequest, manifest: BundleManifest, null_class: int | None) -> SamplingPlan:
+def make_plan(
+    request: GenerationRequest, manifest: BundleManifest, null_class: int | None, *, whole_way: bool = False
+) -> SamplingPlan:
     """Fill what a request leaves open.
 
     Args:
         request: The request.
         manifest: The bundle's manifest.
         null_class: Label that stands for no class; None where the transformer was not trained with one.
+        whole_way: Take no preset of few steps, for a task that begins where these do not.
 
     Raises:
         CardioDiTError: The bundle has no such preset or pathology, or there is nothing to guide with.
@@ -63,20 +82,14 @@ def make_plan(request: GenerationRequest, manifest: BundleManifest, null_class: 
             f"The bundle '{manifest.name}' has no preset {request.preset!r}.",
             f"Choose one of {', '.join(manifest.presets)}.",
         )
-    preset = manifest.presets[request.preset]
-    sampler = request.sampler or preset.sampler
-    if sampler not in DEFAULT_SPACING:
-        raise CardioDiTError(
-            f"The bundle '{manifest.name}' names the sampler {sampler!r}, which is not known.",
-            f"Ask for one of {', '.join(DEFAULT_SPACING)}.",
-        )
+    preset, way, notes = _sampling(request, manifest, whole_way)
     labels, pathologies = _classes(request, manifest, null_class)
     asked = tuple(request.quantities(sample) for sample in range(request.count))
     conditions, warnings = _conditions(asked, manifest)
     return SamplingPlan(
-        steps=request.steps or preset.steps,
-        sampler=sampler,
-        spacing=DEFAULT_SPACING[sampler],
+        steps=preset.steps,
+        sampler=preset.sampler,
+        spacing=FEW_STEPS if way else DEFAULT_SPACING[preset.sampler],
         guidance=_guidance(request, preset.guidance, pathologies, null_class, manifest, conditions is not None),
         pathologies=pathologies,
         labels=labels,
@@ -84,8 +97,44 @@ def make_plan(request: GenerationRequest, manifest: BundleManifest, null_class: 
         conditions=conditions,
         adjust=request.adjust if conditions is not None else 0,
         cycle_s=request.cycle_s or manifest.grid.cycle_s,
-        warnings=warnings,
+        warnings=(*warnings, *notes),
+        way=way,
     )
+
+
+def _sampling(
+    request: GenerationRequest, manifest: BundleManifest, whole_way: bool
+) -> tuple[Preset, tuple[float, ...], tuple[str, ...]]:
+    """What is run, the way of its few steps if it has them, and what a user should know about it."""
+    asked = manifest.presets[request.preset]
+    sampler = request.sampler or asked.sampler
+    if sampler != FEW_STEPS:
+        if sampler not in DEFAULT_SPACING:
+            raise CardioDiTError(
+                f"The bundle '{manifest.name}' names the sampler {sampler!r}, which is not known.",
+                f"Ask for one of {', '.join(DEFAULT_SPACING)}.",
+            )
+        return replace(asked, sampler=sampler, steps=request.steps or asked.steps), (), ()
+    spec = manifest.few_steps
+    guidance = asked.guidance if spec is None else spec.guidance
+    other_guidance = request.guidance is not None and request.guidance != guidance
+    way = None
+    if spec is not None and not whole_way and not other_guidance:
+        way = spec.way(request.steps or (asked.steps if asked.sampler == FEW_STEPS else None))
+    if way is not None:
+        return Preset(len(way), FEW_STEPS, guidance), way, ()
+    if request.sampler is not None:
+        known = " or ".join(str(len(one)) for one in spec.ways) if spec is not None and not whole_way else "no"
+        raise CardioDiTError(
+            f"The sampler few_steps of the bundle '{manifest.name}' can do {known} steps here, with guidance "
+            f"{guidance:g}.",
+            "Leave steps and guidance out, or ask for another sampler.",
+        )
+    instead = Preset(request.steps or _WHOLE_WAY_STEPS, guidance=guidance)
+    if not other_guidance:
+        return instead, (), ()
+    told = f"Few steps were taught guidance {guidance:g}, not {request.guidance:g}: drawn in {instead.steps} steps."
+    return instead, (), (told,)
 
 
 def _conditions(

@@ -10,8 +10,11 @@ from typing import Any
 from CardioDiTLib.errors import CardioDiTError
 
 DEFAULT_BUNDLE = "acdc-mini"
-SAMPLER_NAMES = ("ddpm", "ddim", "dpmpp_2m", "euler")
-"""Names of `diffusion.SAMPLERS`, here so that a request can be made without torch."""
+FEW_STEPS = "few_steps"
+"""The sampler of a bundle that was taught to draw in a few steps."""
+
+SAMPLER_NAMES = ("ddpm", "ddim", "dpmpp_2m", "euler", FEW_STEPS)
+"""Names of `diffusion.SAMPLERS`, here so that a request can be made without torch, and that of few steps."""
 
 PRECISIONS = ("auto", "fp32", "bf16")
 

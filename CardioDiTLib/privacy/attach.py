@@ -9,15 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from CardioDiTLib.bundles.amend import amend_bundle
 from CardioDiTLib.bundles.bundle import Bundle
-from CardioDiTLib.bundles.installation import IMPORT_SUFFIX, changing
-from CardioDiTLib.bundles.manifest import GENERATOR, MANIFEST_NAME, MODEL_CARD_NAME
+from CardioDiTLib.bundles.manifest import MANIFEST_NAME, MODEL_CARD_NAME
 from CardioDiTLib.bundles.manifest_parts import PrivacySpec
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.files import atomic_folder
 from CardioDiTLib.privacy.gate import load_encoder_of, load_reference
 from CardioDiTLib.privacy.reference_set import ReferenceSet
-from CardioDiTLib.progress import Stop
 
 REFERENCE_NAME = "privacy.safetensors"
 
@@ -34,8 +32,6 @@ def attach_privacy(
     carry_encoder: bool = True,
 ) -> Bundle:
     """Write an encoder, training embeddings and their facts into a bundle; what it carried of these is replaced.
-
-    The folder is rewritten beside its place and then moved there, so that at each moment there is a whole bundle.
 
     Args:
         bundle_folder: Folder of the bundle.
@@ -90,20 +86,19 @@ def attach_privacy(
         thresholds=reference.thresholds(),
     )
     manifest = replace(before.manifest, privacy=spec, audit=before.manifest.audit if audit is None else dict(audit))
-    with changing(folder, Stop()), atomic_folder(folder, IMPORT_SUFFIX) as staging:
-        for name in kept:
-            shutil.copyfile(before.checked_file(name), staging / name)
+
+    def fill(staging: Path) -> None:
         for path in parts:
             shutil.copyfile(path, staging / path.name)
         reference.save(staging / REFERENCE_NAME)
         if card is not None:
             (staging / MODEL_CARD_NAME).write_text(with_section(before.model_card, card), encoding="utf-8")
-        GENERATOR.describe(staging, manifest)
-        made = Bundle(staging)
-        made.check()
+
+    def check(made: Bundle) -> None:
         load_reference(made)
         load_encoder_of(made)
-    return Bundle(folder)
+
+    return amend_bundle(folder, manifest, fill, without=old, check=check)
 
 
 def with_section(text: str, section: str) -> str:
