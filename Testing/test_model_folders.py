@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,16 @@ import tiny_segmentation
 import torch
 
 from CardioDiTLib.bundles import LatentSpec, NetworkSpec, load_bundle, verify, write_bundle
+from CardioDiTLib.bundles.amend import amend_bundle
 from CardioDiTLib.bundles.manifest import GENERATOR
-from CardioDiTLib.bundles.manifest_parts import DetailSpec, SteeredQuantity
+from CardioDiTLib.bundles.manifest_parts import DetailSpec, FewStepSpec, SteeredQuantity
 from CardioDiTLib.bundles.model_folder import ModelFolder, NetworkFolder
+from CardioDiTLib.bundles.weights import write_weights
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.landmarks import model as landmarks
 from CardioDiTLib.models.dit import DiT4D
 from CardioDiTLib.models.latent_scale import LatentScale
+from CardioDiTLib.models.low_rank import changes_of, make_changeable
 from CardioDiTLib.models.refiner import CineRefiner
 from CardioDiTLib.privacy import encoder as encoders
 from CardioDiTLib.segmentation import model as segmentation
@@ -71,8 +75,12 @@ REFINER: dict[str, Any] = {
 }
 
 
-def generator(steered: bool = False, named: bool = False, one_factor: bool = False) -> Callable[..., Path]:
-    """Writes a generator: with conditions, with a network that names tissues, or scaled as published ones are."""
+def generator(
+    steered: bool = False, named: bool = False, one_factor: bool = False, few_steps: bool = False
+) -> Callable[..., Path]:
+    """Writes a generator: with conditions, with a network that names tissues, scaled as published ones are, or taught
+    to draw in few steps.
+    """
 
     def written(place: Path, overwrite: bool = False, seed: int = 0, quality: Any = FACTS) -> Path:
         vqgan, dit, scale = tiny_bundle.tiny_networks()
@@ -97,9 +105,22 @@ def generator(steered: bool = False, named: bool = False, one_factor: bool = Fal
         manifest = tiny_bundle.tiny_manifest(**changes)
         card = "# Tiny\n"
         parts = (vqgan, dit, scale)
-        return write_bundle(
+        folder = write_bundle(
             place, manifest, *parts, model_card=card, storage="fp32", overwrite=overwrite, refiner=refiner
         ).folder
+        if few_steps:
+            student = deepcopy(dit)
+            torch.manual_seed(seed)
+            for parameter in make_changeable(student, 2):
+                torch.nn.init.normal_(parameter.data, std=0.1)
+            spec = FewStepSpec("few_steps.safetensors", 2.0, ((-9.0, 0.0),))
+            changes_now = changes_of(student)
+            amend_bundle(
+                folder,
+                replace(load_bundle(folder).manifest, few_steps=spec),
+                lambda there: write_weights(there / spec.file, changes_now),
+            )
+        return folder
 
     return written
 
@@ -147,6 +168,7 @@ ALL = (
         f"{HEAD} network grid licence training_data quality provenance files",
     ),
     Kind("generator", GENERATOR, generator(), opened_bundle, f"{BUNDLE} files"),
+    Kind("few-step generator", GENERATOR, generator(few_steps=True), opened_bundle, f"{BUNDLE} few_steps files"),
     Kind("steered generator", GENERATOR, generator(steered=True), opened_bundle, f"{BUNDLE} quantities detail files"),
     Kind("naming generator", GENERATOR, generator(named=True), opened_bundle, f"{BUNDLE} refiner files"),
     Kind("published generator", GENERATOR, generator(one_factor=True), opened_bundle, f"{BUNDLE} files"),

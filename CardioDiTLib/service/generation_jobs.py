@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from CardioDiTLib.bundles.manifest import MANIFEST_NAME, BundleManifest
+from CardioDiTLib.bundles.manifest_parts import Preset
 from CardioDiTLib.bundles.registry import find_bundle
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.progress import ProgressEvent
-from CardioDiTLib.generation.request import DEFAULT_BUNDLE, GenerationRequest
+from CardioDiTLib.generation.request import DEFAULT_BUNDLE, FEW_STEPS, GenerationRequest
 from CardioDiTLib.privacy.false_alarm import FALSE_ALARM
 from CardioDiTLib.progress import Stop
 from CardioDiTLib.service.arrays import cine_of, describe_cine, describe_segmentation, write_film
@@ -119,7 +120,7 @@ class GenerationJobs:
         timing = _time_steps(generator, job)
         presets = {}
         for name, preset in generator.bundle.manifest.presets.items():
-            guided = preset.steps * timing["guided_step_s"] + timing["decode_s"]
+            guided = preset.steps * _asking_s(preset, timing) + timing["decode_s"]
             presets[name] = {
                 "steps": preset.steps,
                 "seconds": preset.steps * timing["step_s"] + timing["decode_s"],
@@ -212,10 +213,16 @@ def _time_steps(generator: Generator, job: Job) -> dict[str, float]:
     return {"step_s": step_s, "guided_step_s": 2 * step_s, "decode_s": moments[-1][1] - ends[-1]}
 
 
+def _asking_s(preset: Preset, timing: dict[str, float]) -> float:
+    """Seconds a guided step; the few steps that a bundle was taught have their guidance in them."""
+    return timing["step_s" if preset.sampler == FEW_STEPS else "guided_step_s"]
+
+
 def _redraws_s(generator: Generator, preset: str, timing: dict[str, float]) -> float:
     """Seconds that a steered heart of a preset takes beyond another one, at most."""
     draws, steps = generator.redraws_of(GenerationRequest(preset=preset))
-    return draws * (steps * timing["guided_step_s"] + (1 + _RESHAPING_SHARE) * timing["decode_s"])
+    asking_s = _asking_s(generator.bundle.manifest.presets[preset], timing)
+    return draws * (steps * asking_s + (1 + _RESHAPING_SHARE) * timing["decode_s"])
 
 
 @contextmanager
