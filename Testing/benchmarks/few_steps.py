@@ -3,10 +3,10 @@
 Run: ``python Testing/benchmarks/few_steps.py --bundle acdc-mini --count 40 --out few_steps.json --sheet few_steps.png``
 
 The same seeds and classes are drawn by each way (``--ways``: names of presets, or ``SAMPLER:STEPS:GUIDANCE``), files
-are written and read back, and each heart is measured by the embedded segmentation network, which had no part in making it
-(``--own-labels``: by the labels that came with it, which costs nothing). Told for each way: seconds of processor time a
-heart, until it is drawn and until all is decoded and labelled; and what `cohort_numbers` tells of the cohort. The
-distance to the hearts of the last way, drawn from the same noise, is the mean over hearts of |difference| of grey
+are written and read back, and each heart is measured by the embedded segmentation network, which had no part in making
+it (``--own-labels``: by the labels that came with it, which costs nothing). Told for each way: seconds of processor
+time a heart, until it is drawn and until all is decoded and labelled; and what `cohort_numbers` tells of the cohort.
+The distance to the hearts of the last way, drawn from the same noise, is the mean over hearts of |difference| of grey
 values of 1000 in the middle of the picture; between hearts of different seeds it is told beside it.
 """
 
