@@ -10,6 +10,7 @@ import pytest
 from tiny_bundle import DIT, tiny_manifest
 
 from CardioDiTLib.bundles import BundleManifest, FileRecord, NetworkSpec, Preset
+from CardioDiTLib.bundles.manifest_parts import usual_presets
 from CardioDiTLib.errors import CardioDiTError
 
 
@@ -75,6 +76,21 @@ def test_entries_with_defaults_may_be_absent():
         del values[name]
     manifest = BundleManifest.from_dict(values)
     assert manifest.presets["standard"] == Preset(25, "dpmpp_2m", 1.0) and manifest.affine is None
+
+
+@pytest.mark.parametrize(
+    "kind, most, steps",
+    [
+        ("unsaid", None, [10, 25, 50]),
+        ("trained", None, [12, 30, 60]),
+        ("published", None, [15, 30, 100]),
+        ("published", 20, [15, 20, 20]),
+    ],
+)
+def test_presets_of_each_kind_of_model(kind, most, steps):
+    presets = usual_presets(kind, most)
+    assert list(presets) == ["draft", "standard", "high"]
+    assert list(presets.values()) == [Preset(number, "dpmpp_2m", 1.0) for number in steps]
 
 
 def test_class_names_are_found_whatever_their_case():

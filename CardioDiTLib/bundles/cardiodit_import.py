@@ -13,7 +13,7 @@ from CardioDiTLib.bundles.cardiodit_checkpoint import PublishedCheckpointInfo
 from CardioDiTLib.bundles.cardiodit_config import read_config
 from CardioDiTLib.bundles.cardiodit_read import PublishedModels, read_published
 from CardioDiTLib.bundles.manifest import BundleManifest
-from CardioDiTLib.bundles.manifest_parts import LatentSpec, Licence, NetworkSpec, Preset, TrainingData
+from CardioDiTLib.bundles.manifest_parts import LatentSpec, Licence, NetworkSpec, TrainingData, usual_presets
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.grid import BundleGrid
 from CardioDiTLib.schema import plain
@@ -184,7 +184,6 @@ def _manifest(
     quantised: bool,
 ) -> BundleManifest:
     schedule = models.schedule.to_schedule()
-    steps = 100 if schedule.continuous else models.schedule.num_train_timesteps
     return BundleManifest(
         name=name,
         version="1.0.0",
@@ -203,11 +202,7 @@ def _manifest(
         ),
         schedule=schedule.to_config(),
         class_names=class_names,
-        presets={
-            "draft": Preset(min(15, steps)),
-            "standard": Preset(min(30, steps)),
-            "high": Preset(min(100, steps)),
-        },
+        presets=usual_presets("published", most=None if schedule.continuous else models.schedule.num_train_timesteps),
         references=(SOURCE,),
         provenance={
             "imported_with": f"CardioDiT {__version__}",

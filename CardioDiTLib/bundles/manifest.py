@@ -23,6 +23,7 @@ from CardioDiTLib.bundles.manifest_parts import (
     PrivacySpec,
     SteeredQuantity,
     TrainingData,
+    usual_presets,
 )
 from CardioDiTLib.bundles.model_folder import ModelFolder, refuse_constant
 from CardioDiTLib.errors import CardioDiTError
@@ -33,13 +34,6 @@ from CardioDiTLib.schema import Shape, parse_json
 MANIFEST_NAME = "bundle.json"
 
 MODEL_CARD_NAME = "MODEL_CARD.md"
-
-DEFAULT_PRESETS = {
-    "draft": Preset(10),
-    "standard": Preset(25),
-    "high": Preset(50),
-}
-"""Presets of a bundle that has none of its own."""
 
 BundleName = Annotated[
     str, Shape(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a name of letters, digits, dots, dashes and underscores")
@@ -113,7 +107,7 @@ class BundleManifest(ModelManifest):
     schedule: dict[str, Any]
     class_names: tuple[str, ...] = ()
     class_titles: tuple[str, ...] = ()
-    presets: dict[str, Preset] = field(default_factory=lambda: dict(DEFAULT_PRESETS))
+    presets: dict[str, Preset] = field(default_factory=lambda: usual_presets("unsaid"))
     intensity_range: tuple[float, float] = (-1.0, 1.0)
     affine: tuple[_Row, _Row, _Row, _Row] | None = None
     task: str = "Generation of synthetic short-axis cine cardiac MRI"

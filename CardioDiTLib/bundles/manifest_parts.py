@@ -256,6 +256,25 @@ class Preset(ManifestPart):
     guidance: float = 1.0
 
 
+PRESET_NAMES = ("draft", "standard", "high")
+"""From fewest steps to most."""
+
+_USUAL_STEPS = {"unsaid": (10, 25, 50), "trained": (12, 30, 60), "published": (15, 30, 100)}
+
+
+def usual_presets(kind: str, most: int | None = None) -> dict[str, Preset]:
+    """Presets of a bundle whose maker names none.
+
+    Args:
+        kind: "unsaid" for a manifest that lacks them, "trained" for a model trained here, "published" for one imported.
+        most: Steps that the schedule has; None where it takes any number.
+    """
+    return {
+        name: Preset(steps if most is None else min(steps, most))
+        for name, steps in zip(PRESET_NAMES, _USUAL_STEPS[kind], strict=True)
+    }
+
+
 @dataclass(frozen=True)
 class FewStepSpec(ManifestPart):
     """What lets the transformer draw a heart in a few steps: changes of its matrices, guidance folded in.

@@ -12,7 +12,15 @@ import torch
 
 from CardioDiTLib.bundles.bundle import Bundle, write_bundle
 from CardioDiTLib.bundles.manifest import GENERATOR, BundleManifest
-from CardioDiTLib.bundles.manifest_parts import LatentSpec, Licence, NetworkSpec, Preset, SteeredQuantity, TrainingData
+from CardioDiTLib.bundles.manifest_parts import (
+    LatentSpec,
+    Licence,
+    NetworkSpec,
+    Preset,
+    SteeredQuantity,
+    TrainingData,
+    usual_presets,
+)
 from CardioDiTLib.data.morph import BLOOD_GREY
 from CardioDiTLib.diffusion.any_schedule import schedule_from_config
 from CardioDiTLib.errors import CardioDiTError
@@ -114,7 +122,8 @@ def export_bundle(
         if refiner is None or config.refiner is None
         else NetworkSpec("CineRefiner", dict(config.refiner.stage.model), "refiner.safetensors"),
         quantities=_quantities(sets) if settings.model.get("num_conditions", 0) else (),
-        presets={name: Preset.from_dict(values) for name, values in said.pop("presets", {}).items()} or _presets(),
+        presets={name: Preset.from_dict(values) for name, values in said.pop("presets", {}).items()}
+        or usual_presets("trained"),
         provenance={
             "codec_steps": finished_steps(run.codec_folder()),
             "dit_steps": finished_steps(folder / "dit"),
@@ -268,7 +277,3 @@ def _quantities(sets: tuple[LatentSet, ...]) -> tuple[SteeredQuantity, ...]:
             SteeredQuantity(name, *TITLES[name], low=low, high=high, usual_low=usual_low, usual_high=usual_high)
         )
     return tuple(parts)
-
-
-def _presets() -> dict[str, Preset]:
-    return {"draft": Preset(12), "standard": Preset(30), "high": Preset(60)}
