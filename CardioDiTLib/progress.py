@@ -52,11 +52,6 @@ def steps_to(listener: Listener | None, stage: str) -> StepCallback | None:
     return None if listener is None else lambda done, of: listener(Progress(stage, done, of))
 
 
-def stages_to(listener: Listener | None) -> StageCallback | None:
-    """A listener for functions that call back with (stage, done, of); None for nobody."""
-    return None if listener is None else lambda stage, done, of: listener(Progress(stage, done, of))
-
-
 class Pace:
     """What the pace so far says of the rest.
 

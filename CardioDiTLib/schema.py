@@ -242,11 +242,6 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
-def is_count(value: Any) -> bool:
-    """A whole number from 1 on."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
 def parse_json(text: str | bytes, **options: Any) -> Any:
     """Read JSON that may come from anywhere.
 

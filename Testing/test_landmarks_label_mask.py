@@ -9,7 +9,6 @@ from landmark_hearts import published
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.landmarks.rvip_detector import (
     largest_component_per_slice,
-    largest_component_per_volume,
     rvip_points_from_label_mask,
 )
 
@@ -33,12 +32,10 @@ def test_filters_agree_with_the_published_functions(case):
     mask = np.array(case["inputs"]["mask"])
     expected = {key: np.array(value["value"]) for key, value in case["outputs"].items()}
     np.testing.assert_array_equal(largest_component_per_slice(mask), expected["per_slice_4_connected"])
-    np.testing.assert_array_equal(largest_component_per_volume(mask), expected["volume_26_connected"])
 
 
 def test_wrong_dimensions_are_refused():
     with pytest.raises(CardioDiTError, match="two dimensions, this one has 3"):
         rvip_points_from_label_mask(np.zeros((2, 3, 4)), True)
-    for function in (largest_component_per_slice, largest_component_per_volume):
-        with pytest.raises(CardioDiTError, match="three dimensions, this one has 2"):
-            function(np.zeros((3, 4)))
+    with pytest.raises(CardioDiTError, match="three dimensions, this one has 2"):
+        largest_component_per_slice(np.zeros((3, 4)))

@@ -442,6 +442,6 @@ def test_a_folder_says_what_does_not_belong_to_a_bundle(tmp_path):
 
 def test_fingerprints_are_filled_in_by_the_folder(tmp_path):
     place = KINDS["encoder"].write(tmp_path / "encoder")
-    manifest = encoders.read_encoder_manifest(place)
+    manifest = encoders.KIND.read(place)
     assert replace(manifest, files={}) == tiny_encoder.tiny_manifest(tiny_encoder.tiny_embedding(), quality=FACTS)
     assert manifest.files[encoders.WEIGHTS_NAME].bytes == (place / encoders.WEIGHTS_NAME).stat().st_size

@@ -11,7 +11,6 @@ import torch
 
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models import DiT4D
-from CardioDiTLib.models.cyclic import pad_cycle
 from CardioDiTLib.models.positions import (
     POSITION_MODES,
     harmonics,
@@ -250,11 +249,3 @@ def test_half_precision_runs():
         with torch.autocast("cpu", torch.bfloat16):
             assert (model(x, t).float() - exact).abs().max() < 0.15 * exact.abs().max()
         assert (model.bfloat16()(x.bfloat16(), t).float() - exact).abs().max() < 0.15 * exact.abs().max()
-
-
-def test_a_cycle_is_padded_by_its_own_beginning():
-    x = torch.arange(30.0).reshape(1, 1, 1, 30)
-    padded = pad_cycle(x, 4)
-    assert padded.shape[-1] == 32 and padded.flatten().tolist() == [*range(30), 0, 1]
-    assert pad_cycle(x, 5) is x
-    assert pad_cycle(x[..., :3], 8).flatten().tolist() == [0, 1, 2, 0, 1, 2, 0, 1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -19,9 +18,7 @@ from CardioDiTLib.privacy.encoder import (
     MANIFEST_NAME,
     WEIGHTS_NAME,
     CineEncoder,
-    EncoderManifest,
     embed_pack,
-    encoder_from_parts,
     load_encoder,
 )
 
@@ -59,23 +56,6 @@ def test_weights_in_eight_bits_embed_nearly_the_same(tmp_path, encoder):
     cines = [heart(seed) for seed in range(2)]
     for first, second in zip(encoder.embed(cines), stored.embed(cines)):
         assert alike(first, second) > 0.99
-
-
-def test_a_bundle_may_bring_an_encoder_along(folder, tmp_path, encoder):
-    section = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
-    elsewhere = tmp_path / "bundle"
-    elsewhere.mkdir()
-    weights = elsewhere / WEIGHTS_NAME
-    weights.write_bytes((folder / WEIGHTS_NAME).read_bytes())
-    brought = encoder_from_parts(section, weights)
-    assert brought.sha256 == section["files"][WEIGHTS_NAME]["sha256"]
-    np.testing.assert_array_equal(brought.embed([heart()]), encoder.embed([heart()]))
-    assert EncoderManifest.from_dict(section).to_dict() == section
-    with pytest.raises(CardioDiTError, match=r"no file|missing"):
-        encoder_from_parts({**section, "files": {}}, elsewhere / "other.safetensors")
-    weights.write_bytes(weights.read_bytes()[:-4] + b"oops")
-    with pytest.raises(CardioDiTError):
-        encoder_from_parts(section, weights)
 
 
 def test_a_grid_that_shows_another_field_than_the_network_is_refused(folder):

@@ -21,7 +21,6 @@ from CardioDiTLib.schema import (
     Shape,
     Unknowable,
     Words,
-    is_count,
     is_number,
     parse_json,
     plain,
@@ -308,4 +307,3 @@ def test_plain_values_and_numbers():
     assert plain({1: (Point(1.0), math.nan)}) == {"1": [{"x": 1.0, "y": 0.0}, pytest.approx(math.nan, nan_ok=True)]}
     assert plain((math.nan, math.inf, 1.0), True) == [None, None, 1.0]
     assert is_number(10**400) and is_number(1.5) and not any(map(is_number, (True, math.nan, math.inf, "1", None)))
-    assert is_count(1) and not any(map(is_count, (0, True, 1.0, "1")))

@@ -15,7 +15,7 @@ import pytest
 
 from CardioDiTLib.commands import COMMANDS
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.progress import Pace, Progress, stages_to, steps_to
+from CardioDiTLib.progress import Pace, Progress, steps_to
 from CardioDiTLib.service.job import Job, JobListener, Loaded
 from CardioDiTLib.service.protocol import EventWriter, ServiceRequest, parse_event
 from CardioDiTLib.workflow.audit import AuditRequest, CineAuditRequest
@@ -116,12 +116,12 @@ def test_a_pace_never_falls_and_tells_what_is_left():
 
 def test_listeners_take_the_older_calls():
     told: list[Progress] = []
-    assert steps_to(None, "a") is None and stages_to(None) is None
-    steps, stages = steps_to(told.append, "a"), stages_to(told.append)
-    assert steps is not None and stages is not None
+    assert steps_to(None, "a") is None
+    steps = steps_to(told.append, "a")
+    assert steps is not None
     steps(1, 4)
-    stages("b", 2, 0)
-    assert told == [Progress("a", 1, 4), Progress("b", 2, 0)] and [one.share for one in told] == [0.25, 1.0]
+    steps(2, 0)
+    assert told == [Progress("a", 1, 4), Progress("a", 2, 0)] and [one.share for one in told] == [0.25, 1.0]
 
 
 def _job() -> tuple[Job, io.BytesIO]:

@@ -15,13 +15,6 @@ from CardioDiTLib.data.cine_from_pair import PosedPair, pose_pair
 from CardioDiTLib.data.packing import write_pairs
 from CardioDiTLib.errors import CardioDiTError
 
-GROUPS = {
-    "NOR": "normal",
-    "DCM": "dilated cardiomyopathy",
-    "HCM": "hypertrophic cardiomyopathy",
-    "MINF": "previous myocardial infarction",
-    "RV": "abnormal right ventricle",
-}
 ABOUT = (
     "Made from ACDC ED/ES volumes (Bernard et al., IEEE TMI 2018), CC BY-NC-SA 4.0: "
     "research only, not to be shared as images."

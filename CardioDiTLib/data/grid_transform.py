@@ -72,11 +72,6 @@ class GridTransform(Record):
         return np.asarray(np.arange(self.grid.frames) * (self.cycle_s / steps), dtype=np.float64)
 
     @property
-    def slices_flipped(self) -> bool:
-        """Whether the grid's slices run against those of the source."""
-        return bool(self.grid_to_source[2, 2] < 0)
-
-    @property
     def source_phases(self) -> NDArray[np.float64]:
         """(T,) phase in [0, 1) of each source frame, 0 at frame 0 of the grid."""
         phases = self.source_frame_times / self.cycle_s

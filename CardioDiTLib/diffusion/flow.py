@@ -164,11 +164,6 @@ class FlowSchedule:
         work, share = self._share(x, v, t)
         return (x.to(work) - share * v.to(work)).to(x.dtype)
 
-    def noise_from_velocity(self, x: Tensor, v: Tensor, t: Time) -> Tensor:
-        """``noise = x + (1 - s) * v`` from noisy ``x`` and velocity ``v``; arguments as in :meth:`add_noise`."""
-        work, share = self._share(x, v, t)
-        return (x.to(work) + (1.0 - share) * v.to(work)).to(x.dtype)
-
     def x0_from_prediction(self, x: Tensor, prediction: Tensor, t: float) -> Tensor:
         """The clean samples that a prediction about noisy ``x`` (B, ...) means, at one time."""
         return x - float(self.alpha_sigma(t)[1]) * prediction

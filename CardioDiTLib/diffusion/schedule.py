@@ -240,10 +240,6 @@ class NoiseSchedule:
         """``x0 = alpha * x - sigma * v`` from noisy ``x`` and velocity ``v``; arguments as in :meth:`add_noise`."""
         return self._mix(x, v, t, lambda alpha, sigma, x, v: alpha * x - sigma * v)
 
-    def noise_from_velocity(self, x: Tensor, v: Tensor, t: Time) -> Tensor:
-        """``noise = sigma * x + alpha * v`` from noisy ``x`` and velocity ``v``; arguments as in :meth:`add_noise`."""
-        return self._mix(x, v, t, lambda alpha, sigma, x, v: sigma * x + alpha * v)
-
     def x0_from_prediction(self, x: Tensor, prediction: Tensor, t: float) -> Tensor:
         """The clean samples that a prediction of ``prediction_type`` about noisy ``x`` (B, ...) means, at one time."""
         alpha, sigma = (float(c) for c in self.alpha_sigma(t))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from CardioDiTLib.evaluation.synthesis_report import QuantityComparison, SetNumber, Spread, SynthesisReport
 from CardioDiTLib.function.function_report import printed
 from CardioDiTLib.io.plain_text import markdown_text, plain_text
-from CardioDiTLib.reporting.tables import number_cell, text_cell, write_csv, write_text
+from CardioDiTLib.reporting.tables import number_cell, text_cell, write_csv
 
 SET_TITLES = {
     "frechet_distance": "Frechet distance of the standardised vector",
@@ -219,7 +219,3 @@ def _csv_row(where: str, group: str, name: str, unit: str, number: SetNumber, sp
         *(where, text_cell(group), name, unit, *map(number_cell, numbers), *map(number_cell, floor)),
         *(within, number.better, *map(str, counts), *spreads, number.reason),
     ]
-
-
-save_text = write_text
-"""Writes the text of :func:`to_json` or :func:`to_markdown`."""

@@ -70,18 +70,6 @@ def largest_component_per_slice(labels: ArrayLike) -> NDArray[np.generic]:
     return np.stack([_filtered(plane, np.ones((3, 3))) for plane in volume])
 
 
-def largest_component_per_volume(labels: ArrayLike) -> NDArray[np.generic]:
-    """Keep the largest 26-connected component of each label in the volume, the first in raster order on ties.
-
-    Args:
-        labels: (Z, Y, X).
-
-    Returns:
-        (Z, Y, X), everything else 0.
-    """
-    return _filtered(_volume(labels), np.ones((3, 3, 3)))
-
-
 def _volume(labels: ArrayLike) -> NDArray[np.generic]:
     volume = np.asarray(labels)
     if volume.ndim != 3:
@@ -124,7 +112,7 @@ class RvipGrid:
         there = np.array([[self._ratio[0], 0, 0], [0, self._ratio[1], 0]])
         self._there = plane_operator(there, self.source_shape, self.resampled)[0]
         back = np.array([[1 / self._ratio[0], 0, 0], [0, 1 / self._ratio[1], 0]])
-        self._back, self._inside = plane_operator(back, self.resampled, self.source_shape, order=0)
+        self._back = plane_operator(back, self.resampled, self.source_shape, order=0)[0]
 
     def resample(self, planes: NDArray[Any]) -> NDArray[np.float32]:
         """(..., Y, X) -> (..., Y', X') float32, linear, not yet cut to size."""
@@ -220,20 +208,6 @@ def rvip_label_map(
     return np.asarray(largest_component_per_slice(labels), np.uint8) if largest_component else labels
 
 
-def rvip_round_trip(labels: NDArray[np.uint8], grid: RvipGrid, both_only: bool) -> NDArray[np.float64]:
-    """Points of a label map as published: put back on the source's pixels first, then the mean of each label's pixels.
-
-    Args:
-        labels: (Z, size, size).
-        grid: The grid and its source.
-        both_only: Only slices with both points count.
-
-    Returns:
-        (Z, 2, 2) pixels (x, y) of the source, NaN where there is none. A blob of a few pixels may have vanished.
-    """
-    return _middles(grid.labels_to_source(labels), both_only)
-
-
 @torch.inference_mode()
 def predict_rvip(
     network: RvipNetwork,
@@ -249,7 +223,7 @@ def predict_rvip(
     """Points of some slices.
 
     The middle of a blob is taken on the network's grid and mapped back as a coordinate: a blob that is put back on
-    coarser pixels first, as published (`rvip_round_trip`), may vanish.
+    coarser pixels first, as published (`RvipGrid.labels_to_source`), may vanish.
 
     Args:
         network: In evaluation mode, on `device`.
@@ -280,7 +254,7 @@ def predict_rvip(
         parts.append(network(given).float().sigmoid().cpu().numpy())
     probabilities = np.concatenate(parts)
     labels = rvip_label_map(probabilities, threshold, largest_component)
-    places = grid.places_in_source(_middles(labels, both_only=False))
+    places = grid.places_in_source(_middles(labels))
     certainty = np.zeros(places.shape[:2])
     for z, kind in np.ndindex(*certainty.shape):
         blob = labels[z] == (ANTERIOR, INFERIOR)[kind]
@@ -290,12 +264,12 @@ def predict_rvip(
     return SlicePoints(places, presence, certainty)
 
 
-def _middles(labels: NDArray[np.uint8], both_only: bool) -> NDArray[np.float64]:
+def _middles(labels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """(Z, Y, X) -> (Z, 2, 2) pixels (x, y)."""
     points = np.full((len(labels), 2, 2), np.nan)
     for plane, found in zip(labels, points):
         # the published function takes the smallest value for background: a plane without background is no case here
-        for kind, point in enumerate(rvip_points_from_label_mask(plane, both_only)):
+        for kind, point in enumerate(rvip_points_from_label_mask(plane, both_only=False)):
             if point is not None:
                 found[kind] = point[::-1]
     return points

@@ -76,18 +76,3 @@ def make_cyclic(module: nn.Module) -> nn.Module:
                 )
             part.__class__ = CyclicConvTranspose3d
     return module
-
-
-def pad_cycle(x: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Continue the last axis by its own beginning, until its length is a multiple of a number.
-
-    A cine of 30 frames becomes one of 32 for a codec that shrinks time by 4: frames 0 and 1 follow frame 29. Cut what
-    the codec gives back to the frames there were.
-
-    Args:
-        x: (..., T), one cycle.
-        multiple: At least 1.
-    """
-    length = x.shape[-1]
-    whole = -(-length // multiple) * multiple
-    return x if whole == length else x[..., torch.arange(whole, device=x.device) % length]

@@ -121,10 +121,3 @@ def _he_normal(layer: nn.Conv2d) -> None:
     nn.init.trunc_normal_(layer.weight, std=spread, a=-2 * spread, b=2 * spread)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
-
-
-def keras_count(network: nn.Module) -> tuple[int, int]:
-    """Parameters as Keras counts them: all, running statistics included, and those that are trained."""
-    trained = sum(value.numel() for value in network.parameters() if value.requires_grad)
-    statistics = sum(value.numel() for name, value in network.named_buffers() if "num_batches" not in name)
-    return trained + statistics, trained

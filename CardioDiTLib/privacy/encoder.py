@@ -7,7 +7,7 @@ much less. How well that holds is measured by ``Testing/benchmarks/planted_copie
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +20,6 @@ from CardioDiTLib.bundles.model_folder import NetworkFolder
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.data.packing import PackedCines, read_pack
 from CardioDiTLib.errors import Cancelled, CardioDiTError
-from CardioDiTLib.files import record_of
 from CardioDiTLib.grid import ModelGrid
 from CardioDiTLib.models.contrastive_cine import CineEmbedding, CineEmbeddingConfig
 from CardioDiTLib.privacy.cine_canvas import MIDDLE, TURNS, CineCanvas, embed_poses
@@ -71,15 +70,6 @@ class EncoderManifest(NetworkManifest):
 
 
 KIND = NetworkFolder(EncoderManifest, "encoder", "encoder", "audit's encoder")
-
-
-def read_encoder_manifest(folder: Path) -> EncoderManifest:
-    """Reads the `encoder.json` of a folder.
-
-    Raises:
-        CardioDiTError: There is none, or it is damaged.
-    """
-    return KIND.read(folder)
 
 
 class CineEncoder:
@@ -217,25 +207,6 @@ def load_encoder(folder: str | os.PathLike[str] | None = None) -> CineEncoder:
     """
     network, manifest = KIND.load(KIND.find(folder), lambda manifest: CineEmbedding(manifest.network))
     return CineEncoder(network, manifest, manifest.files[WEIGHTS_NAME].sha256)
-
-
-def encoder_from_parts(params: Mapping[str, Any], weights_path: str | os.PathLike[str]) -> CineEncoder:
-    """An encoder whose description and weights lie apart, as in a bundle that brings one along.
-
-    Args:
-        params: What `EncoderManifest.to_dict` gave, whole.
-        weights_path: The file `encoder.safetensors`.
-
-    Raises:
-        CardioDiTError: The description is incomplete, the file is absent or damaged, its fingerprint is not the one of
-            the description (where that lists it), or the weights do not fit the network.
-    """
-    manifest, path = EncoderManifest.from_dict(params), Path(weights_path)
-    network = CineEmbedding(manifest.network)
-    if path.name in manifest.files:
-        KIND.checked_file(path.parent, manifest, path.name)
-    KIND.load_weights(network, path, manifest.name)
-    return CineEncoder(network, manifest, record_of(path).sha256)
 
 
 def write_encoder(

@@ -34,7 +34,6 @@ from CardioDiTLib.training.encoder_views import ViewMaker, ViewRanges
 from CardioDiTLib.training.loop import StepContext
 from CardioDiTLib.training.stage import AveragedStage
 
-SINGLE_FRAMES = 4
 FILE_NAME = "whitening.safetensors"
 EMBEDDED = "embedded"
 
