@@ -145,3 +145,9 @@ def test_embedded_bundles_lie_beside_the_package():
 def test_every_embedded_bundle_is_whole():
     problems = {entry.name: verify(entry.folder) for entry in list_bundles() if entry.origin == "embedded"}
     assert all(not found for found in problems.values()), problems
+
+
+def test_a_manifest_tells_what_the_networks_would(folder):
+    bundle = load_bundle(folder)
+    assert bundle.manifest.null_class == bundle.dit.null_class
+    assert bundle.manifest.names_tissues == (bundle.refiner is not None and bundle.refiner.classes > 0)

@@ -366,3 +366,45 @@ def test_waiting_threads_sleep_unless_the_user_decides_otherwise(monkeypatch, gi
     else:
         monkeypatch.setenv("OMP_WAIT_POLICY", given)
     assert run("models", "list") == 0 and os.environ["OMP_WAIT_POLICY"] == expected
+
+
+def test_what_the_manifest_tells_is_refused_before_torch_is_imported(bundle, tmp_path):
+    cine, there = tmp_path / "cine.nii.gz", tmp_path / "there"
+    save_cine(make_cine(), cine)
+    there.mkdir()
+    (there / "tiny_seed0_000.nii.gz").write_bytes(b"")
+    wrong = (
+        "generate -m WRONG",
+        "generate -m tiny -p WRONG",
+        "generate -m tiny --preset WRONG",
+        "generate -m tiny --edv-ml 5000",
+        "generate -m tiny --slices 900",
+        "generate -m tiny --device WRONG",
+        "generate -m tiny -f labels.nii.gz",
+        f"generate -m tiny -o {there}",
+        f"complete {cine} out.nii.gz -m tiny -p WRONG",
+        f"vary {cine} -m WRONG",
+        f"vary {cine} -m tiny --strength 2",
+        f"vary {cine} -m tiny --segmentation-weights WRONG",
+        f"segment {cine} out.nii.gz --weights WRONG",
+        f"segment {cine} out.nii.gz --device WRONG",
+        "segment none.nii.gz out.nii.gz",
+        f"landmarks {cine} out.csv --weights WRONG",
+        f"measure {cine} --landmark-weights WRONG",
+        "audit -m WRONG --synthetic .",
+        "train all --config none.json --data none.npz --out run",
+    )
+    code = (
+        "import json, sys\n"
+        "from CardioDiTLib.cli import main\n"
+        "for line in json.loads(sys.argv[1]):\n"
+        "    assert main(line.split()) == 1, line\n"
+        "    assert 'torch' not in sys.modules, line\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(wrong)], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stderr.splitlines()) == len(wrong), done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cine.nii.gz", "there"]

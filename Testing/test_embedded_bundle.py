@@ -135,3 +135,9 @@ def test_hearts_have_the_volume_and_the_ejection_fraction_that_were_asked(genera
         assert result.segmentation is not None
         found = heart_quantities(result.segmentation.array, result.cine.spacing)
         assert found[0] == pytest.approx(edv_ml, abs=12) and found[1] == pytest.approx(ef_percent, abs=4)
+
+
+def test_its_manifest_tells_what_its_networks_would():
+    bundle = load_bundle("acdc-mini")
+    assert bundle.manifest.names_tissues and bundle.refiner is not None and bundle.refiner.classes > 0
+    assert bundle.manifest.null_class == bundle.dit.null_class is not None

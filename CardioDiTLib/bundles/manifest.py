@@ -178,6 +178,17 @@ class BundleManifest(ModelManifest):
             )
         return known.index(class_name.lower())
 
+    @property
+    def null_class(self) -> int | None:
+        """Label that stands for no class, as the transformer has it; None where it was trained without one."""
+        params = self.dit.params
+        return params["num_classes"] if self.class_names and params.get("class_dropout_prob", 0.0) > 0 else None
+
+    @property
+    def names_tissues(self) -> bool:
+        """Whether hearts come with labels: the refiner has classes, unless its settings say 0."""
+        return self.refiner is not None and self.refiner.params.get("classes", 1) > 0
+
     def _check_classes(self) -> None:
         if self.class_titles and len(self.class_titles) != len(self.class_names):
             raise CardioDiTError(

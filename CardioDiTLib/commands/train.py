@@ -59,8 +59,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     from CardioDiTLib.errors import CardioDiTError
-    from CardioDiTLib.training.config import read_config
-    from CardioDiTLib.training.run import TrainingRun
 
     if arguments.stage == "detail":
         return _fit_detail(arguments)
@@ -71,6 +69,11 @@ def run(arguments: argparse.Namespace) -> int:
         return _run_network(arguments)
     if arguments.stage == "few-steps":
         return _teach_few_steps(arguments)
+    if arguments.stage not in ("bundle", "dit"):
+        _check_pack(arguments)
+    from CardioDiTLib.training.config import read_config
+    from CardioDiTLib.training.run import TrainingRun
+
     config = read_config(arguments.config)
     if arguments.stage == "bundle":
         from CardioDiTLib.training.export import export_bundle
@@ -90,8 +93,6 @@ def run(arguments: argparse.Namespace) -> int:
             )
         )
         return 0
-    if arguments.stage != "dit":
-        _check_pack(arguments)
     training = TrainingRun(config, arguments.data or Path(), arguments.out, arguments.start_from)
     done = (
         training.train_all(arguments.minutes)

@@ -15,8 +15,9 @@ from CardioDiTLib.completion.strength import levels_from
 from CardioDiTLib.device import choose_device, told_when_out_of_memory
 from CardioDiTLib.diffusion.denoiser import Denoiser
 from CardioDiTLib.diffusion.noise import draw_noise, sample_generators
+from CardioDiTLib.diffusion.sampler_names import DEFAULT_SPACING
 from CardioDiTLib.diffusion.samplers import SAMPLERS, Denoise, StepInfo
-from CardioDiTLib.diffusion.spacing import DEFAULT_SPACING, noise_levels
+from CardioDiTLib.diffusion.spacing import noise_levels
 from CardioDiTLib.generation.decode import BRIGHTEST, RefinedDecoder, SliceDecoder
 from CardioDiTLib.generation.plan import SamplingPlan
 from CardioDiTLib.generation.precision import choose_precision, precision_name

@@ -76,9 +76,6 @@ def wide_angle(schedule: AnySchedule, steps: int) -> np.ndarray:
 
 SPACINGS: dict[str, Spacing] = {"linear": linear, "log_snr": log_snr, "angle": angle, "wide_angle": wide_angle}
 
-DEFAULT_SPACING = {"ddpm": "angle", "ddim": "angle", "dpmpp_2m": "wide_angle", "euler": "angle"}
-"""The spacing that does best for each sampler."""
-
 
 def noise_levels(schedule: AnySchedule, steps: int, spacing: str = "angle") -> NoiseLevels:
     """The noise levels for a number of steps.
@@ -86,7 +83,7 @@ def noise_levels(schedule: AnySchedule, steps: int, spacing: str = "angle") -> N
     Args:
         schedule: The noise schedule. Unless it is continuous, the times are whole numbers, each used once.
         steps: How often the network is asked: 1 ... N, and any number for a continuous schedule.
-        spacing: A name from :data:`SPACINGS`; :data:`DEFAULT_SPACING` says which one suits a sampler.
+        spacing: A name from :data:`SPACINGS`; `sampler_names.DEFAULT_SPACING` says which one suits a sampler.
 
     Returns:
         ``steps + 1`` falling levels, from the model's noisiest to the clean one.

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from CardioDiTLib.bundles.bundle import Bundle
+from CardioDiTLib.bundles.manifest import BundleManifest
 from CardioDiTLib.bundles.other_grids import most_slices_and_frames
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.request import GenerationRequest
 from CardioDiTLib.grid import BundleGrid
+
+if TYPE_CHECKING:
+    from CardioDiTLib.bundles.bundle import Bundle
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,28 @@ class AskedGrid:
 
     grid: BundleGrid
     seen_size: tuple[int, int, int, int]
+
+
+def check_grid(request: GenerationRequest, folder: Path, manifest: BundleManifest) -> None:
+    """See that a bundle makes the grid of a request; told without loading a network.
+
+    Raises:
+        CardioDiTError: It makes one grid only, or none so large.
+    """
+    if request.slices is None and request.frames is None:
+        return
+    most, own = most_slices_and_frames(folder, manifest), manifest.grid
+    if most is None:
+        raise CardioDiTError(
+            f"The bundle '{manifest.name}' makes cines of {own.slices} slices and {own.frames} frames, no others.",
+            "Leave slices and frames out, or use a model that was trained on grids of several sizes.",
+        )
+    for name, asked, largest in zip(("slices", "frames"), (request.slices, request.frames), most):
+        if asked is not None and asked > largest:
+            raise CardioDiTError(
+                f"The bundle '{manifest.name}' makes at most {largest} {name}, not {asked}.",
+                f"Ask for fewer {name}.",
+            )
 
 
 def asked_grid(request: GenerationRequest, bundle: Bundle) -> AskedGrid:
@@ -40,21 +67,9 @@ def asked_grid(request: GenerationRequest, bundle: Bundle) -> AskedGrid:
     own, dit = bundle.manifest.grid, bundle.dit
     if request.slices is None and request.frames is None:
         return AskedGrid(own, dit.input_size)
-    most = most_slices_and_frames(bundle.folder, bundle.manifest)
-    if most is None:
-        raise CardioDiTError(
-            f"The bundle '{bundle.manifest.name}' makes cines of {own.slices} slices and {own.frames} frames, no "
-            "others.",
-            "Leave slices and frames out, or use a model that was trained on grids of several sizes.",
-        )
+    check_grid(request, bundle.folder, bundle.manifest)
     _, height, width, frames = dit.input_size
     stride = bundle.vqgan.downsampling[2]
-    for name, asked, largest in zip(("slices", "frames"), (request.slices, request.frames), most):
-        if asked is not None and asked > largest:
-            raise CardioDiTError(
-                f"The bundle '{bundle.manifest.name}' makes at most {largest} {name}, not {asked}.",
-                f"Ask for fewer {name}.",
-            )
     slices = own.slices if request.slices is None else request.slices
     if request.frames is not None:
         frames = _rounded_up(-(-request.frames // stride), dit.patch_size[3])

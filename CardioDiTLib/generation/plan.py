@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from CardioDiTLib.bundles.manifest import BundleManifest
+from CardioDiTLib.bundles.manifest import BundleManifest, read_manifest
 from CardioDiTLib.bundles.manifest_parts import Preset
-from CardioDiTLib.diffusion.spacing import DEFAULT_SPACING
+from CardioDiTLib.bundles.registry import find_bundle
+from CardioDiTLib.diffusion.sampler_names import DEFAULT_SPACING, FEW_STEPS
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.generation.request import FEW_STEPS, RESHAPED, GenerationRequest
+from CardioDiTLib.generation.asked_grid import check_grid
+from CardioDiTLib.generation.request import DEFAULT_BUNDLE, RESHAPED, GenerationRequest
 
 _WHOLE_WAY_STEPS = 12
 """What is run where a preset of few steps cannot: with another guidance, or from noisy latents on."""
@@ -61,6 +63,19 @@ class SamplingPlan:
     def is_reshaped(self, sample: int) -> bool:
         """Whether a sample can be led from what was drawn to what is asked of it; otherwise it is only asked again."""
         return any(name in RESHAPED for name in self.asked[sample])
+
+
+def plan_before_loading(request: GenerationRequest) -> tuple[BundleManifest, SamplingPlan]:
+    """The manifest of the bundle that a request names, and its plan; neither torch nor a weight is loaded.
+
+    Raises:
+        CardioDiTError: There is no such bundle, or its manifest alone tells that it cannot do what is asked.
+    """
+    folder = find_bundle(request.bundle or DEFAULT_BUNDLE)
+    manifest = read_manifest(folder)
+    plan = make_plan(request, manifest, manifest.null_class)
+    check_grid(request, folder, manifest)
+    return manifest, plan
 
 
 def make_plan(

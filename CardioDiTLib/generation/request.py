@@ -7,15 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from CardioDiTLib.diffusion.sampler_names import SAMPLER_NAMES
 from CardioDiTLib.errors import CardioDiTError
 
 DEFAULT_BUNDLE = "acdc-mini"
-FEW_STEPS = "few_steps"
-"""The sampler of a bundle that was taught to draw in a few steps."""
-
-SAMPLER_NAMES = ("ddpm", "ddim", "dpmpp_2m", "euler", FEW_STEPS)
-"""Names of `diffusion.SAMPLERS`, here so that a request can be made without torch, and that of few steps."""
-
 PRECISIONS = ("auto", "fp32", "bf16")
 
 QUANTITY_NAMES = ("edv_ml", "ef_percent", "lv_mass_g", "lv_slices")

@@ -86,15 +86,12 @@ class CompletionJobs:
         """
         job.check_arguments(*_GIVEN, "strength")
         request = VaryRequest(**_common(job), **job.given("strength"))
-        load_torch()
-        from CardioDiTLib.completion.strength import check_strength
-
-        check_strength(request.strength)  # before networks are loaded
         completer = self._loaded(request, job)
         done = run_variation(request, progress=JobListener(job, "denoise"), cancel=job.cancel, completer=completer)
         return _described(job, "variation", request, done)
 
     def _loaded(self, request: FromCineRequest, job: Job) -> Completer:
+        request.check()
         load_torch()
         from CardioDiTLib.bundles.bundle import load_bundle
         from CardioDiTLib.completion.completer import Completer

@@ -14,9 +14,11 @@ import numpy as np
 from CardioDiTLib.bundles.manifest import MANIFEST_NAME, BundleManifest
 from CardioDiTLib.bundles.manifest_parts import Preset
 from CardioDiTLib.bundles.registry import find_bundle
+from CardioDiTLib.diffusion.sampler_names import FEW_STEPS
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.generation.plan import plan_before_loading
 from CardioDiTLib.generation.progress import ProgressEvent
-from CardioDiTLib.generation.request import DEFAULT_BUNDLE, FEW_STEPS, GenerationRequest
+from CardioDiTLib.generation.request import DEFAULT_BUNDLE, GenerationRequest
 from CardioDiTLib.privacy.false_alarm import FALSE_ALARM
 from CardioDiTLib.progress import Stop
 from CardioDiTLib.service.arrays import cine_of, describe_cine, describe_segmentation, write_film
@@ -62,6 +64,7 @@ class GenerationJobs:
         request = GenerationRequest.from_dict(job.argument("request", dict))
         folder = Path(job.argument("folder", str))
         began = time.perf_counter()
+        plan_before_loading(request)
         generator = self.generator(request.bundle, request.device, request.precision, job)
         written: list[Path] = []
         with _Previews(job, folder, generator.bundle.manifest) as previews, nothing_left(written):

@@ -19,8 +19,8 @@ from CardioDiTLib.bundles.amend import amend_bundle
 from CardioDiTLib.bundles.bundle import Bundle
 from CardioDiTLib.bundles.manifest_parts import FewStepSpec, Preset
 from CardioDiTLib.bundles.weights import write_weights
+from CardioDiTLib.diffusion.sampler_names import FEW_STEPS
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.generation.request import FEW_STEPS
 from CardioDiTLib.training import distributed
 from CardioDiTLib.training.checkpoint import finished_steps
 from CardioDiTLib.training.config import StageSettings, check_keys, find_config, stage_settings

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from CardioDiTLib.bundles.bundle import Bundle
-from CardioDiTLib.diffusion.spacing import DEFAULT_SPACING, noise_levels
+from CardioDiTLib.diffusion.sampler_names import DEFAULT_SPACING
+from CardioDiTLib.diffusion.spacing import noise_levels
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models.low_rank import LowRankUpdate, changes_of, make_changeable
 from CardioDiTLib.training.distributed import average_gradients

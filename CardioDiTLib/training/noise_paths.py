@@ -19,8 +19,9 @@ from safetensors.torch import load_file
 
 from CardioDiTLib.bundles.bundle import Bundle
 from CardioDiTLib.diffusion.denoiser import Denoiser
+from CardioDiTLib.diffusion.sampler_names import DEFAULT_SPACING
 from CardioDiTLib.diffusion.samplers import SAMPLERS
-from CardioDiTLib.diffusion.spacing import DEFAULT_SPACING, noise_levels
+from CardioDiTLib.diffusion.spacing import noise_levels
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.files import atomic_path, save_tensors
 

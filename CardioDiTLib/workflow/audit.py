@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from CardioDiTLib.bundles.registry import find_bundle
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io.output_set import check_folder, refuse_existing
 from CardioDiTLib.privacy.false_alarm import FALSE_ALARM
 from CardioDiTLib.progress import CancelSource, Listener, Progress, steps_to
 from CardioDiTLib.schema import Record, Unknowable
+from CardioDiTLib.workflow.sources import check_models
 
 if TYPE_CHECKING:
     from CardioDiTLib.privacy.audit_report import AuditReport, SampleVerdict
@@ -143,6 +145,10 @@ def _check(request: AuditRequest) -> None:
         raise CardioDiTError("Attaching needs the training set itself.", "Give --train.")
     if request.bundle is not None and request.encoder is not None:
         raise CardioDiTError("A bundle brings its own encoder.", "Leave --encoder out.")
+    for bundle in (request.bundle, request.attach):
+        if bundle is not None:
+            find_bundle(bundle)  # told before torch is loaded
+    check_models(request.encoder)
     out = [Path(path) for path in request.out]
     wrong = [path.name for path in out if path.suffix.lower() not in SUFFIXES]
     if wrong:
@@ -177,7 +183,6 @@ def _by_training(request: AuditRequest, train: EmbeddingSet, validation: Embeddi
 
 
 def _attach(request: AuditRequest, sets: dict[str, EmbeddingSet], report: AuditReport | None) -> tuple[Path, int]:
-    from CardioDiTLib.bundles.registry import find_bundle
     from CardioDiTLib.privacy.attach import attach_privacy
     from CardioDiTLib.privacy.reference_set import ReferenceSet
     from CardioDiTLib.privacy.report_text import to_markdown

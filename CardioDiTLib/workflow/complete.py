@@ -7,21 +7,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.generation.plan import plan_before_loading
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE, QUANTITY_NAMES, GenerationRequest
 from CardioDiTLib.io import save_cine
 from CardioDiTLib.io.cine_files import file_stem
 from CardioDiTLib.io.output_set import Writer, check_folder, refuse_existing, write_outputs
 from CardioDiTLib.progress import CancelSource, Listener, steps_to
-from CardioDiTLib.schema import Record
+from CardioDiTLib.schema import Bounds, Record
 from CardioDiTLib.workflow.sources import (
     CineFile,
     CineSource,
     LabelSource,
     check_destination,
+    check_models,
     cine_at,
     labels_at,
     reading_notes,
@@ -67,20 +69,27 @@ class FromCineRequest(Record):
     device: str = "auto"
     overwrite: bool = False
 
+    def check(self) -> None:
+        """See that model and device can be had, and the hearts of the model; told before torch is loaded.
+
+        Raises:
+            CardioDiTError: They cannot.
+        """
+        check_models(self.segmentation_weights, device=self.device)
+        plan_before_loading(GenerationRequest(bundle=self.bundle, **self._drawn()))
+
+    def _drawn(self) -> dict[str, Any]:
+        asked = {name: value for name in QUANTITY_NAMES if (value := getattr(self, name)) is not None}
+        names = ("seed", "count", "pathology", "guidance", "preset", "steps")
+        return {**{name: getattr(self, name) for name in names}, **asked}
+
     def settings(self) -> dict[str, Any]:
         """What `complete` and `vary` take alike, beside cine and model; labels are read now."""
-        asked = {name: value for name in QUANTITY_NAMES if (value := getattr(self, name)) is not None}
         return {
-            "seed": self.seed,
-            "count": self.count,
-            "pathology": self.pathology,
-            "guidance": self.guidance,
-            "preset": self.preset,
-            "steps": self.steps,
+            **self._drawn(),
             "segmentation": None if self.segmentation is None else labels_at(self.segmentation),
             "weights": self.segmentation_weights,
             "device": self.device,
-            **asked,
         }
 
 
@@ -109,7 +118,7 @@ class VaryRequest(FromCineRequest):
         out: Folder for the cines and their provenance; they are only given back without it.
     """
 
-    strength: float = 0.5
+    strength: Annotated[float, Bounds(least=0, most=1)] = 0.5
     out: str | None = None
 
 
@@ -157,6 +166,7 @@ def run(
         check_destination(destination, request.overwrite)
         if not destination.name.lower().endswith((".nii", ".nii.gz", ".nrrd")):
             raise CardioDiTError(f"'{destination.name}' is no cine file.", "Use .nii.gz, .nii, .seq.nrrd or .nrrd.")
+    request.check()
     cine = cine_at(request.cine)
     from CardioDiTLib.completion.complete import complete
 
@@ -182,9 +192,7 @@ def run_variation(
     completer: Completer | None = None,
 ) -> FromCineResult:
     """Vary, and write all files, or none, where a folder is given; as `run`."""
-    from CardioDiTLib.completion.strength import check_strength
-
-    check_strength(request.strength)
+    request.check()
     names: list[str] = []
     if request.out is not None:
         stem = file_stem(Path(request.cine.path)) if isinstance(request.cine, CineFile) else "cine"

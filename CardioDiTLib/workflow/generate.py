@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from CardioDiTLib.device import check_device_name
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.outputs import LABELS, check_formats, output_name, save_results
+from CardioDiTLib.generation.plan import SamplingPlan, make_plan, plan_before_loading
 from CardioDiTLib.generation.request import GenerationRequest
 from CardioDiTLib.generation.result import sample_name
 from CardioDiTLib.generation.resume import RECORDS, missing_formats
@@ -18,6 +20,7 @@ from CardioDiTLib.progress import CancelSource
 from CardioDiTLib.schema import Record, Unknowable
 
 if TYPE_CHECKING:
+    from CardioDiTLib.bundles.manifest import BundleManifest
     from CardioDiTLib.bundles.manifest_parts import Licence
     from CardioDiTLib.generation.generator import Generator
     from CardioDiTLib.generation.progress import ProgressCallback, ProgressEvent
@@ -71,10 +74,15 @@ class Cohort:
             raise CardioDiTError("--resume leaves what is there, --overwrite replaces it.", "Give one of them.")
         self._request, self._folder = request, Path(request.out)
         check_folder(self._folder)
+        check_device_name(request.cines.device or "auto")
+        # what the manifest tells is told before seconds are spent on loading networks
+        manifest, plan = plan_before_loading(request.cines)
+        self._check_labels(manifest)
+        if not request.resume:
+            self._refuse_existing(manifest, plan)
         from CardioDiTLib.generation.generator import Generator
 
         self._generator: Generator = Generator.for_request(request.cines)
-        self._check_labels()
         self._gate: Gate | None = None
         if request.gate:
             from CardioDiTLib.privacy.gate import Gate
@@ -94,8 +102,6 @@ class Cohort:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What should be known of the request, in plain sentences."""
-        from CardioDiTLib.generation.plan import make_plan
-
         bundle = self._generator.bundle
         return tuple(make_plan(self._request.cines, bundle.manifest, bundle.dit.null_class).warnings)
 
@@ -133,14 +139,13 @@ class Cohort:
                     self.whole += 1
                     yield written
 
-    def _check_labels(self) -> None:
-        bundle = self._generator.bundle
-        has_labels = bundle.refiner is not None and bundle.refiner.classes > 0
+    def _check_labels(self, manifest: BundleManifest) -> None:
+        has_labels = manifest.names_tissues
         if self._request.formats is None and has_labels:
             self.formats = (*self.formats, "labels.nii.gz")
         if not has_labels and any(one.startswith(LABELS) for one in self.formats):
             raise CardioDiTError(
-                f"The model '{bundle.manifest.name}' makes no labels with its hearts.",
+                f"The model '{manifest.name}' makes no labels with its hearts.",
                 "Leave the labels out, and use cardiodit segment on the cines.",
             )
 
@@ -150,10 +155,16 @@ class Cohort:
         if self._request.resume:
             gated = self._request.gate
             return [tuple(missing_formats(self._folder, one, self.formats, gated=gated)) for one in records]
-        names = [sample_name(one["model"], one["seed"], one["index"], one["pathology"]) for one in records]
+        return [self.formats] * len(records)
+
+    def _refuse_existing(self, manifest: BundleManifest, plan: SamplingPlan) -> None:
+        cines = self._request.cines
+        names = [
+            sample_name(manifest.name, cines.seed, cines.first_index + number, pathology)
+            for number, pathology in enumerate(plan.pathologies)
+        ]
         files = [self._folder / output_name(name, suffix) for name in names for suffix in self.formats]
         refuse_existing(files, self._request.overwrite)
-        return [self.formats] * len(records)
 
     def _gated(self, batch: list[GenerationResult], gate: Gate) -> list[GenerationResult]:
         """A batch as the gate lets it pass."""

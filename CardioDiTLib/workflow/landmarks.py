@@ -20,6 +20,7 @@ from CardioDiTLib.workflow.sources import (
     LabelFile,
     LabelSource,
     check_destination,
+    check_models,
     name_of,
     on_one_grid,
     reading_notes,
@@ -89,6 +90,7 @@ def run(
         if destination.suffix.lower() not in SUFFIXES:
             raise CardioDiTError(f"'{destination.name}' is no landmark file.", "Use .csv or .json.")
         check_destination(destination, request.overwrite)
+    check_models(request.weights, request.segmentation_weights, device=request.device)
     given = request.input if isinstance(request.input, Cine | Segmentation) else _read(request, request.input, note)
     name = Path(request.input).name if isinstance(request.input, str) else "the cine"
     if isinstance(given, Segmentation):

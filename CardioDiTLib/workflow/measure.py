@@ -19,7 +19,7 @@ from CardioDiTLib.io.output_set import Writer, check_folder, refuse_existing, wr
 from CardioDiTLib.landmarks.files import save_landmarks
 from CardioDiTLib.progress import CancelSource, Listener, Progress
 from CardioDiTLib.schema import Record
-from CardioDiTLib.workflow.sources import CineFile, reading_notes
+from CardioDiTLib.workflow.sources import CineFile, check_models, reading_notes
 
 Folder = str | os.PathLike[str]
 
@@ -271,6 +271,7 @@ def run(
     name = file_stem(Path(request.cine.path)) if name is None else name
     files = measured_files(name, formats, dicom=request.dicom)
     refuse_existing([out / file for file in files], request.overwrite)
+    check_models(request.segmentation_weights, request.landmark_weights, device=request.device)
     if request.dicom:
         from CardioDiTLib.io.dicom_seg import highdicom_or_hint
 

@@ -15,7 +15,15 @@ from CardioDiTLib.io import save_segmentation
 from CardioDiTLib.labels import LV, RV
 from CardioDiTLib.progress import CancelSource, Listener, steps_to
 from CardioDiTLib.schema import Record
-from CardioDiTLib.workflow.sources import CineFile, CineSource, check_destination, cine_at, name_of, reading_notes
+from CardioDiTLib.workflow.sources import (
+    CineFile,
+    CineSource,
+    check_destination,
+    check_models,
+    cine_at,
+    name_of,
+    reading_notes,
+)
 
 if TYPE_CHECKING:
     from CardioDiTLib.segmentation.model import SegmentationModel
@@ -112,11 +120,12 @@ def run(
         check_destination(destination, request.overwrite)
         if destination.suffix.lower() == ".dcm" and isinstance(request.cine, CineFile):
             source = request.cine.dicom_source()
+    check_models(request.weights, device=request.device)
+    cine = cine_at(request.cine)
     from CardioDiTLib.segmentation.model import load_model
     from CardioDiTLib.segmentation.segment import segment
 
     loaded = load_model(request.weights) if model is None else model
-    cine = cine_at(request.cine)
     segmentation = segment(
         cine,
         weights=loaded,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from CardioDiTLib.cine import Cine, Segmentation
+from CardioDiTLib.device import check_device_name
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io import load_cine, load_segmentation
 from CardioDiTLib.io.output_set import check_folder, refuse_existing
@@ -124,6 +125,18 @@ def name_of(source: object) -> str:
 def on_one_grid(first: Cine | Segmentation, second: Cine | Segmentation) -> bool:
     """Whether two have the same voxels."""
     return first.shape == second.shape and bool(np.allclose(first.affine, second.affine, atol=1e-2))
+
+
+def check_models(*folders: str | None, device: str = "auto") -> None:
+    """See that models in place of the embedded ones, and the device, can be there; told before torch is loaded.
+
+    Raises:
+        CardioDiTError: A folder is none, or the device has an impossible name.
+    """
+    for folder in folders:
+        if folder is not None and not Path(folder).is_dir():
+            raise CardioDiTError(f"'{folder}' is no folder.", "Give the folder of a model.")
+    check_device_name(device)
 
 
 def check_destination(path: Path, overwrite: bool, *, folders: bool = False) -> None:
