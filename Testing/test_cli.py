@@ -14,6 +14,7 @@ import nibabel
 import numpy as np
 import pytest
 import yaml
+from command_line import problem, run
 from synthetic_cines import make_cine
 from tiny_bundle import SHAPE, write_tiny_bundle
 
@@ -38,17 +39,6 @@ def places(tmp_path_factory, monkeypatch) -> Path:
 @pytest.fixture()
 def bundle(places) -> Path:
     return write_tiny_bundle(places / "bundles" / "tiny").folder
-
-
-def run(*words: object) -> int:
-    return cli.main([str(word) for word in words])
-
-
-def problem(capsys) -> str:
-    """The one line on stderr."""
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and "Traceback" not in lines[0], lines
-    return lines[0]
 
 
 def test_generate_writes_every_format(bundle, tmp_path, capsys):

@@ -6,24 +6,13 @@ import json
 
 import numpy as np
 import pytest
+from command_line import problem, run
 from privacy_sets import copies_of, normal
 from tiny_bundle import write_tiny_bundle
 from tiny_encoder import tiny_encoder_folder
 
-from CardioDiTLib import cli
 from CardioDiTLib.bundles import load_bundle, verify
 from CardioDiTLib.privacy.audit_report import AuditReport
-
-
-def run(*words: object) -> int:
-    return cli.main([str(word) for word in words])
-
-
-def problem(capsys) -> str:
-    """The one line on stderr."""
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and "Traceback" not in lines[0], lines
-    return lines[0]
 
 
 @pytest.fixture()

@@ -6,15 +6,11 @@ import json
 
 import numpy as np
 import pytest
+from command_line import run
 from test_completion import own_cine
 from tiny_bundle import write_tiny_bundle
 
-from CardioDiTLib import cli
 from CardioDiTLib.io import load_cine, save_cine
-
-
-def run(*words: object) -> int:
-    return cli.main([str(word) for word in words])
 
 
 @pytest.fixture()

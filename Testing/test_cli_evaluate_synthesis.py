@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from command_line import problem
 from evaluation_cohorts import phantoms
 from html_pages import check_page
 
@@ -19,13 +20,6 @@ from CardioDiTLib.io import save_cine, save_segmentation
 
 def run(*words: object) -> int:
     return cli.main(["evaluate", "synthesis", *(str(word) for word in words)])
-
-
-def problem(capsys) -> str:
-    """The one line on stderr."""
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and "Traceback" not in lines[0], lines
-    return lines[0]
 
 
 @pytest.fixture(scope="module")

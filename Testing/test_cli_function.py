@@ -7,6 +7,7 @@ import json
 import nibabel
 import numpy as np
 import pytest
+from command_line import problem
 from function_shapes import beating
 
 from CardioDiTLib import cli
@@ -18,13 +19,6 @@ from CardioDiTLib.landmarks.files import save_landmarks
 
 def run(*words: object) -> int:
     return cli.main(["function", *(str(word) for word in words)])
-
-
-def problem(capsys) -> str:
-    """The one line on stderr."""
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and "Traceback" not in lines[0], lines
-    return lines[0]
 
 
 @pytest.fixture()

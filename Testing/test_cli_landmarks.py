@@ -6,27 +6,16 @@ import json
 
 import numpy as np
 import pytest
+from command_line import problem, run
 from landmark_hearts import changed, heart, moving_track
 from tiny_landmarks import tiny_model_folder
 
-from CardioDiTLib import cli
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.io import save_cine, save_segmentation
 from CardioDiTLib.landmarks.files import load_landmarks, save_landmarks
 from CardioDiTLib.landmarks.metrics import LandmarkScores
 from CardioDiTLib.landmarks.model import PointRule
 from CardioDiTLib.landmarks.septal_contour import landmarks_from_segmentation
-
-
-def run(*words: object) -> int:
-    return cli.main([str(word) for word in words])
-
-
-def problem(capsys) -> str:
-    """The one line on stderr."""
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and "Traceback" not in lines[0], lines
-    return lines[0]
 
 
 @pytest.fixture()

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from command_line import problem, run
 from tiny_segmentation import tiny_model_folder
 
-from CardioDiTLib import cli
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.io import load_cine, load_segmentation, save_cine
 from CardioDiTLib.segmentation import model as model_module
 from CardioDiTLib.segmentation.model import WEIGHTS_NAME, load_model
 from CardioDiTLib.segmentation.segment import segment
-
-
-def run(*words: object) -> int:
-    return cli.main([str(word) for word in words])
-
-
-def problem(capsys) -> str:
-    """The one line on stderr."""
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and "Traceback" not in lines[0], lines
-    return lines[0]
 
 
 @pytest.fixture()

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import nibabel
 import pytest
+from command_line import run
 from function_shapes import beating
 from synthetic_cines import make_cine
 from tiny_bundle import write_tiny_bundle
 
-from CardioDiTLib import cli
 from CardioDiTLib.bundles.registry import BUNDLES_VARIABLE
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.result import sample_name
@@ -29,10 +29,6 @@ from CardioDiTLib.worker import Worker
 
 DEEP = [("[" * depth + "]" * depth) for depth in (150, 900, 100_000)]
 ESCAPE = "\x1b[2J\x1b]0;title\x07\u202e\x9b31m"
-
-
-def run(*words: object) -> int:
-    return cli.main([str(word) for word in words])
 
 
 @pytest.mark.parametrize("deep", DEEP, ids=len)

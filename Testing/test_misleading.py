@@ -8,12 +8,12 @@ import sys
 import nibabel
 import numpy as np
 import pytest
+from command_line import run
 from evaluation_cohorts import phantoms
 from function_shapes import beating
 from synthetic_cines import make_cine
 from tiny_bundle import write_tiny_bundle
 
-from CardioDiTLib import cli
 from CardioDiTLib.cine import Cine, Segmentation, check_affine
 from CardioDiTLib.data import PhantomSpec, make_phantom
 from CardioDiTLib.data.packing import make_pack
@@ -23,10 +23,6 @@ from CardioDiTLib.function.report_html import html_page
 from CardioDiTLib.generation.request import GenerationRequest
 from CardioDiTLib.io import save_cine, save_segmentation
 from CardioDiTLib.io.frame_times import squared_axes
-
-
-def run(*words: object) -> int:
-    return cli.main([str(word) for word in words])
 
 
 def test_the_reason_of_an_empty_ef_names_the_option_that_lifts_it(tmp_path, capsys):

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from command_line import run
 from tiny_bundle import CODEC, DIT, SHAPE, tiny_manifest, write_tiny_bundle
 from tiny_encoder import tiny_encoder_folder
 
-from CardioDiTLib import cli
 from CardioDiTLib.bundles.bundle import load_bundle
 from CardioDiTLib.bundles.registry import BUNDLES_VARIABLE, CACHE_VARIABLE, verify
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
@@ -22,10 +22,6 @@ from CardioDiTLib.privacy.encoder import load_encoder
 from CardioDiTLib.privacy.reference_set import ReferenceSet
 
 LOOP = {"warmup_steps": 1, "validate_every": 2, "log_every": 1, "threads": 1}
-
-
-def run(*words: object) -> int:
-    return cli.main([str(word) for word in words])
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from command_line import run, run_in_pieces
 from tiny_bundle import write_tiny_bundle
 
-from CardioDiTLib import cli
 from CardioDiTLib.data.packing import patients_of, read_pack, write_cines
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models.contrastive_cine import CineEmbedding, CineEmbeddingConfig
@@ -80,10 +80,6 @@ def pack(tmp_path_factory):
 def settings(tmp_path):
     (tmp_path / "tiny.yaml").write_text(SETTINGS, encoding="utf-8")
     return tmp_path / "tiny.yaml"
-
-
-def run(*words: object) -> int:
-    return cli.main([str(word) for word in words])
 
 
 def test_a_patient_that_a_data_set_holds_twice_is_one():
@@ -242,13 +238,7 @@ def test_a_run_in_pieces_ends_with_the_same_bits(pack, settings, tmp_path, capsy
     words = ("train", "encoder", "--config", settings, "--data", pack, "--out")
     assert run(*words, tmp_path / "whole") == 0
     assert "Finished." in capsys.readouterr().out
-    pieces = 0
-    while True:
-        assert run(*words, tmp_path / "pieces", "--minutes", 1e-6) == 0
-        pieces += 1
-        if "Finished." in capsys.readouterr().out:
-            break
-    assert pieces == 3
+    assert run_in_pieces(capsys, *words, tmp_path / "pieces") == 3
     whole, parts = (averaged_weights(tmp_path / name / "encoder") for name in ("whole", "pieces"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 

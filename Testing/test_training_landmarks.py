@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from command_line import run, run_in_pieces
 from test_training_segmentation import OFF, make_pack
 from tiny_segmentation import tiny_manifest, tiny_network
 from tiny_segmentation import tiny_network as tiny_segmentation_network
 
-from CardioDiTLib import cli
 from CardioDiTLib.data.packing import read_pack
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.errors import CardioDiTError
@@ -68,10 +68,6 @@ def pack(tmp_path_factory):
 def settings(tmp_path):
     (tmp_path / "tiny.yaml").write_text(SETTINGS, encoding="utf-8")
     return tmp_path / "tiny.yaml"
-
-
-def run(*words: object) -> int:
-    return cli.main([str(word) for word in words])
 
 
 def test_references_are_the_ends_of_the_septum_of_the_labels(pack):
@@ -161,13 +157,7 @@ def test_a_run_in_pieces_ends_with_the_same_bits(pack, settings, tmp_path, capsy
     words = ("train", "landmarks", "--config", settings, "--data", pack, "--out")
     assert run(*words, tmp_path / "whole") == 0
     assert "Finished." in capsys.readouterr().out
-    pieces = 0
-    while True:
-        assert run(*words, tmp_path / "pieces", "--minutes", 1e-6) == 0
-        pieces += 1
-        if "Finished." in capsys.readouterr().out:
-            break
-    assert pieces == 4
+    assert run_in_pieces(capsys, *words, tmp_path / "pieces") == 4
     whole, parts = (averaged_weights(tmp_path / name / "landmarks") for name in ("whole", "pieces"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from command_line import run, run_in_pieces
 
-from CardioDiTLib import cli
 from CardioDiTLib.data.packing import read_pack, write_cines
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.errors import CardioDiTError
@@ -66,10 +66,6 @@ def settings(tmp_path):
     return tmp_path / "tiny.yaml"
 
 
-def run(*words: object) -> int:
-    return cli.main([str(word) for word in words])
-
-
 def test_the_loss_falls_and_hearts_never_seen_are_found(pack, tmp_path):
     torch.manual_seed(0)
     config = SegmentationStageConfig(
@@ -94,13 +90,7 @@ def test_a_run_in_pieces_ends_with_the_same_bits(pack, settings, tmp_path, capsy
     words = ("train", "segmentation", "--config", settings, "--data", pack, "--out")
     assert run(*words, tmp_path / "whole") == 0
     assert "Finished." in capsys.readouterr().out
-    pieces = 0
-    while True:
-        assert run(*words, tmp_path / "pieces", "--minutes", 1e-6) == 0
-        pieces += 1
-        if "Finished." in capsys.readouterr().out:
-            break
-    assert pieces == 4
+    assert run_in_pieces(capsys, *words, tmp_path / "pieces") == 4
     whole, parts = (averaged_weights(tmp_path / name / "segmentation") for name in ("whole", "pieces"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
