@@ -62,7 +62,7 @@ def is_left_behind(path: Path) -> bool:
     """
     match = _MARK.fullmatch(path.name)
     if match is not None and match[1] == machine() and os.name != "nt":  # asking there would end the process
-        return not _is_running(int(match[2]))
+        return not is_running(int(match[2]))
     return time.time() - path.lstat().st_mtime > _STALE_S
 
 
@@ -78,7 +78,8 @@ def sweep_files(folder: Path) -> None:
                     path.unlink()
 
 
-def _is_running(number: int) -> bool:
+def is_running(number: int) -> bool:
+    """Whether a process of this machine is there; not for Windows, where asking would end it."""
     try:
         os.kill(number, 0)
     except ProcessLookupError:

@@ -23,6 +23,7 @@ class Command(NamedTuple):
 
 COMMANDS: dict[str, Command] = {
     "generate": Command("CardioDiTLib.commands.generate", "make synthetic cines"),
+    "cohort": Command("CardioDiTLib.commands.cohort", "make thousands of hearts on one machine or a cluster"),
     "complete": Command("CardioDiTLib.commands.complete", "fill slices and frames of a cine that nobody recorded"),
     "vary": Command("CardioDiTLib.commands.vary", "make hearts like one that is there"),
     "convert": Command("CardioDiTLib.commands.convert", "convert a cine from one file format to another"),

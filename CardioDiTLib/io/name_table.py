@@ -57,19 +57,31 @@ def read_name_table(table: Path, cines: Mapping[str, Path], column: str) -> dict
     return {stem: known[stem] for stem in cines}
 
 
+def table_rows(table: Path) -> list[list[str]]:
+    """Cells of each line that is not empty, whatever separates and encodes them.
+
+    Raises:
+        OSError, ValueError: The table cannot be read.
+    """
+    content = table.read_bytes()
+    wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+    try:
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("cp1252")  # what spreadsheets write where they do not write UTF-8
+    lines = text.splitlines()
+    first = next((line for line in lines if line.strip()), "")
+    separator = max(_SEPARATORS, key=first.count)
+    try:
+        return [row for row in csv.reader(lines, delimiter=separator) if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+
+
 def _rows(table: Path, column: str) -> list[list[str]]:
     try:
-        content = table.read_bytes()
-        wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
-        try:
-            text = content.decode("utf-16" if wide else "utf-8-sig")
-        except UnicodeDecodeError:
-            text = content.decode("cp1252")  # what spreadsheets write where they do not write UTF-8
-        lines = text.splitlines()
-        first = next((line for line in lines if line.strip()), "")
-        separator = max(_SEPARATORS, key=first.count)
-        return [row for row in csv.reader(lines, delimiter=separator) if any(cell.strip() for cell in row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        return table_rows(table)
+    except (OSError, ValueError) as error:
         raise _unreadable(table, column) from error
 
 

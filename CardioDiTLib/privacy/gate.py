@@ -17,7 +17,7 @@ from CardioDiTLib.cine import Cine
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.privacy.calibration import LEAK_CORRELATION, patients_needed
 from CardioDiTLib.privacy.embedding_io import Encoder, embedded
-from CardioDiTLib.privacy.embedding_set import checked
+from CardioDiTLib.privacy.embedding_set import EmbeddingSet, checked
 from CardioDiTLib.privacy.false_alarm import FALSE_ALARM
 from CardioDiTLib.privacy.reference_set import ReferenceSet
 
@@ -123,6 +123,14 @@ class Gate:
         else:
             table = np.asarray(cine)
             one = checked(table[None] if table.ndim == 1 else table, "given")
+        return self.judge_embedded(one)
+
+    def judge_embedded(self, one: EmbeddingSet) -> Verdict:
+        """Judge what the encoder made of a cine, in all poses that it has.
+
+        Raises:
+            CardioDiTError: An embedding that cannot be compared, or several.
+        """
         if one.values.shape != (1, self.reference.dimension):
             raise CardioDiTError(
                 f"This gate judges one embedding of {self.reference.dimension} numbers, not {one.values.shape}.",

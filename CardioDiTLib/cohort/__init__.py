@@ -1,0 +1,1 @@
+"""Cohorts of thousands of hearts: planned, made by any number of workers that may be killed, checked, described."""
