@@ -229,9 +229,7 @@ def _failure(heart: Heart, error: Exception) -> HeartFailure:
     told = isinstance(error, CardioDiTError)
     text = error.message if isinstance(error, CardioDiTError) else " ".join(str(error).split())[:300]
     reason = text if told else f"An unexpected problem ({type(error).__name__}: {text})."
-    return HeartFailure(
-        number=heart.number, reason=reason, at=datetime.now(timezone.utc).isoformat(timespec="seconds")
-    )
+    return HeartFailure(number=heart.number, reason=reason, at=datetime.now(timezone.utc).isoformat(timespec="seconds"))
 
 
 def _bytes_of(image: Cine | Segmentation, storage: str) -> bytes:

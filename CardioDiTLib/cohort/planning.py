@@ -22,6 +22,7 @@ from CardioDiTLib.version import __version__
 
 _CHECKED = 10_000  # hearts at a time
 _LARGEST = 10_000_000
+_ANY_HEART = Distributions({}, {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class PlanRequest(Record):
 
     table: str | None = None
     count: Count | None = None
-    drawn_from: Distributions = Distributions({}, {})
+    drawn_from: Distributions = _ANY_HEART
     seed: Whole = 0
     bundle: str = DEFAULT_BUNDLE
     shard_size: Count = 100

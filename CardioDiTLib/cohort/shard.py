@@ -264,10 +264,14 @@ def parts_of(tar_path: Path) -> Iterator[tuple[int, bytes]]:
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     stream = tar.extractfile(member)
     if stream is None:
-        raise CardioDiTError(f"'{member.name}' is no file.", "Make the shard again with 'cardiodit cohort run --verify'.")
+        raise CardioDiTError(
+            f"'{member.name}' is no file.", "Make the shard again with 'cardiodit cohort run --verify'."
+        )
     data = stream.read()
     if len(data) != member.size:
-        raise CardioDiTError(f"'{member.name}' is cut off.", "Make the shard again with 'cardiodit cohort run --verify'.")
+        raise CardioDiTError(
+            f"'{member.name}' is cut off.", "Make the shard again with 'cardiodit cohort run --verify'."
+        )
     return data
 
 

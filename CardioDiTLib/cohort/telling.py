@@ -23,12 +23,18 @@ def status_lines(status: CohortStatus) -> list[str]:
         left = "" if math.isnan(status.seconds_left) else f", about {duration(status.seconds_left)} left"
         lines.append(f"{len(alive)} at work{pace}{left}")
     else:
-        alone = "" if math.isnan(status.seconds_a_heart) else f" (one worker: {duration(status.seconds_a_heart * status.left)})"
+        alone = (
+            ""
+            if math.isnan(status.seconds_a_heart)
+            else f" (one worker: {duration(status.seconds_a_heart * status.left)})"
+        )
         lines.append(f"nobody is at work; {status.left} hearts are left{alone}")
     for worker in status.workers[:_SHOWN]:
         who = f"{worker.host}:{worker.pid}" if worker.host else "somebody"
         state = "" if worker.alive else "; that worker is gone, the shard is free"
-        lines.append(f"  shard {worker.shard}: {who} since {worker.since}, {worker.hearts} of {worker.of} hearts{state}")
+        lines.append(
+            f"  shard {worker.shard}: {who} since {worker.since}, {worker.hearts} of {worker.of} hearts{state}"
+        )
     if len(status.workers) > _SHOWN:
         lines.append(f"  and {len(status.workers) - _SHOWN} more")
     lines += [f"  damaged: {problem} ('run --verify' makes it again)" for problem in status.damaged]

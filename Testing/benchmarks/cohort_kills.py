@@ -94,6 +94,8 @@ def run_until_done(folder: Path, processes: int, kills: int, every_s: float, rng
             status = reader.read()
             watch.look(status, alive)
             if status.complete:
+                for worker in workers:
+                    worker.wait()
                 return watch, killed
             for place, worker in enumerate(workers):
                 if worker.poll() not in (None, 0):
@@ -102,7 +104,8 @@ def run_until_done(folder: Path, processes: int, kills: int, every_s: float, rng
                 workers = [start(folder) for _ in range(processes)]
     finally:
         for worker in workers:
-            worker.terminate()
+            if worker.poll() is None:
+                worker.terminate()
             worker.wait()
 
 
@@ -154,7 +157,7 @@ def compare(given: argparse.Namespace, work: Path) -> int:
     begin = time.monotonic()
     run_until_done(calm, given.processes, 0, 1.0, random.Random(0))
     calm_s = time.monotonic() - begin
-    every = given.every_s or max(1.0, 1.2 * calm_s / max(1, given.kills))
+    every = given.every_s or max(1.0, calm_s / max(1, given.kills))
     begin = time.monotonic()
     watch, killed = run_until_done(rough, given.processes, given.kills, every, random.Random(given.seed))
     rough_s = time.monotonic() - begin
