@@ -129,6 +129,7 @@ _HOMES = {
 }
 _ROOMS = (
     "bundles",
+    "cohort",
     "completion",
     "data",
     "diffusion",
@@ -169,6 +170,7 @@ __all__ = [
     "audit_memorization",
     "bundles",
     "cardiac_function",
+    "cohort",
     "cohort_from_folder",
     "cohort_from_pack",
     "cohort_table",

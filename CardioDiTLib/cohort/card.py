@@ -300,7 +300,7 @@ def _again(facts: CardFacts) -> str:
     ]
     words += [f"--pathology {first['pathology']}"] if first["pathology"] else []
     words += [
-        f"--{name.replace('_', '-')} {first[f'asked_{name}']:g}"
+        f"--{name.replace('_', '-')} {first[f'asked_{name}']:.10g}"
         for name in (*_ASKED, "lv_slices")
         if first.get(f"asked_{name}") is not None
     ]

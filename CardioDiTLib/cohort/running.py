@@ -32,7 +32,7 @@ from CardioDiTLib.progress import CancelSource, Stop
 Told = Callable[[int, bool], object]
 """Told of each heart that came to an end: its number, and whether it is there."""
 
-_FIRST_FAILURES = 3  # after which a worker that has made nothing stops
+_FIRST_FAILURES, _FAILURES = 3, 10  # in a row, after which a worker stops: one that has made nothing, any other
 
 
 @dataclass
@@ -119,6 +119,7 @@ class Worker:
         self._seconds = None if minutes is None else minutes * 60
         self._retry, self._most, self._told = retry, most_hearts, told
         self._heart_s: list[float] = []
+        self._in_a_row: list[tuple[int, Parts]] = []
         self.result = RunResult()
         self._maker: object | None = None
 
@@ -219,23 +220,27 @@ class Worker:
             made = made if before is None else replace(made, attempts=before.attempts + 1)
             parts.fail(made)
             self.result.failed += 1
-            self._look_at_first_failures(made, parts)
+            self._look_at_failures(made, parts)
         else:
             parts.keep(heart.number, made)  # type: ignore[arg-type]  # files of a heart
             parts.forgive(heart.number)
+            self._in_a_row.clear()
             self.result.made += 1
         if self._told is not None:
             self._told(heart.number, not isinstance(made, HeartFailure))
 
-    def _look_at_first_failures(self, failure: HeartFailure, parts: Parts) -> None:
-        """Where nothing works at all, hearts are not to blame."""
-        if self.result.made == 0 and self.result.failed == min(_FIRST_FAILURES, self._plan.count):
-            for number in self._plan.numbers(failure.number // self._plan.shard_size):
-                parts.forgive(number)
-            raise CardioDiTError(
-                f"The first {self.result.failed} hearts could not be made: {failure.reason}",
-                "Mend this, or plan another folder; nothing is marked as failed.",
-            )
+    def _look_at_failures(self, failure: HeartFailure, parts: Parts) -> None:
+        """Where nothing works any more (another program took the memory, for one), hearts are not to blame."""
+        self._in_a_row.append((failure.number, parts))
+        limit = min(_FAILURES if self.result.made else _FIRST_FAILURES, self._plan.count)
+        if len(self._in_a_row) < limit:
+            return
+        for number, place in self._in_a_row:
+            place.forgive(number)
+        raise CardioDiTError(
+            f"{limit} hearts in a row could not be made, the last one for this: {failure.reason}",
+            "Mend this, or plan another folder; hearts of a shard that is not whole are not marked as failed.",
+        )
 
     def _finish(
         self, shard: int, hearts: list[Heart], parts: Parts, seconds: float, timed: int, replacing: bool

@@ -6,6 +6,8 @@ import argparse
 import math
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,13 +162,7 @@ def _run(arguments: argparse.Namespace) -> int:
     words = [*(["--minutes", f"{arguments.minutes:g}"] if arguments.minutes else [])]
     words += ["--retry"] if arguments.retry else []
     places = seats(arguments.processes, plan.device)
-    with bar("hearts", "heart", quiet=arguments.quiet, leave=False) as tell:
-
-        def told(status: CohortStatus) -> None:
-            done = status.made + len(status.failed)
-            left = None if math.isnan(status.seconds_left) else status.seconds_left
-            tell(Progress("hearts", done, status.planned, left))
-
+    with _cohort_bar(plan.count, arguments.quiet) as told:
         try:
             run_processes(arguments.folder, places, words, told=told)
         except BaseException:
@@ -174,7 +170,28 @@ def _run(arguments: argparse.Namespace) -> int:
             raise
     status = cohort_status(arguments.folder)
     _say_where(status, arguments)
-    return 0 if not status.failed else 1
+    return 0  # a heart that the gate refuses is an answer, not a problem of the run: engines of workflows go on
+
+
+@contextmanager
+def _cohort_bar(planned: int, quiet: bool) -> Iterator[Callable[[CohortStatus], None]]:
+    """A bar on stderr, where somebody looks at a terminal, with the time that is left as the folder tells it."""
+    from tqdm import tqdm
+
+    from CardioDiTLib.cohort.telling import duration
+
+    form = "{desc}{n_fmt}/{total_fmt} hearts |{bar}| {postfix}"
+    with tqdm(total=planned, file=sys.stderr, disable=True if quiet else None, leave=False, bar_format=form) as drawn:
+
+        def told(status: CohortStatus) -> None:
+            at_work = sum(worker.alive for worker in status.workers)
+            left = "" if math.isnan(status.seconds_left) else f", about {duration(status.seconds_left)} left"
+            failed = f", {len(status.failed)} failed" if status.failed else ""
+            drawn.set_postfix_str(f"{at_work} at work{left}{failed}", refresh=False)
+            drawn.n = status.made + len(status.failed)
+            drawn.refresh()
+
+        yield told
 
 
 def _work(arguments: argparse.Namespace) -> int:
