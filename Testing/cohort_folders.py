@@ -28,6 +28,8 @@ REFINER: dict[str, Any] = {
 }
 EDV = SteeredQuantity("edv_ml", "end-diastolic volume of the left ventricle", "mL", 50, 350, 80, 280)
 EF = SteeredQuantity("ef_percent", "ejection fraction of the left ventricle", "%", 10, 75, 20, 65)
+MASS = SteeredQuantity("lv_mass_g", "mass of the left ventricle", "g", 40, 250, 60, 190)
+SLICES = SteeredQuantity("lv_slices", "slices that the left ventricle covers", "", 1, 3, 2, 3)
 
 
 def write_labelled_bundle(folder: Path) -> Path:
@@ -35,7 +37,7 @@ def write_labelled_bundle(folder: Path) -> Path:
     vqgan, _, scale = tiny_networks()
     with torch.random.fork_rng():
         torch.manual_seed(4)
-        settings = {**DIT, "num_conditions": 2}
+        settings = {**DIT, "num_conditions": 4}
         dit, refiner = DiT4D(**settings), CineRefiner(**REFINER)  # type: ignore[arg-type]
         assert refiner.tissue is not None
         torch.nn.init.normal_(refiner.tissue.weight)
@@ -44,7 +46,7 @@ def write_labelled_bundle(folder: Path) -> Path:
         name=folder.name,
         dit=NetworkSpec("DiT4D", settings, "dit.safetensors"),
         refiner=NetworkSpec("CineRefiner", REFINER, "refiner.safetensors"),
-        quantities=(EDV, EF),
+        quantities=(EDV, EF, MASS, SLICES),
     )
     return write_bundle(
         folder, manifest, vqgan, dit.eval(), scale, model_card="# Tiny\n", storage="fp32", refiner=refiner.eval()

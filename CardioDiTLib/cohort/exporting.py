@@ -6,6 +6,9 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.cohort.claims import shard_name
 from CardioDiTLib.cohort.heart_record import CINE, LABELS
 from CardioDiTLib.cohort.plan import SHARDS, PlannedCohort, open_plan
@@ -58,19 +61,19 @@ def export_hearts(
     return _written(hearts, Path(out), wanted, overwrite)
 
 
-def result_of(heart: CohortHeart, *, images: bool = True) -> GenerationResult:
-    """A heart as its generator gave it."""
-    record = heart.record
-    cine, labels = heart.cine, heart.segmentation if images else None
-    # what its own file says, without what reading a file adds
-    cine.meta.clear()
-    cine.meta.update(record.provenance)
+def result_of(heart: CohortHeart) -> GenerationResult:
+    """A heart as its generator gave it: its geometry to the last bit, and nothing that reading a file adds."""
+    record, provenance = heart.record, heart.record.provenance
+    affine = np.array(record.affine, np.float64)
+    stored, labels = heart.cine, heart.segmentation
+    cine = Cine(stored.array, affine, stored.frame_times, provenance)
+    segmentation = None
     if labels is not None:
-        labels.meta.clear()
-        labels.meta.update({name: value for name, value in record.provenance.items() if name != "audit"})
-    provenance = record.provenance
+        # the gate judges the picture, so that labels say nothing of it
+        ungated = {name: value for name, value in provenance.items() if name != "audit"}
+        segmentation = Segmentation(labels.array, affine, labels.frame_times, ungated)
     seed, index = int(provenance["seed"]), int(provenance["index"])
-    return GenerationResult(cine, seed, index, record.heart.pathology, provenance, 0.0, None, labels)
+    return GenerationResult(cine, seed, index, record.heart.pathology, provenance, 0.0, None, segmentation)
 
 
 def _chosen(

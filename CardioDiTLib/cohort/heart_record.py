@@ -13,6 +13,8 @@ from CardioDiTLib.files import FileRecord
 from CardioDiTLib.function.function_report import LEFT, RIGHT, WALL, FunctionReport
 from CardioDiTLib.schema import Record, Unknowable, Words
 
+Row = tuple[float, float, float, float]
+
 CINE, LABELS, EMBEDDING, RECORD = "cine", "labels", "embedding", "record"
 """What a heart has in a shard."""
 
@@ -53,6 +55,7 @@ class HeartRecord(Record):
         function: By what it was measured on, "labels" or "network".
         files: By what they are ("cine", "labels", "embedding"): size and SHA-256.
         storage: Format of cine and labels.
+        affine: (4, 4), index (x, y, z) to mm in RAS: formats round it, each in its own way.
     """
 
     record_name: ClassVar[str] = "record of a heart"
@@ -67,6 +70,7 @@ class HeartRecord(Record):
     function: dict[str, HeartFunction]
     files: dict[str, FileRecord]
     storage: Words
+    affine: tuple[Row, Row, Row, Row]
 
     def member(self, kind: str) -> str:
         """Name of one of its files in the shard."""

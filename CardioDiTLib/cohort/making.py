@@ -147,6 +147,7 @@ class HeartMaker:
             function=self._function(result),
             files={kind: _fingerprint(data[name]) for kind, name in kinds.items()},
             storage=storage,
+            affine=result.cine.affine.tolist(),
         )
         return {**data, member_name(number, RECORD, storage): record.to_json(indent=1).encode("utf-8")}
 
@@ -229,7 +230,9 @@ def _failure(heart: Heart, error: Exception) -> HeartFailure:
     told = isinstance(error, CardioDiTError)
     text = error.message if isinstance(error, CardioDiTError) else " ".join(str(error).split())[:300]
     reason = text if told else f"An unexpected problem ({type(error).__name__}: {text})."
-    return HeartFailure(number=heart.number, reason=reason, at=datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    return HeartFailure(
+        number=heart.number, reason=reason, at=datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    )
 
 
 def _bytes_of(image: Cine | Segmentation, storage: str) -> bytes:

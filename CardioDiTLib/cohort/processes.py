@@ -65,11 +65,14 @@ def seats(processes: int | None, device: str | None = None) -> list[Seat]:
     cores = available_cores()
     gpus = [] if device is not None and not device.startswith("cuda") else visible_gpus()
     count = processes or len(gpus) or len(cores)
-    shares = [tuple(cores[i * len(cores) // count : (i + 1) * len(cores) // count]) for i in range(count)]
+    if count > len(cores):
+        shares = [(cores[i % len(cores)],) for i in range(count)]
+    else:
+        shares = [tuple(cores[i * len(cores) // count : (i + 1) * len(cores) // count]) for i in range(count)]
     pins = hasattr(os, "sched_setaffinity")
+    threads = max(1, len(cores) // count)  # the same for all: another number of threads may round in another way
     return [
-        Seat(share if pins else (), max(1, len(share)), gpus[i % len(gpus)] if gpus else None)
-        for i, share in enumerate(shares)
+        Seat(share if pins else (), threads, gpus[i % len(gpus)] if gpus else None) for i, share in enumerate(shares)
     ]
 
 

@@ -115,7 +115,7 @@ class Worker:
         self._cohort, self._plan = cohort, cohort.plan
         self._shards, self._parts = cohort.folder / SHARDS, cohort.folder / PARTS
         self._claims = Claims(cohort.folder / CLAIMS)
-        self._began, self._began_at = time.monotonic(), datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self._began, self._began_at = time.monotonic(), datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         self._seconds = None if minutes is None else minutes * 60
         self._retry, self._most, self._told = retry, most_hearts, told
         self._heart_s: list[float] = []
