@@ -65,6 +65,7 @@ def seats(processes: int | None, device: str | None = None) -> list[Seat]:
     cores = available_cores()
     gpus = [] if device is not None and not device.startswith("cuda") else visible_gpus()
     count = processes or len(gpus) or len(cores)
+    shares: list[tuple[int, ...]]
     if count > len(cores):
         shares = [(cores[i % len(cores)],) for i in range(count)]
     else:
