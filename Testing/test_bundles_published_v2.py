@@ -25,10 +25,9 @@ from published_v2_files import (
 )
 
 from CardioDiTLib.bundles import import_published, load_bundle
-from CardioDiTLib.bundles.cardiodit_checkpoint import read_published_state
+from CardioDiTLib.bundles.cardiodit_checkpoint import SkippedArray, numpy_globals, read_published_state
 from CardioDiTLib.bundles.cardiodit_config import dit_params, published_schedule
 from CardioDiTLib.bundles.cardiodit_read import read_published
-from CardioDiTLib.bundles.safe_numpy import SkippedArray, numpy_globals
 from CardioDiTLib.diffusion import FlowSchedule, NoiseSchedule
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation import GenerationRequest, Generator
@@ -179,7 +178,7 @@ def test_the_worker_says_which_grids_a_model_makes(tmp_path, monkeypatch):
     # a mean for every place would be that of one grid
     scale = LatentScale(torch.zeros(4, 3, 1, 1, 1), torch.ones(4, 1, 1, 1, 1))
     from CardioDiTLib.bundles.bundle import write_weights
-    from CardioDiTLib.bundles.other_grids import most_slices_and_frames
+    from CardioDiTLib.bundles.manifest import most_slices_and_frames
 
     write_weights(bundle.folder / "latents.safetensors", scale.state_dict(), "fp32")
     assert most_slices_and_frames(bundle.folder, bundle.manifest) is None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from CardioDiTLib.bundles.safe_numpy import numpy_globals
 from CardioDiTLib.bundles.weights import some_of
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.schema import parse_json
@@ -26,6 +26,12 @@ _READ = ("checkpoint_schema", "resolved_config", "latent_mean", "latent_std", "s
 POINTER = "last_checkpoint.json"
 _POINTER_SCHEMA = {"name": "cardiodit.checkpoint-pointer", "version": 1}
 _GIVE_PTH = "Give the .pth file itself."
+
+# What of NumPy a checkpoint may hold: a training stores the state of its random numbers beside its weights. Single
+# numbers are read, arrays passed over.
+_NUMPY_NUMBERS = (np.float64, np.float32, np.int64, np.int32)
+_NUMPY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
+"""Where NumPy 1 and NumPy 2 say that a pickled array or number comes from."""
 
 
 @dataclass(frozen=True)
@@ -287,3 +293,41 @@ def _check_shadow(shadow: Mapping[str, torch.Tensor], state: Mapping[str, torch.
             f"Averaged (EMA) weights of {name} have no counterpart of the same name and shape: {some_of(wrong)}.",
             "The file mixes two networks; use another checkpoint.",
         )
+
+
+class SkippedArray:
+    """Stands where a NumPy array was."""
+
+    def __setstate__(self, state: object) -> None:
+        """Forget the array's shape, type and values."""
+
+
+def numpy_globals() -> list[Any]:
+    """For `torch.serialization.safe_globals`: every name of NumPy that may be met, and what stands for it."""
+    kinds = [type(np.dtype(kind)) for kind in (*_NUMPY_NUMBERS, np.uint32, np.uint64)]
+    arrays: list[Any] = [_called("numpy", "ndarray", SkippedArray), SkippedArray]
+    for module in _NUMPY_MODULES:
+        arrays += [_called(module, "_reconstruct", _skipped), _called(module, "scalar", _numpy_number)]
+    return [np.dtype, *kinds, *arrays]
+
+
+def _skipped(*_: object) -> SkippedArray:
+    return SkippedArray()
+
+
+def _numpy_number(dtype: Any, raw: Any) -> Any:
+    """A single number of a known type from its bytes."""
+    if not isinstance(dtype, np.dtype) or dtype.newbyteorder("=") not in [np.dtype(kind) for kind in _NUMPY_NUMBERS]:
+        raise ValueError("A number of a type that is not known.")
+    raw = raw.encode("latin1") if isinstance(raw, str) else raw
+    return np.frombuffer(raw, dtype, count=1)[0]
+
+
+def _called(module: str, name: str, stands: Callable[..., Any]) -> Any:
+    """Something that a pickle calls by the name of something else."""
+
+    def function(*args: object) -> Any:
+        return stands(*args)
+
+    function.__module__, function.__name__, function.__qualname__ = module, name, name
+    return function

@@ -11,7 +11,6 @@ from typing import Any
 
 import yaml
 
-from CardioDiTLib.bundles.cardiodit_keys import DIFFUSION_KEYS, FLOW_KEYS, resolved
 from CardioDiTLib.diffusion.any_schedule import AnySchedule
 from CardioDiTLib.diffusion.flow import FLOW_MATCHING, FlowSchedule
 from CardioDiTLib.diffusion.schedule import NoiseSchedule
@@ -31,6 +30,13 @@ _DIFFUSIONS = ("ddpm", "ddim", "dpm_pp")
 # What the published network does without being told; a configuration may say so, but nothing else.
 _FIXED = {"rope_base": 10000.0}
 _FIXED_SCHEDULE = {"clip_sample": False, "variance_type": "fixed_small"}
+
+_DIFFUSION_KEYS = (
+    *("num_train_timesteps", "schedule", "beta_schedule", "prediction_type", "zero_terminal_snr", "beta_start"),
+    *("beta_end", "s", "clip_sample", "variance_type"),
+)
+_FLOW_KEYS = ("num_train_timesteps", "sample_method", "logit_mean", "logit_std")
+_REFERENCE = re.compile(r"\$\{([A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*)\}")
 
 
 class _Loader(yaml.SafeLoader):
@@ -101,7 +107,7 @@ def stage1_params(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         CardioDiTError: if there are none, one is unknown, or a needed one is missing.
     """
-    params = _params(resolved(config), ("stage1", "vqgan", "model"), "embedding_dim", "stage1.params")
+    params = _params(_resolved(config), ("stage1", "vqgan", "model"), "embedding_dim", "stage1.params")
     _check_keys(params, VQGAN, _NEEDED_STAGE1, "stage-1")
     if "num_channels" not in params and "channels" not in params:
         raise CardioDiTError(
@@ -116,7 +122,7 @@ def dit_params(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         CardioDiTError: if there are none, one is unknown, or a needed one is missing.
     """
-    params = _params(resolved(config), ("dit", "model"), "input_size", "dit.params")
+    params = _params(_resolved(config), ("dit", "model"), "input_size", "dit.params")
     for key, value in _FIXED.items():
         if key in params and params.pop(key) != value:
             raise CardioDiTError(
@@ -154,7 +160,7 @@ def published_schedule(config: Mapping[str, Any]) -> tuple[PublishedSchedule, li
     if _is_flow(config):
         return _published_flow(config)
     for section in _sections(config, "scheduler"):
-        _check_scheduler(section, DIFFUSION_KEYS, "noise schedule")
+        _check_scheduler(section, _DIFFUSION_KEYS, "noise schedule")
     places = [m for m in _mappings(config) if "num_train_timesteps" in m or "prediction_type" in m]
     steps = _one_value([m["num_train_timesteps"] for m in places if "num_train_timesteps" in m], "num_train_timesteps")
     prediction = _one_value([m["prediction_type"] for m in places if "prediction_type" in m], "prediction_type")
@@ -218,7 +224,7 @@ def _is_flow(config: Mapping[str, Any]) -> bool:
 def _published_flow(config: Mapping[str, Any]) -> tuple[PublishedSchedule, list[str]]:
     values: dict[str, Any] = {}
     for section in _sections(config, "scheduler"):
-        _check_scheduler(section, FLOW_KEYS, "flow matching")
+        _check_scheduler(section, _FLOW_KEYS, "flow matching")
         for key in section:
             values[key] = _one_value([section[key], *([values[key]] if key in values else [])], key)
     notes = []
@@ -287,6 +293,30 @@ def checked_scale_factor(value: Any) -> float:
             "It is 1 / standard deviation of the training latents.",
         )
     return float(value)
+
+
+def _resolved(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with references to its own values, such as ``${model.params.input_size}``, filled in.
+
+    What leads nowhere (environment variables, functions) stays as it is.
+    """
+
+    def filled(value: Any, depth: int = 0) -> Any:
+        if isinstance(value, Mapping):
+            return {key: filled(inner, depth) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [filled(inner, depth) for inner in value]
+        match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
+        if match is None or depth > 8:
+            return value
+        found: Any = config
+        for part in match.group(1).split("."):
+            if not isinstance(found, Mapping) or part not in found:
+                return value
+            found = found[part]
+        return filled(found, depth + 1)
+
+    return {str(key): filled(value) for key, value in config.items()}
 
 
 def _params(config: Mapping[str, Any], names: tuple[str, ...], telling_key: str, usual_place: str) -> dict[str, Any]:

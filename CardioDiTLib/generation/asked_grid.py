@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from CardioDiTLib.bundles.manifest import BundleManifest
-from CardioDiTLib.bundles.other_grids import most_slices_and_frames
+from CardioDiTLib.bundles.manifest import BundleManifest, most_slices_and_frames
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.request import GenerationRequest
 from CardioDiTLib.grid import BundleGrid

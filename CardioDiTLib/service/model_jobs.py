@@ -17,8 +17,7 @@ from CardioDiTLib.bundles.catalogue import (
 from CardioDiTLib.bundles.download import download_bundle, import_bundle
 from CardioDiTLib.bundles.http_stream import TransferProgress
 from CardioDiTLib.bundles.installation import remove_bundle
-from CardioDiTLib.bundles.manifest import MODEL_CARD_NAME, BundleManifest
-from CardioDiTLib.bundles.other_grids import most_slices_and_frames
+from CardioDiTLib.bundles.manifest import MODEL_CARD_NAME, BundleManifest, most_slices_and_frames
 from CardioDiTLib.bundles.registry import (
     BundleEntry,
     accept,
