@@ -1,4 +1,4 @@
-"""Moving images of the heart that know where and when they are.
+"""Cines, segmentations and landmark tracks: arrays over time with geometry and times.
 
 Three frozen dataclasses are shared by every part of the library: :class:`Cine` (grey values), :class:`Segmentation`
 (labels on the same kind of grid) and :class:`LandmarkTrack` (points that move with the frames).

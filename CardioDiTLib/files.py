@@ -134,7 +134,7 @@ def atomic_path(destination: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _open_to_the_usual_readers(path: Path) -> None:
-    """Some writers make files that only their owner can read, whatever the umask says; beside others that is a trap."""
+    """Give the permissions of the umask: some writers leave files that only their owner can read."""
     probe = path.with_name(f"{path.name}.mode")
     try:
         probe.touch()  # made as the umask says: asking for the umask itself would disturb other threads

@@ -352,10 +352,7 @@ def add_source(
     """Add a bundle on the web to the user's catalogue. Added again, a source brings its entry up to date.
 
     Args:
-        text: https address of a ``bundle.json`` or of its folder, or ``hf:owner/name@revision[/subfolder]``.
-        progress: Told how far it is.
-        cancel: Says when to stop.
-        policy: How patient it is with the server.
+        text, progress, cancel, policy: As in `read_source`.
 
     Returns:
         The new entry, with the fingerprint of every file.

@@ -1,6 +1,4 @@
-"""Bundles brought into the user's folder, over the web, from a folder or from a zip: all of one, or nothing that
-anybody could take for it.
-"""
+"""Bundles brought into the user's folder, over the web, from a folder or from a zip: whole or not at all."""
 
 from __future__ import annotations
 

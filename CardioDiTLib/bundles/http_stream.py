@@ -1,6 +1,5 @@
-"""What a transfer is made of: addresses that are safe, patience, one answer of a server, signs of progress.
-
-An answer is read in such a way that whoever waits for it can stop at any moment.
+"""Parts of a transfer: checked addresses, retries, one answer of a server (which can be stopped while it is awaited),
+progress.
 """
 
 from __future__ import annotations

@@ -254,8 +254,15 @@ class NetworkFolder(ModelFolder[NetworkManifestT]):
         """Write a network's folder, see `write`.
 
         Args:
+            destination: The folder to make.
+            manifest: Everything but ``files``, which is filled in.
             network: The network, with the weights to be used in place; its `config` is that of the manifest.
+            check: Opens the folder before it gets its name.
             storage: "fp32", "fp16" or "int8".
+            overwrite: Replace a model that lies there. A folder that is no model of this kind is never replaced.
+
+        Returns:
+            The folder.
 
         Raises:
             CardioDiTError: As `write`, and where network and manifest differ.

@@ -1,4 +1,4 @@
-"""One file over the web: it goes on where it was cut off, and counts only once its fingerprint is right."""
+"""One file over the web: resumed where it was cut off, and named only once its fingerprint is right."""
 
 from __future__ import annotations
 

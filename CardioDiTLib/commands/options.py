@@ -32,7 +32,7 @@ COVERS_HELP = (
 
 
 def finite(text: str) -> float:
-    """A number; neither NaN nor infinity, which compare with nothing and would never end anything."""
+    """A number; neither NaN nor infinity."""
     try:
         value = float(text)
     except ValueError:

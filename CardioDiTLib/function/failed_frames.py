@@ -1,4 +1,4 @@
-"""What to look at before a number is believed: labels that are unsure of themselves, frames in which they failed."""
+"""Frames in which labels failed, and ventricles of which the labels are unsure."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Which number stands for which part of the heart.
 
-Here 1 is the right ventricle, 2 the myocardium and 3 the cavity of the left ventricle, as in ACDC. Others number
-otherwise, and a file does not say how. Anatomy does: of all labels only the left cavity is ringed by another one, the
-myocardium, and the right ventricle lies beside that ring.
+Here 1 is the right ventricle, 2 the myocardium and 3 the cavity of the left ventricle, as in ACDC. Where a file numbers
+otherwise, anatomy tells: of all labels only the left cavity is ringed by another one, the myocardium, and the right
+ventricle lies beside that ring.
 """
 
 from __future__ import annotations

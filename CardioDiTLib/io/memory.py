@@ -1,7 +1,7 @@
 """How much a file would take, weighed before any of it is unpacked.
 
-A few megabytes of compressed zeros, or one wrong number in a header, can ask for any amount of memory. So readers say
-first what a header promises, and unpack no more than that.
+Compressed zeros, or a wrong number in a header, can ask for any amount of memory: readers say first what the header
+promises, and unpack no more than that.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The mark of a synthetic heart in fields of a header that other software keeps.
 
-Provenance lies in places of our own (a header extension, a key of ours), which other programs drop when they write the
-file again. A heart that nobody has would come out as a patient's. So the fields that survive say it too:
+Provenance lies in a header extension or key of our own, which other programs drop when they write the file again. The
+fields that survive say it too:
 
 =======  =======================================================================
 NIfTI    ``descrip`` (80 bytes), ``intent_name`` (16), ``aux_file`` (24)

@@ -197,14 +197,7 @@ def _stacked(tables: list[NDArray[np.float32]], dimension: int) -> NDArray[np.fl
 
 
 def load_encoder(folder: str | os.PathLike[str] | None = None) -> CineEncoder:
-    """Opens an encoder's folder and verifies every file before a weight is used.
-
-    Args:
-        folder: The folder; None for the encoder that comes with the software.
-
-    Raises:
-        CardioDiTError: There is none, it is damaged or changed, or its weights do not fit its network.
-    """
+    """Opens an encoder's folder, None for the embedded one; see `NetworkFolder.find` and `NetworkFolder.load`."""
     network, manifest = KIND.load(KIND.find(folder), lambda manifest: CineEmbedding(manifest.network))
     return CineEncoder(network, manifest, manifest.files[WEIGHTS_NAME].sha256)
 
@@ -217,21 +210,7 @@ def write_encoder(
     storage: str = "int8",
     overwrite: bool = False,
 ) -> Path:
-    """Writes an encoder's folder; it appears under its name only once it is complete and has been opened.
-
-    Args:
-        destination: The folder to make.
-        manifest: Everything but ``files``, which is filled in.
-        network: The network.
-        storage: "fp32", "fp16" or "int8".
-        overwrite: Replace an encoder that lies there. A folder that is none is never replaced.
-
-    Returns:
-        The folder.
-
-    Raises:
-        CardioDiTError: Something lies there already, network and description differ, or the disk is full.
-    """
+    """Writes an encoder's folder, see `NetworkFolder.write_network`; it is opened once before it gets its name."""
     return KIND.write_network(destination, manifest, network, load_encoder, storage=storage, overwrite=overwrite)
 
 

@@ -86,15 +86,6 @@ class SegmentationManifest(NetworkManifest):
 KIND = NetworkFolder(SegmentationManifest, "segmentation model", "segmentation", "segmentation network")
 
 
-def read_manifest(folder: Path) -> SegmentationManifest:
-    """Reads the `segmentation.json` of a folder.
-
-    Raises:
-        CardioDiTError: There is none, or it is damaged.
-    """
-    return KIND.read(folder)
-
-
 @dataclass(frozen=True, eq=False)
 class SegmentationModel:
     """A network that is ready to work, and what is known about it.
@@ -109,25 +100,12 @@ class SegmentationModel:
 
 
 def embedded_model_folder() -> Path:
-    """Folder of the model that comes with the software; may not exist.
-
-    In an installed extension it lies inside the package, in the source tree beside it.
-    """
+    """Folder of the model that comes with the software; may not exist."""
     return KIND.embedded()
 
 
 def load_model(folder: str | os.PathLike[str] | None = None) -> SegmentationModel:
-    """Opens a model's folder and verifies every file before a weight is used.
-
-    Args:
-        folder: The folder; None for the embedded model.
-
-    Returns:
-        The model, on the CPU.
-
-    Raises:
-        CardioDiTError: There is none, it is damaged or changed, or its weights do not fit its network.
-    """
+    """Opens a model's folder, None for the embedded one; see `NetworkFolder.find` and `NetworkFolder.load`."""
     place = KIND.find(folder, embedded_model_folder())
     return SegmentationModel(*KIND.load(place, lambda manifest: SegmentationNetwork(manifest.network)))
 
@@ -140,19 +118,5 @@ def write_model(
     storage: str = "int8",
     overwrite: bool = False,
 ) -> Path:
-    """Writes a model's folder; it appears under its name only once it is complete and has been opened.
-
-    Args:
-        destination: The folder to make.
-        manifest: Everything but ``files``, which is filled in.
-        network: The network, with the weights to be used in place.
-        storage: "fp32", "fp16" or "int8".
-        overwrite: Replace a model that lies there. A folder that is no model is never replaced.
-
-    Returns:
-        The folder.
-
-    Raises:
-        CardioDiTError: Something lies there already, network and description differ, or the disk is full.
-    """
+    """Writes a model's folder, see `NetworkFolder.write_network`; it is opened once before it gets its name."""
     return KIND.write_network(destination, manifest, network, load_model, storage=storage, overwrite=overwrite)

@@ -1,4 +1,4 @@
-"""A pack's cines as a codec shows them: what comes out of a generator that copies has been through one."""
+"""A pack's cines encoded and decoded by a codec, as copies that a generator makes are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Views of cines for contrastive training: everything that a copy may hide behind, drawn by chance.
+"""Views of cines for contrastive training: random changes under which a copy has to be recognised.
 
 A view is what the encoder sees of a cine: mean and first harmonic within a disc about the heart (see
 `privacy.cine_canvas`). It may be of the whole cine, of end-diastole and end-systole as recorded, or of one frame that

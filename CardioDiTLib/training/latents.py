@@ -156,7 +156,7 @@ def morphed(
     ranges: LatentAugmentation,
     frames: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """One cine that never was: a patient led some of the way to another, seen from a slightly other place.
+    """A morph: a patient's cine deformed part of the way to another patient's, under one in-plane augmentation.
 
     Args:
         data: The pack.
