@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from refusals import refused
 from torch import nn
 
 from CardioDiTLib.diffusion import Denoiser, NoiseSchedule
@@ -127,7 +128,7 @@ def test_network_gets_samples_in_the_type_of_its_weights(dtype):
 
 def test_guidance_without_anything_to_guide_is_refused():
     for arguments in ({}, {"labels": [1]}, {"null_label": NULL}):
-        with pytest.raises(CardioDiTError, match="Guidance"):
+        with refused("Guidance", 2):
             Denoiser(Recorder(), SCHEDULE, guidance=2.0, **arguments)
 
 
@@ -137,7 +138,7 @@ def test_training_mode_is_refused():
 
 
 def test_misfits_are_refused():
-    with pytest.raises(CardioDiTError, match="labels"):
+    with refused(2, 3):
         Denoiser(Recorder(), SCHEDULE, labels=[0, 1])(X, 100)
-    with pytest.raises(CardioDiTError, match="shape"):
+    with refused((3, 4, 2, 3, 3, 1), (3, 4, 2, 3, 3, 2)):
         Denoiser(lambda x, t: x[..., :1], SCHEDULE)(X, 100)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 from scipy import integrate, stats
 
 from CardioDiTLib.diffusion import (
@@ -175,14 +176,14 @@ def test_flow_settings_are_checked_and_kept():
     for bad in ({"num_train_timesteps": 1.5}, {"sample_method": "mode"}, {"logit_std": 0}, {"logit_mean": math.nan}):
         with pytest.raises(CardioDiTError):
             FlowSchedule.from_config({"name": "flow_matching", **bad})
-    with pytest.raises(CardioDiTError, match="zero_terminal_snr"):
+    with refused("zero_terminal_snr"):
         schedule_from_config({"name": "flow_matching", "zero_terminal_snr": True})
     for t in (-1, 1001, math.nan):
         with pytest.raises(CardioDiTError):
             FLOW.alpha_sigma(t)
-    with pytest.raises(CardioDiTError, match="shapes"):
+    with refused((2,), (3,)):
         FLOW.add_noise(torch.zeros(2), torch.zeros(3), 1)
-    with pytest.raises(CardioDiTError, match="Times of shape"):
+    with refused((5,), (2, 3)):
         FLOW.velocity(torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(5))
 
 
@@ -236,7 +237,7 @@ def test_an_ordinary_schedule_starts_off_the_mean_where_the_new_one_does_not():
 def test_settings_of_the_end_are_kept_and_what_cannot_be_is_refused():
     assert schedule_from_config(ENDING.to_config()) == ENDING
     assert "zero_terminal_snr" not in NoiseSchedule().to_config()
-    with pytest.raises(CardioDiTError, match="predicts the noise"):
+    with refused("zero_terminal_snr"):
         NoiseSchedule("cosine", 1000, "epsilon", zero_terminal_snr=True)
 
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
 from CardioDiTLib.diffusion import CLEAN, NoiseSchedule
 from CardioDiTLib.errors import CardioDiTError
@@ -129,7 +130,7 @@ def test_log_snr_beyond_the_noisiest_is_the_noisiest_time(schedule):
 
 @pytest.mark.parametrize("t", [-1.01, 299.01, 300, math.nan])
 def test_times_outside_are_refused(schedule, t):
-    with pytest.raises(CardioDiTError, match="outside"):
+    with refused(-1, 299):
         schedule.alpha_sigma(t)
 
 
@@ -166,11 +167,11 @@ def test_bad_configurations_are_refused(config, word):
 
 def test_bad_samples_are_refused(schedule):
     x = torch.zeros(3, 2)
-    with pytest.raises(CardioDiTError, match="differ"):
+    with refused((3, 2), (3, 3)):
         schedule.add_noise(x, torch.zeros(3, 3), 0)
-    with pytest.raises(CardioDiTError, match="do not fit"):
+    with refused((2,), (3, 2)):
         schedule.add_noise(x, x, torch.tensor([1, 2]))
-    with pytest.raises(CardioDiTError, match="int64"):
+    with refused("torch.int64"):
         schedule.add_noise(x.long(), x.long(), 0)
 
 

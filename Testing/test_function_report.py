@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from function_shapes import beating
+from refusals import refused
 
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.data import PhantomSpec, make_phantom
@@ -208,12 +209,12 @@ def test_missing_numbers_are_explained(tmp_path):
 def test_what_does_not_belong_together_is_refused(phantom, measured, tmp_path):
     pytest.importorskip("matplotlib")
     other, landmarks = beating(frames=2)
-    with pytest.raises(CardioDiTError, match="not made of this segmentation"):
+    with refused("report", "segmentation"):
         to_html(measured, tmp_path / "a.html", other)
     report = cardiac_function(other, landmarks)
-    with pytest.raises(CardioDiTError, match="landmarks"):
+    with refused("landmarks"):
         to_html(report, tmp_path / "a.html", other, landmarks=phantom.landmarks)
-    with pytest.raises(CardioDiTError, match="same grid"):
+    with refused((2, 10, 96, 110)):
         to_html(report, tmp_path / "a.html", other, cine=phantom.cine)
     assert list(tmp_path.iterdir()) == []
 
@@ -225,7 +226,7 @@ def test_json_round_trip(measured, tmp_path):
         (tmp_path / "b.json").write_text(content, encoding="utf-8")
         with pytest.raises(CardioDiTError, match=expected):
             from_json(tmp_path / "b.json")
-    with pytest.raises(CardioDiTError, match="cannot be read"):
+    with refused("absent.json"):
         from_json(tmp_path / "absent.json")
 
 
@@ -261,7 +262,7 @@ def test_all_files_or_none(phantom, measured, tmp_path, monkeypatch):
     with pytest.raises(CardioDiTError, match="No space left"):
         save_report(measured, tmp_path / "other" / "out", "heart", phantom.segmentation, formats=["json", "csv"])
     assert not (tmp_path / "other").exists()
-    with pytest.raises(CardioDiTError, match="'pdf'"):
+    with refused("pdf", "csv"):
         save_report(measured, tmp_path, "heart", phantom.segmentation, formats=["pdf"])
 
 

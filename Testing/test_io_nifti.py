@@ -9,10 +9,10 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
+from refusals import refused
 from synthetic_cines import make_cine, oblique_affine
 
 from CardioDiTLib.cine import Segmentation
-from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io import load_cine, load_segmentation, save_cine, save_segmentation
 
 
@@ -114,9 +114,9 @@ def test_missing_times_are_assumed_and_said(tmp_path: Path, interval: float, uni
 
 def test_frequencies_are_not_times(tmp_path: Path) -> None:
     path = write_foreign(tmp_path / "a.nii", np.zeros((4, 5, 3, 8), np.int16), units=("mm", "hz"))
-    with pytest.raises(CardioDiTError, match="measured in hz"):
+    with refused("a.nii", "hz", "frame_interval_s"):
         load_cine(path)
-    with pytest.raises(CardioDiTError, match="not a positive number of seconds"):
+    with refused("a.nii", -1):
         load_cine(path, frame_interval_s=-1)
 
 
@@ -172,7 +172,7 @@ def test_crooked_axes_are_refused_or_squared(tmp_path: Path) -> None:
     affine = oblique_affine()
     affine[:3, 2] += 0.01 * affine[:3, 1]
     path = write_foreign(tmp_path / "a.nii", np.zeros((4, 5, 3, 6), np.int16), affine=affine)
-    with pytest.raises(CardioDiTError, match=r"a\.nii.*not at right angles") as caught:
+    with refused("a.nii", "right angles", "square_axes=True") as caught:
         load_cine(path)
     assert "square_axes=True" in caught.value.hint
     cine = load_cine(path, square_axes=True)
@@ -185,7 +185,7 @@ def test_true_shear_is_not_squared(tmp_path: Path) -> None:
     affine = oblique_affine()
     affine[:3, 1] += 0.3 * affine[:3, 0]
     path = write_foreign(tmp_path / "a.nii", np.zeros((4, 5, 3, 6), np.int16), affine=affine)
-    with pytest.raises(CardioDiTError, match="not at right angles"):
+    with refused("a.nii", "right angles", "shear"):
         load_cine(path, square_axes=True)
 
 
@@ -216,7 +216,7 @@ def test_segmentation_with_foreign_labels_asks_for_a_map(tmp_path: Path) -> None
     array = np.full((4, 5, 3, 6), 7, np.uint8)
     array[:2] = 9
     path = write_foreign(tmp_path / "a.nii", array)
-    with pytest.raises(CardioDiTError, match=r"a\.nii.*labels 7, 9 .*cannot be told") as caught:
+    with refused("a.nii", 7, 9, "label_map") as caught:
         load_segmentation(path)
     assert "label_map" in caught.value.hint
     assert (load_segmentation(path, label_map={7: 3, 9: 3}).array == 3).all()

@@ -8,6 +8,7 @@ from pathlib import Path
 import nrrd
 import numpy as np
 import pytest
+from refusals import refused
 from synthetic_cines import make_cine, oblique_affine
 
 from CardioDiTLib.cine import Cine, Segmentation
@@ -95,7 +96,7 @@ def test_index_strings() -> None:
 
 def test_frames_that_slicer_would_merge_are_refused(tmp_path: Path) -> None:
     cine = make_cine(times=np.arange(5) * 0.0005)
-    with pytest.raises(CardioDiTError, match="less than 1 ms apart"):
+    with refused("1 ms", ".nii.gz"):
         save_cine(cine, tmp_path / "a.seq.nrrd")
     assert list(tmp_path.iterdir()) == []
 
@@ -164,7 +165,7 @@ def test_files_without_usable_axes(tmp_path: Path, lines: list[str], sentence: s
 def test_crooked_axes_are_refused_or_squared(tmp_path: Path) -> None:
     lines = ["space: RAS", "kinds: domain domain domain list", "space directions: (1,0,0) (0.01,1,0) (0,0,8) none"]
     path = write_foreign(tmp_path / "a.nrrd", lines, VOXELS)
-    with pytest.raises(CardioDiTError, match="not at right angles"):
+    with refused("a.nrrd", "right angles"):
         load_cine(path)
     assert load_cine(path, square_axes=True).spacing == pytest.approx((1, 1, 8), abs=1e-4)
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
-from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models.baselines import BASELINES, ChannelDiT, SliceDiT, baseline_network
 from CardioDiTLib.models.dit import DiT4D
 
@@ -134,12 +134,12 @@ def test_all_are_trained_and_sampled_by_the_same_code(name):
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(CardioDiTError, match="baseline"):
+    with refused("slice3d", "full4d"):
         baseline_network("slice3d", PARAMS)
     for changes in ({"patch_size": [3, 2, 2, 1]}, {"variable_shape": True}, {"learn_sigma": True}):
-        with pytest.raises(CardioDiTError, match="taken apart"):
+        with refused("patch_size"):
             network("slice2dt", **changes)
-    with pytest.raises(CardioDiTError, match="stacks of 3"):
+    with refused(3, (1, 2, 2, 4, 4, 4)):
         network("channel3dt")(torch.zeros(1, 2, 2, 4, 4, 4), torch.tensor([1.0]))
-    with pytest.raises(CardioDiTError, match="attention"):
+    with refused("sparse", "factorised"):
         network("full4d", attention="sparse")

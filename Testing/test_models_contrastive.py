@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 from tiny_encoder import tiny_embedding
 
 from CardioDiTLib.errors import CardioDiTError
@@ -61,12 +62,12 @@ def test_the_published_networks_have_their_number_of_parameters(downsample, enco
 
 
 def test_volumes_and_factors_that_do_not_fit_are_refused():
-    with pytest.raises(CardioDiTError, match="not 4 x 4 x 4"):
+    with refused((8, 8, 16), (4, 4, 8)):
         VolumeEmbedding((2, 2, 2))(torch.zeros(1, 1, 8, 8, 16))
     for factors in ((3, 4, 4), (1, 1, 1), (2, 2)):
-        with pytest.raises(CardioDiTError, match="cannot be made coarser"):
+        with refused(tuple(factors)):
             VolumeEncoder(factors)
-    with pytest.raises(CardioDiTError, match="groups"):
+    with refused(24, 32):
         VolumeEncoder((2, 2, 2), hidden=24)
 
 
@@ -124,9 +125,9 @@ def test_pairs_that_are_none_are_refused():
     for arguments in ((views, views[:2]), (views[:0], views[:0]), (views[0], views[0])):
         with pytest.raises(CardioDiTError, match="no pairs"):
             nt_xent(*arguments)
-    with pytest.raises(CardioDiTError, match="temperature"):
+    with refused("temperature", 0):
         nt_xent(views, views, 0.0)
-    with pytest.raises(CardioDiTError, match="patients"):
+    with refused(3, 2):
         nt_xent(views, views, patients=torch.zeros(2))
 
 
@@ -176,10 +177,10 @@ def test_settings_are_checked_and_survive_json():
     for wrong in ({"channels": (8,)}, {"channels": (8, 12)}, {"size": 34}, {"dropout": 1.0}, {"spacing_mm": "3"}):
         with pytest.raises(CardioDiTError):
             CineEmbeddingConfig(**wrong)
-    with pytest.raises(CardioDiTError, match="unknown depth"):
+    with refused("depth"):
         CineEmbeddingConfig.from_dict({**config.to_dict(), "depth": 3})
     for shape in ((2, 4, 3, 16, 32), (4, 3, 32, 32), (2, 1, 3, 32, 32)):
-        with pytest.raises(CardioDiTError, match="cannot be embedded"):
+        with refused(tuple(shape)):
             tiny_embedding()(torch.zeros(shape))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models import DiT4D
@@ -174,7 +175,7 @@ def test_without_a_null_class_no_label_adds_nothing():
     none = model(x, t)
     model.y_embedder.embedding_table.weight.add_(1.0)
     assert torch.equal(model(x, t), none)
-    with pytest.raises(CardioDiTError, match="null class"):
+    with refused("class_dropout_prob"):
         model(x, t, torch.tensor([1]), force_drop_ids=torch.tensor([True]))
 
 
@@ -214,12 +215,12 @@ def test_settings_that_do_not_fit_are_refused(options, word):
 def test_inputs_that_do_not_fit_are_refused():
     model = small()
     t = torch.tensor([1])
-    with pytest.raises(CardioDiTError, match="latents of shape"):
+    with refused((1, 2, 2, 4, 4, 6)):
         model(torch.zeros(1, 2, 2, 4, 4, 6), t)
-    with pytest.raises(CardioDiTError, match="without classes"):
+    with refused("classes"):
         model(torch.zeros(1, 2, 2, 4, 4, 4), t, torch.tensor([1]))
     for label in (-1, 5):
-        with pytest.raises(CardioDiTError, match="Class labels"):
+        with refused(label, 5):
             small(num_classes=5)(torch.zeros(1, 2, 2, 4, 4, 4), t, torch.tensor([label]))
 
 

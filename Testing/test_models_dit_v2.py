@@ -8,6 +8,7 @@ import numpy as np
 import published_v2
 import pytest
 import torch
+from refusals import refused
 
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models import DiT4D
@@ -194,9 +195,9 @@ def test_self_conditioning_takes_zeros_for_no_estimate():
     x, t = torch.randn(1, 2, *BASE["input_size"]), torch.tensor([5.0])
     assert torch.equal(model(x, t), model(x, t, x_self_cond=torch.zeros_like(x)))
     assert (model(x, t) - model(x, t, x_self_cond=x)).abs().max() > 1e-2
-    with pytest.raises(CardioDiTError, match="estimate"):
+    with refused((1, 2, 3, 4, 6, 2)):
         model(x, t, x_self_cond=x[..., :2])
-    with pytest.raises(CardioDiTError, match="without self-conditioning"):
+    with refused("self-conditioning"):
         awake()(x, t, x_self_cond=x)
 
 
@@ -231,12 +232,12 @@ def test_grids_that_do_not_fit_are_refused():
     t = torch.tensor([1.0])
     fixed = awake(pos_embed_mode="rope4d")
     assert fixed.takes([3, 4, 6, 4]) and not fixed.takes([2, 4, 6, 4])
-    with pytest.raises(CardioDiTError, match="of shape"):
+    with refused((1, 2, 2, 4, 6, 4)):
         fixed(torch.zeros(1, 2, 2, 4, 6, 4), t)
     free = awake(pos_embed_mode="rope4d", variable_shape=True)
     assert free.takes([1, 2, 3, 2]) and not free.takes([4, 4, 6, 4]) and not free.takes([3, 4, 6, 3])
     for size in ([4, 4, 6, 4], [3, 4, 6, 3]):
-        with pytest.raises(CardioDiTError, match="up to"):
+        with refused((1, 2, *size)):
             free(torch.zeros(1, 2, *size), t)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from monai.networks.nets.vqvae import VQVAE
+from refusals import refused
 
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models import VQGAN
@@ -96,7 +97,7 @@ def test_both_spellings_of_the_channels_and_single_tuples():
         embedding_dim=2,
     )
     b.load_state_dict(a.state_dict(), strict=True)
-    with pytest.raises(CardioDiTError, match="Both"):
+    with refused("num_channels", "channels"):
         VQGAN(num_channels=[4], channels=[4])
 
 
@@ -147,7 +148,7 @@ def test_space_to_depth_codec_shapes():
     recon, _, indices = model(x)
     assert recon.shape == (1, 2, 16, 24, 8) and indices.shape == (1, 2, 3, 2)
     assert model.latent_shape(16, 24, 8) == (4, 2, 3, 2)
-    with pytest.raises(CardioDiTError, match="does not fit"):
+    with refused("12 x 24 x 8", "8 x 8 x 4"):
         model.encode(torch.randn(1, 1, 12, 24, 8))
 
 
@@ -234,7 +235,7 @@ def test_bf16_autocast_runs_and_the_codes_of_given_latents_stay():
 
 
 def test_wrong_number_of_sizes_is_refused():
-    with pytest.raises(CardioDiTError, match="3 axes"):
+    with refused(3, 2):
         small().latent_shape(16, 16)
-    with pytest.raises(CardioDiTError, match="does not fit"):
+    with refused("16 x 16 x 1"):
         small().latent_shape(16, 16, 1)
