@@ -13,7 +13,7 @@ Conventions, the same everywhere:
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -113,6 +113,9 @@ def check_frame_times(frame_times: ArrayLike, n_frames: int) -> NDArray[np.float
 
 def _listed(values: NDArray[Any]) -> str:
     return ", ".join(f"{value:g}" for value in values)
+
+
+FramesT = TypeVar("FramesT", bound="_Frames")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -226,14 +229,23 @@ class _Frames:
         offsets = np.asarray(points, dtype=np.float64) - self.affine[:3, 3]
         return offsets @ np.linalg.inv(self.affine[:3, :3]).T
 
-    def _replaced_array(self, array: NDArray[Any]) -> NDArray[Any]:
+    def with_array(self: FramesT, array: NDArray[Any], meta: dict[str, Any] | None = None) -> FramesT:
+        """The same geometry and times with other values.
+
+        Args:
+            array: (T, Z, Y, X), the shape of this one.
+            meta: Replaces the provenance; a copy of this one's where it is None.
+
+        Raises:
+            CardioDiTError: The shape differs, or the values are not finite numbers, or not labels.
+        """
         array = np.asarray(array)
         if array.shape != self.array.shape:
             raise CardioDiTError(
                 f"The new array has shape {array.shape}, the {self.kind} has {self.array.shape}.",
                 "Make a new one with its own affine and frame times when the grid changes.",
             )
-        return array
+        return replace(self, array=array, meta=self.meta if meta is None else meta)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -266,21 +278,6 @@ class Cine(_Frames):
 
     kind: ClassVar[str] = "cine"
     min_frames: ClassVar[int] = 2
-
-    def with_array(self, array: NDArray[Any], meta: dict[str, Any] | None = None) -> Cine:
-        """The same geometry and times with other values.
-
-        Args:
-            array: (T, Z, Y, X), the shape of this cine.
-            meta: Replaces the provenance; a copy of this cine's where it is None.
-
-        Returns:
-            A new cine.
-
-        Raises:
-            CardioDiTError: The shape differs, or the values are not finite.
-        """
-        return replace(self, array=self._replaced_array(array), meta=self.meta if meta is None else meta)
 
     @staticmethod
     def _stored(array: NDArray[Any]) -> NDArray[Any]:
@@ -337,21 +334,6 @@ class Segmentation(_Frames):
 
     kind: ClassVar[str] = "segmentation"
     min_frames: ClassVar[int] = 1
-
-    def with_array(self, array: NDArray[Any], meta: dict[str, Any] | None = None) -> Segmentation:
-        """The same geometry and times with other labels.
-
-        Args:
-            array: (T, Z, Y, X), the shape of this segmentation.
-            meta: Replaces the provenance; a copy of this segmentation's where it is None.
-
-        Returns:
-            A new segmentation.
-
-        Raises:
-            CardioDiTError: The shape differs, or the values are not labels.
-        """
-        return replace(self, array=self._replaced_array(array), meta=self.meta if meta is None else meta)
 
     @staticmethod
     def _stored(array: NDArray[Any]) -> NDArray[Any]:
