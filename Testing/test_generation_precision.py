@@ -7,7 +7,8 @@ import torch
 
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation import precision
-from CardioDiTLib.generation.precision import choose_precision, cpu_gain_of_bfloat16, precision_name
+from CardioDiTLib.generation.precision import choose_precision, cpu_gain_of_bfloat16, narrowed, precision_name
+from CardioDiTLib.models import DiT4D
 
 CPU = torch.device("cpu")
 
@@ -50,3 +51,19 @@ def test_what_is_asked_for_is_given_and_other_names_are_refused():
     assert choose_precision("auto", torch.device("mps")) is torch.float32
     with pytest.raises(CardioDiTError, match="auto, fp32, bf16"):
         choose_precision("fp64", CPU)
+
+
+@torch.inference_mode()
+def test_matrices_in_a_narrow_type_change_no_bit_under_autocast():
+    torch.manual_seed(0)
+    dit = DiT4D([2, 4, 4, 2], [1, 2, 2, 1], 4, 32, 2, 4, num_classes=3, class_dropout_prob=0.1, qk_norm=True).eval()
+    for parameter in dit.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    before = {name: value.clone() for name, value in dit.state_dict().items()}
+    narrow = narrowed(dit, torch.bfloat16)
+    assert narrow.blocks[0].attn.qkv.weight.dtype == torch.bfloat16
+    assert narrowed(dit, torch.float32) is dit
+    x, t, y = torch.randn(2, 4, 2, 4, 4, 2), torch.tensor([3.0, 70.0]), torch.tensor([1, 3])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(narrow(x, t, y), dit(x, t, y))
+    assert all(torch.equal(value, before[name]) for name, value in dit.state_dict().items())

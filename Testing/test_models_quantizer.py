@@ -193,3 +193,11 @@ def test_two_ranks_keep_one_codebook(tmp_path: Path):
 def test_unknown_initialisation_is_refused():
     with refused("zeros", "kaiming_uniform"):
         EMAQuantizer(4, 2, embedding_init="zeros")
+
+
+def test_a_tree_that_was_kept_follows_its_codes():
+    generator = torch.Generator().manual_seed(1)
+    points, codes = torch.randn(50, 4, generator=generator), torch.randn(40, 4, generator=generator)
+    for _ in range(2):
+        assert torch.equal(module._nearest_by_tree(points, codes), brute_force(points, codes))
+        codes.mul_(-1)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 import torch
+import torch.nn.functional as F
 from refusals import refused
 
-from CardioDiTLib.models.refiner import CineRefiner
+from CardioDiTLib.models.refiner import CineRefiner, Mixed
 
 
 def small(**settings) -> CineRefiner:
@@ -64,3 +68,38 @@ def test_slices_hear_of_their_neighbours_and_know_their_place():
 def test_sizes_that_do_not_fit_are_refused():
     with refused((24, 24, 8), (3, 4, 4, 2)):
         CineRefiner((3, 4, 4, 2), 4, (24, 24, 8))
+
+
+@torch.inference_mode()
+def test_neighbours_are_seen_as_when_they_lie_side_by_side():
+    """The convolutions along beat and stack against planes rolled and put beside each other."""
+    torch.manual_seed(0)
+    stack, width = (2, 3, 4), 8
+    block = Mixed(width, "both").eval()
+    torch.nn.init.normal_(block.out.weight)
+    x = torch.randn(math.prod(stack), width, 6, 5)
+
+    def beside(y: torch.Tensor, axis: int) -> torch.Tensor:
+        planes = y.unflatten(0, stack)
+        before, behind = planes.roll(1, axis), planes.roll(-1, axis)
+        if axis == 1:
+            before[:, 0], behind[:, -1] = 0, 0
+        return torch.cat([before, planes, behind], dim=3).flatten(0, 2)
+
+    y = F.silu(block.plane(x))
+    y = F.silu(block.time(beside(y, 2)))
+    y = F.silu(block.slices(beside(y, 1)))
+    torch.testing.assert_close(block(x, stack), x + block.out(y), atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("picture", [True, False])
+def test_named_tissues_are_the_most_likely_ones(picture):
+    torch.manual_seed(0)
+    refiner = CineRefiner((2, 4, 4, 2), 4, (32, 32, 8), widths=(8, 8, 16), depths=(1, 1, 1), picture=picture).eval()
+    image, latents = torch.randn(1, 2, 32, 32, 8), torch.randn(1, 4, 2, 4, 4, 2)
+    refined, logits = refiner(image, latents)
+    same, tissues = refiner.named(image, latents)
+    assert torch.equal(same, refined)
+    assert tissues.dtype == torch.uint8
+    assert torch.equal(tissues.long(), logits.argmax(1))

@@ -239,3 +239,41 @@ def test_wrong_number_of_sizes_is_refused():
         small().latent_shape(16, 16)
     with refused("16 x 16 x 1"):
         small().latent_shape(16, 16, 1)
+
+
+@pytest.mark.parametrize("options", [{}, {"dropout": 0.3, "act": "PRELU", "output_act": "TANH"}, {"act": None}])
+def test_layers_draw_and_are_called_as_those_of_monai(options):
+    """Trainings begun with MONAI's blocks go on to the bit: same names, same first weights, same order of layers."""
+    shared = dict(
+        spatial_dims=3,
+        in_channels=1,
+        out_channels=1,
+        num_res_channels=[4, 8],
+        num_res_layers=1,
+        downsample_parameters=[[2, 4, 1, 1]] * 2,
+        upsample_parameters=[[2, 4, 1, 1, 0]] * 2,
+        num_embeddings=16,
+        embedding_dim=3,
+        **options,
+    )
+    torch.manual_seed(3)
+    theirs = VQVAE(channels=[4, 8], **shared)
+    torch.manual_seed(3)
+    ours = VQGAN(num_channels=[4, 8], **shared)
+    for part in ("encoder", "decoder"):
+        wanted = getattr(theirs, part).state_dict()
+        found = getattr(ours, part).state_dict()
+        assert list(found) == list(wanted)
+        assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    x = torch.randn(1, 3, 4, 4, 2)
+    for network in (theirs, ours):
+        network.train()
+    torch.manual_seed(5)
+    expected = theirs.decoder(x)
+    torch.manual_seed(5)
+    assert torch.equal(ours.decoder(x), expected)
+
+
+def test_an_activation_that_is_not_known_is_told():
+    with pytest.raises(CardioDiTError, match="blubb"):
+        small(act="blubb")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 
 from CardioDiTLib.bundles.cardiodit_config import build_dit, build_vqgan
 from CardioDiTLib.bundles.manifest import GENERATOR, MANIFEST_NAME, MODEL_CARD_NAME, BundleManifest
@@ -59,7 +61,7 @@ class Bundle:
         Raises:
             CardioDiTError: Its file is missing, changed, or does not fit the manifest.
         """
-        return self._filled(build_vqgan(self.manifest.codec.params), self.manifest.codec.file)
+        return self._filled(lambda: build_vqgan(self.manifest.codec.params), self.manifest.codec.file)
 
     @cached_property
     def dit(self) -> DiT4D:
@@ -68,7 +70,7 @@ class Bundle:
         Raises:
             CardioDiTError: Its file is missing, changed, or does not fit the manifest.
         """
-        return self._filled(build_dit(self.manifest.dit.params), self.manifest.dit.file)
+        return self._filled(lambda: build_dit(self.manifest.dit.params), self.manifest.dit.file)
 
     @cached_property
     def few_step_dit(self) -> DiT4D | None:
@@ -94,14 +96,17 @@ class Bundle:
         spec = self.manifest.refiner
         if spec is None:
             return None
-        try:
-            network = CineRefiner(**spec.params)
-        except TypeError as error:
-            raise CardioDiTError(
-                f"The refiner of the bundle '{self.manifest.name}' has parameters that this library does not know.",
-                "Update CardioDiT.",
-            ) from error
-        return self._filled(network, spec.file)
+
+        def build() -> CineRefiner:
+            try:
+                return CineRefiner(**spec.params)
+            except TypeError as error:
+                raise CardioDiTError(
+                    f"The refiner of the bundle '{self.manifest.name}' has parameters that this library does not know.",
+                    "Update CardioDiT.",
+                ) from error
+
+        return self._filled(build, spec.file)
 
     @cached_property
     def latent_scale(self) -> LatentScale:
@@ -164,8 +169,9 @@ class Bundle:
                 "Correct the manifest.",
             )
         try:
-            torch.broadcast_shapes(self.latent_scale.mean.shape, self.latent_scale.std.shape, expected)
-        except RuntimeError as error:
+            # NumPy's: torch's own brings sympy, which takes as long as half a heart
+            np.broadcast_shapes(self.latent_scale.mean.shape, self.latent_scale.std.shape, expected)
+        except ValueError as error:
             raise CardioDiTError(
                 f"The latent statistics of '{self.manifest.name}' do not fit latents of shape {expected}.",
                 "Compute them from latents of this codec.",
@@ -187,12 +193,23 @@ class Bundle:
         """
         return GENERATOR.checked_file(self.folder, self.manifest, file_name)
 
-    def _filled(self, network: Any, file_name: str) -> Any:
+    def _filled(self, build: Callable[[], Any], file_name: str) -> Any:
+        with _NoDraws():
+            network = build()
         load_strictly(network, self._weights(file_name), f"'{file_name}' of the bundle '{self.manifest.name}'")
         return network.eval().requires_grad_(False)
 
     def _weights(self, file_name: str) -> Mapping[str, torch.Tensor]:
         return read_weights(self.checked_file(file_name))
+
+
+class _NoDraws(TorchFunctionMode):
+    """Networks are made without first weights, which would be replaced at once."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.Tensor.uniform_, torch.Tensor.normal_):
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def load_bundle(name_or_folder: str | os.PathLike[str]) -> Bundle:

@@ -20,7 +20,7 @@ from CardioDiTLib.diffusion.samplers import SAMPLERS, Denoise, StepInfo
 from CardioDiTLib.diffusion.spacing import noise_levels
 from CardioDiTLib.generation.decode import BRIGHTEST, RefinedDecoder, SliceDecoder
 from CardioDiTLib.generation.plan import SamplingPlan
-from CardioDiTLib.generation.precision import choose_precision, precision_name
+from CardioDiTLib.generation.precision import choose_precision, narrowed, precision_name
 from CardioDiTLib.models.axes import cine_to_model
 from CardioDiTLib.progress import StepCallback as Progress
 
@@ -48,7 +48,7 @@ class Completer:
         self.dtype = choose_precision(precision, self.device)
         with told_when_out_of_memory("Use the device cpu, or close other programs."):
             bundle.check()
-            self._dit = bundle.dit.to(self.device)
+            self._dit = narrowed(bundle.dit.to(self.device), self.dtype)
             self._vqgan = bundle.vqgan.to(self.device)
             self.scale = bundle.latent_scale.to(self.device)
         manifest = bundle.manifest

@@ -190,8 +190,8 @@ class RefinedDecoder:
         narrow = self._dtype != torch.float32
         levelled = self._scale.levelled(latents.float())
         with torch.autocast(latents.device.type, dtype=self._dtype) if narrow else nullcontext():
-            image, logits = self._refiner(images, levelled)
-        labels = None if logits is None else model_to_cine(logits.argmax(1)[0]).to(torch.uint8).cpu().numpy()
+            image, tissues = self._refiner.named(images, levelled)
+        labels = None if tissues is None else model_to_cine(tissues[0]).contiguous().cpu().numpy()
         return self._slices.finished(image), labels
 
 

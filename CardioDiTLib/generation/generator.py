@@ -30,7 +30,7 @@ from CardioDiTLib.generation.decode import RefinedDecoder, SliceDecoder, cine_af
 from CardioDiTLib.generation.memory import batch_sizes, bytes_a_sample
 from CardioDiTLib.generation.nearest_draw import Again, Drawn, nearest_draw
 from CardioDiTLib.generation.plan import SamplingPlan, make_plan
-from CardioDiTLib.generation.precision import choose_precision, precision_name
+from CardioDiTLib.generation.precision import choose_precision, narrowed, precision_name
 from CardioDiTLib.generation.progress import ProgressCallback, ProgressClock, shown_in_terminal
 from CardioDiTLib.generation.provenance import provenance_of
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE, GenerationRequest
@@ -70,7 +70,7 @@ class Generator:
         self.dtype = choose_precision(precision, self.device)
         with told_when_out_of_memory("Use the device cpu, or close other programs."):
             bundle.check()
-            self._dit = bundle.dit.to(self.device)
+            self._dit = narrowed(bundle.dit.to(self.device), self.dtype)
             self._vqgan = bundle.vqgan.to(self.device)
             # the layout in which narrow convolutions are fastest; it changes no value
             self._vqgan.decoder.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]

@@ -9,12 +9,15 @@ or better in any case.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from CardioDiTLib.errors import CardioDiTError
 
@@ -52,6 +55,31 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 def precision_name(dtype: torch.dtype) -> str:
     """ "fp32" or "bf16"."""
     return {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
+
+
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
+
+
+def narrowed(network: NetworkT, dtype: torch.dtype) -> NetworkT:
+    """A transformer whose blocks hold their matrices in a narrow type already; the same in every bit under autocast.
+
+    Autocast would round weights that are not trained at every call. All else is shared with the network that is given,
+    which stays as it is.
+
+    Args:
+        network: As the bundle has it.
+        dtype: In which it computes; in float32 the network itself is given back.
+    """
+    if dtype == torch.float32:
+        return network
+    tensors = [*network.parameters(), *network.buffers()]
+    copied = copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
+    for name, layer in copied.named_modules():
+        if isinstance(layer, nn.Linear) and name.startswith("blocks."):
+            layer.weight = nn.Parameter(layer.weight.to(dtype), requires_grad=False)
+            if layer.bias is not None:
+                layer.bias = nn.Parameter(layer.bias.to(dtype), requires_grad=False)
+    return copied
 
 
 def cpu_has_amx() -> bool:

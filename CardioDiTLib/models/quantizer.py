@@ -6,6 +6,7 @@ moving averages; A. Razavi et al. (arXiv 1906.00446). The parameter names are th
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import distributed, nn
@@ -46,14 +47,41 @@ def nearest_code(points: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
     return _nearest_by_table(points, codes)
 
 
-def _nearest_by_tree(points: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-    import numpy as np
-    from scipy.spatial import cKDTree
+class _CodeTree:
+    """A k-d tree of codes on the CPU.
 
-    # Duplicates are merged first: a tree returns any of them, but the answer has to be the lowest index.
-    unique, first = np.unique(codes.detach().double().numpy(), axis=0, return_index=True)
-    _, found = cKDTree(unique).query(points.detach().double().numpy(), workers=torch.get_num_threads())
-    return torch.from_numpy(first[found].astype(np.int64))
+    Args:
+        codes: (K, C), any floating type.
+    """
+
+    def __init__(self, codes: torch.Tensor) -> None:
+        from scipy.spatial import cKDTree
+
+        # Duplicates are merged first: a tree returns any of them, but the answer has to be the lowest index.
+        unique, self._first = np.unique(codes.detach().double().numpy(), axis=0, return_index=True)
+        self._tree = cKDTree(unique)
+        self._codes = codes.detach().clone()
+
+    def holds(self, codes: torch.Tensor) -> bool:
+        """Whether it was made of these codes."""
+        return torch.equal(self._codes, codes)
+
+    def nearest(self, points: torch.Tensor) -> torch.Tensor:
+        """(N, C) finite -> (N,) int64, as `nearest_code`."""
+        _, found = self._tree.query(points.detach().double().numpy(), workers=torch.get_num_threads())
+        return torch.from_numpy(self._first[found].astype(np.int64))
+
+
+_latest_tree: _CodeTree | None = None
+
+
+def _nearest_by_tree(points: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+    # the last tree is kept: the slices of a heart ask for the same codes one after the other
+    global _latest_tree
+    tree = _latest_tree
+    if tree is None or not tree.holds(codes):
+        tree = _latest_tree = _CodeTree(codes)
+    return tree.nearest(points)
 
 
 def _nearest_by_table(points: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:

@@ -36,22 +36,51 @@ class Mixed(nn.Module):
 
     def forward(self, x: torch.Tensor, stack: tuple[int, int, int]) -> torch.Tensor:
         """(B Z T, C, H, W) -> the same; `stack` is (B, Z, T)."""
-        y = F.silu(self.plane(x))
+        y = F.silu(self.plane(x), inplace=_may_overwrite())
         if self.time is not None:
-            y = F.silu(self.time(_with_neighbours(y, stack, 2)))
+            y = F.silu(_along_time(self.time, y, stack), inplace=_may_overwrite())
         if self.slices is not None:
-            y = F.silu(self.slices(_with_neighbours(y, stack, 1)))
+            y = F.silu(_along_slices(self.slices, y, stack), inplace=_may_overwrite())
         return x + self.out(y)
 
 
-def _with_neighbours(x: torch.Tensor, stack: tuple[int, int, int], axis: int) -> torch.Tensor:
-    """Channels of the planes before and behind beside the own ones, (B Z T, 3 C, H, W)."""
-    planes = x.unflatten(0, stack)
-    before, behind = planes.roll(1, axis), planes.roll(-1, axis)
-    if axis == 1:  # a stack has ends, a beat has none
-        before = torch.cat([torch.zeros_like(planes[:, :1]), planes[:, :-1]], 1)
-        behind = torch.cat([planes[:, 1:], torch.zeros_like(planes[:, :1])], 1)
-    return torch.cat([before, planes, behind], dim=3).flatten(0, 2)
+def _may_overwrite() -> bool:
+    return not torch.is_grad_enabled()
+
+
+def _along_time(layer: nn.Conv2d, x: torch.Tensor, stack: tuple[int, int, int]) -> torch.Tensor:
+    """A layer on the planes of the frame before, the own and the frame behind, side by side: (B Z T, C, H, W) -> same.
+
+    As a convolution along the beat, whose ends meet: nothing is laid side by side.
+    """
+    slices, frames = stack[0] * stack[1], stack[2]
+    y = x.permute(0, 2, 3, 1).reshape(slices, frames, -1, x.shape[1])
+    y = torch.cat([y[:, -1:], y, y[:, :1]], 1).permute(0, 3, 1, 2)
+    return (
+        F.conv2d(y, _three(layer), layer.bias).permute(0, 2, 3, 1).reshape(-1, *x.shape[2:], x.shape[1]).movedim(3, 1)
+    )
+
+
+def _along_slices(layer: nn.Conv2d, x: torch.Tensor, stack: tuple[int, int, int]) -> torch.Tensor:
+    """The same for the slices towards base and apex; beyond the ends of the stack there is nothing."""
+    y = x.permute(0, 2, 3, 1).reshape(*stack[:2], -1, x.shape[1]).permute(0, 3, 1, 2)
+    y = F.conv2d(y, _three(layer), layer.bias, padding=(1, 0))
+    return y.permute(0, 2, 3, 1).reshape(-1, *x.shape[2:], x.shape[1]).movedim(3, 1)
+
+
+def _largest(x: torch.Tensor) -> torch.Tensor:
+    """(B, K, ...) -> (B, ...) uint8: which of K is the largest, the first of equal ones. Faster than argmax on CPUs."""
+    x = x.contiguous()
+    most, place = x[:, 0], torch.zeros_like(x[:, 0], dtype=torch.uint8)
+    for number in range(1, x.shape[1]):
+        place = place.masked_fill_(x[:, number] > most, number)
+        most = torch.maximum(most, x[:, number])
+    return place
+
+
+def _three(layer: nn.Conv2d) -> torch.Tensor:
+    """Weights (out, 3 C, 1, 1) of three planes side by side as those of a convolution, (out, C, 3, 1)."""
+    return layer.weight.unflatten(1, (3, -1))[..., 0].transpose(1, 2)
 
 
 class CineRefiner(nn.Module):
@@ -123,6 +152,26 @@ class CineRefiner(nn.Module):
         Returns:
             The refined image (B, Z, H, W, T), and logits of the tissues (B, classes, Z, H, W, T) or None.
         """
+        fine, stack = self._fine(image, latents, first)
+        refined = image if self.picture is None else image + self._whole(self.picture(fine), stack)[:, 0].float()
+        return refined, None if self.tissue is None else self._whole(self.tissue(fine), stack).float()
+
+    def named(
+        self, image: torch.Tensor, latents: torch.Tensor, first: int = 0
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """As the network itself, with the most likely tissue (B, Z, H, W, T) uint8 in place of the logits."""
+        fine, stack = self._fine(image, latents, first)
+        refined = image if self.picture is None else image + self._whole(self.picture(fine), stack)[:, 0].float()
+        if self.tissue is None:
+            return refined, None
+        # told apart before the planes are put together: a number a pixel is moved, not one a tissue
+        likely = _largest(self.tissue(fine).unflatten(1, (self.classes, 4)))
+        return refined, self._whole(likely, stack)[:, 0]
+
+    def _fine(
+        self, image: torch.Tensor, latents: torch.Tensor, first: int
+    ) -> tuple[torch.Tensor, tuple[int, int, int]]:
+        """Features (B Z T, C, H/2, W/2) of all planes, and (B, Z, T)."""
         count, slices = image.shape[:2]
         times, frames = latents.shape[-1], image.shape[-1]
         deep_stack, stack = (count, slices, times), (count, slices, frames)
@@ -141,8 +190,7 @@ class CineRefiner(nn.Module):
         x = F.pixel_shuffle(self.lift(x), 2) + stem
         for block in self.fine:
             x = block(x, stack)
-        refined = image if self.picture is None else image + self._whole(self.picture(x), stack)[:, 0].float()
-        return refined, None if self.tissue is None else self._whole(self.tissue(x), stack).float()
+        return x, stack
 
     @staticmethod
     def _whole(planes: torch.Tensor, stack: tuple[int, int, int]) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """The codec of one 2D+t slice: a vector-quantised autoencoder over (H, W, T).
 
-Source: CardioDiT (arXiv 2603.25194), stage 1; the encoder and decoder are MONAI's VQVAE blocks, whose parameter names
-the published checkpoints share.
+Source: CardioDiT (arXiv 2603.25194), stage 1; the encoder and decoder are those of MONAI's VQVAE, whose parameter
+names the published checkpoints share (`vqvae_blocks`).
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from monai.networks.layers import Act
-from monai.networks.nets.vqvae import Decoder, Encoder
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models.cyclic import make_cyclic
 from CardioDiTLib.models.quantizer import EMAQuantizer, VectorQuantizer
+from CardioDiTLib.models.vqvae_blocks import Activation, Decoder, Encoder
 
 
 class VQGAN(nn.Module):
@@ -85,7 +84,7 @@ class VQGAN(nn.Module):
         decay: float = 0.99,
         epsilon: float = 1e-5,
         dropout: float = 0.0,
-        act: tuple | str | None = Act.RELU,
+        act: Activation = "relu",
         output_act: str | None = None,
         ddp_sync: bool = True,
         use_checkpointing: bool = False,
