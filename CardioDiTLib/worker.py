@@ -11,7 +11,7 @@ Requests and events: `CardioDiTLib.service.protocol`. Commands:
 command            arguments                                                            thread
 =================  ===================================================================  ==========
 probe              none                                                                 compute
-estimate           bundle, device, precision                                            compute
+estimate           bundle, device, precision, backend                                   compute
 generate           request, folder, gate, false_alarm                                   compute
 save_cine          cine, path, multi_frame                                              transfer
 segment            cine, folder, weights, device                                        compute

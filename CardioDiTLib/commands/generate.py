@@ -13,6 +13,7 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.outputs import FORMATS, check_formats
 from CardioDiTLib.generation.progress import ProgressBar
 from CardioDiTLib.generation.request import (
+    BACKENDS,
     DEFAULT_BUNDLE,
     PRECISIONS,
     QUANTITY_NAMES,
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sampler", choices=SAMPLER_NAMES, help="in place of the preset's")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default auto)")
     parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="default auto")
+    parser.add_argument("--backend", default="torch", choices=BACKENDS, help="what networks run in (default torch)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="cines at a time; as memory allows if not given")
     parser.add_argument(
         "--memory-gb",
@@ -134,6 +136,7 @@ def _cines(arguments: argparse.Namespace) -> GenerationRequest:
         bundle=chosen_model(arguments.model),
         device=arguments.device,
         precision=arguments.precision,
+        backend=arguments.backend,
         batch_size="auto" if arguments.batch_size is None else arguments.batch_size,
         memory_budget_gb=arguments.memory_gb,
         first_index=arguments.first_index,

@@ -73,13 +73,13 @@ class SliceDecoder:
         self._low, self._high = intensity_range
 
     @classmethod
-    def of(cls, bundle: Bundle, dtype: torch.dtype = torch.float32) -> SliceDecoder:
-        """The decoder as a bundle describes it, on the device where the bundle's codec is."""
+    def of(cls, bundle: Bundle, dtype: torch.dtype = torch.float32, codec: VQGAN | None = None) -> SliceDecoder:
+        """The decoder as a bundle describes it, on the device where the bundle's codec is, or with another one."""
         manifest = bundle.manifest
         spec = manifest.detail
         detail = None if spec is None else DetailFilter(spec.kernel, spec.period)
         low, high = manifest.intensity_range
-        return cls(bundle.vqgan, manifest.latents.quantised, dtype, (low, high), detail)
+        return cls(codec or bundle.vqgan, manifest.latents.quantised, dtype, (low, high), detail)
 
     @property
     def intensity_range(self) -> tuple[float, float]:

@@ -26,11 +26,11 @@ from CardioDiTLib.diffusion.spacing import noise_levels
 from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.generation.aim import Aim
 from CardioDiTLib.generation.asked_grid import AskedGrid, asked_grid
+from CardioDiTLib.generation.backend import Backend
 from CardioDiTLib.generation.decode import RefinedDecoder, SliceDecoder, cine_affine, cine_frame_times
 from CardioDiTLib.generation.memory import batch_sizes, bytes_a_sample
 from CardioDiTLib.generation.nearest_draw import Again, Drawn, nearest_draw
 from CardioDiTLib.generation.plan import SamplingPlan, make_plan
-from CardioDiTLib.generation.precision import choose_precision, narrowed, precision_name
 from CardioDiTLib.generation.progress import ProgressCallback, ProgressClock, shown_in_terminal
 from CardioDiTLib.generation.provenance import provenance_of
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE, GenerationRequest
@@ -50,7 +50,8 @@ class Generator:
     Args:
         bundle: The opened bundle, or its name or folder.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
-        precision: "auto", "fp32" or "bf16".
+        precision: "auto", "fp32", "bf16" or, with the backend openvino, "int8".
+        backend: "torch", "openvino", or "auto" for OpenVINO on a CPU where it is installed (`backend.Backend`).
 
     Raises:
         CardioDiTError: The bundle is damaged, its parts do not fit, or there is no such device.
@@ -62,20 +63,28 @@ class Generator:
         (16, 8, 128, 128)
     """
 
-    def __init__(self, bundle: Bundle | str | os.PathLike[str], device: str = "auto", precision: str = "auto") -> None:
+    def __init__(
+        self,
+        bundle: Bundle | str | os.PathLike[str],
+        device: str = "auto",
+        precision: str = "auto",
+        backend: str = "torch",
+    ) -> None:
         if not isinstance(bundle, Bundle):
             bundle = load_bundle(bundle)
         self.bundle = bundle
         self.device = choose_device(device)
-        self.dtype = choose_precision(precision, self.device)
+        self.backend = Backend.choose(backend, precision, self.device)
+        self.dtype = self.backend.dtype
         with told_when_out_of_memory("Use the device cpu, or close other programs."):
             bundle.check()
-            self._dit = narrowed(bundle.dit.to(self.device), self.dtype)
+            self._dit = self.backend.transformer(bundle.dit.to(self.device))
             self._vqgan = bundle.vqgan.to(self.device)
             # the layout in which narrow convolutions are fastest; it changes no value
             self._vqgan.decoder.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
             self._scale = bundle.latent_scale.to(self.device)
-        self._decoder = SliceDecoder.of(bundle, self.dtype)
+        codec, dtype = self.backend.codec(self._vqgan)
+        self._decoder = SliceDecoder.of(bundle, dtype, codec)
         self._refined: RefinedDecoder | None = None
         if bundle.refiner is not None:
             refiner = bundle.refiner.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -85,14 +94,18 @@ class Generator:
 
     @classmethod
     def from_bundle(
-        cls, name_or_folder: str | os.PathLike[str] = DEFAULT_BUNDLE, device: str = "auto", precision: str = "auto"
+        cls,
+        name_or_folder: str | os.PathLike[str] = DEFAULT_BUNDLE,
+        device: str = "auto",
+        precision: str = "auto",
+        backend: str = "torch",
     ) -> Generator:
         """Open a bundle by its name or folder.
 
         Raises:
             CardioDiTError: There is no such bundle, it is damaged, or there is no such device.
         """
-        return cls(load_bundle(name_or_folder), device, precision)
+        return cls(load_bundle(name_or_folder), device, precision, backend)
 
     @classmethod
     def for_request(cls, request: GenerationRequest) -> Generator:
@@ -101,7 +114,12 @@ class Generator:
         Raises:
             CardioDiTError: There is no such bundle, it is damaged, or there is no such device.
         """
-        return cls.from_bundle(request.bundle or DEFAULT_BUNDLE, request.device or "auto", request.precision or "auto")
+        return cls.from_bundle(
+            request.bundle or DEFAULT_BUNDLE,
+            request.device or "auto",
+            request.precision or "auto",
+            request.backend or "torch",
+        )
 
     def generate(
         self,
@@ -227,7 +245,8 @@ class Generator:
             asked=plan.asked[number],
             grid={name: number for name, number in wanted.items() if number is not None},
             device=self.device.type,
-            precision=precision_name(self.dtype),
+            precision=self.backend.precision,
+            backend=self.backend.facts(),
             reshaped=self._redraws(plan, number) > 0 and plan.is_reshaped(number),
         )
 
@@ -309,7 +328,7 @@ class Generator:
             guidance=plan.added_guidance,
             null_label=self._dit.null_class,
             conditions=None if conditions is None else torch.tensor(conditions, dtype=torch.float32).to(self.device),
-            autocast=None if self.dtype == torch.float32 else self.dtype,
+            autocast=self.backend.autocast,
         )
         # taught steps are straight lines between the levels that it was taught
         sample = SAMPLERS["ddim" if plan.few_steps else plan.sampler](
@@ -414,15 +433,19 @@ class Generator:
                 f"the device {request.device!r}",
             ),
             (
-                request.precision not in (None, "auto") and request.precision != precision_name(self.dtype),
+                request.precision not in (None, "auto") and request.precision != self.backend.precision,
                 f"the precision {request.precision!r}",
+            ),
+            (
+                request.backend not in (None, "auto") and request.backend != self.backend.name,
+                f"the backend {request.backend!r}",
             ),
         )
         for wrong, what in problems:
             if wrong:
                 raise CardioDiTError(
                     f"The request asks for {what}, this generator runs '{self.bundle.manifest.name}' on "
-                    f"{self.device} in {precision_name(self.dtype)}.",
+                    f"{self.device} in {self.backend.name}, {self.backend.precision}.",
                     "Make a generator with Generator.for_request(request).",
                 )
 

@@ -23,11 +23,13 @@ def provenance_of(
     precision: str,
     grid: dict[str, int] | None = None,
     reshaped: bool = False,
+    backend: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """What is needed to make the cine again; the same in every run.
 
     `grid` holds the slices and frames that were asked for, none where they are the model's own; `reshaped` says whether
-    the sample is led from what was drawn first to what is asked.
+    the sample is led from what was drawn first to what is asked; `backend` names what ran the networks where it was not
+    torch.
     """
     manifest = bundle.manifest
     return {
@@ -49,6 +51,7 @@ def provenance_of(
         "guidance": plan.guidance,
         "device": device,
         "precision": precision,
+        **(backend or {}),
         "cardiodit_version": __version__,
         "torch_version": str(torch.__version__),
     }

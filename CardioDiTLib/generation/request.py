@@ -11,7 +11,10 @@ from CardioDiTLib.diffusion.sampler_names import SAMPLER_NAMES
 from CardioDiTLib.errors import CardioDiTError
 
 DEFAULT_BUNDLE = "acdc-mini"
-PRECISIONS = ("auto", "fp32", "bf16")
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
+
+BACKENDS = ("torch", "openvino", "auto")
+"""What networks can run in; "auto" is OpenVINO on a CPU where it is installed."""
 
 QUANTITY_NAMES = ("edv_ml", "ef_percent", "lv_mass_g", "lv_slices")
 """What hearts can be asked to have, where a bundle was trained for it."""
@@ -61,7 +64,8 @@ class GenerationRequest:
             change with it.
         bundle: Name or folder of a bundle; None for the generator's own, or the embedded one.
         device: "cpu", "cuda", "cuda:1", "mps" or "auto"; None for the generator's own.
-        precision: "fp32", "bf16" or "auto"; None for the generator's own.
+        precision: "fp32", "bf16", "auto" or, with the backend openvino, "int8"; None for the generator's own.
+        backend: "torch", "openvino" or "auto"; None for the generator's own, or torch.
         batch_size: Samples that are denoised at a time, or "auto" for as many as the memory budget holds.
         memory_budget_gb: Memory that denoising may take beside the weights, in GB (10^9 bytes).
         preview_every: A preview of the first sample of a batch with the progress every so many steps; 0 for none.
@@ -93,6 +97,7 @@ class GenerationRequest:
     bundle: str | None = None
     device: str | None = None
     precision: str | None = None
+    backend: str | None = None
     batch_size: int | str = "auto"
     memory_budget_gb: float = 2.0
     preview_every: int = 0
@@ -122,6 +127,7 @@ class GenerationRequest:
                 )
         self._choice("sampler", SAMPLER_NAMES)
         self._choice("precision", PRECISIONS)
+        self._choice("backend", BACKENDS)
         for name in ("preset", "bundle", "device"):
             value = getattr(self, name)
             if not isinstance(value, str) and (value is not None or name == "preset"):

@@ -25,6 +25,7 @@ _DECIDING = (
     "spacing",
     "guidance",
     "precision",
+    "backend",
     "asked",
     "adjust",
     "adjusted_by",

@@ -65,7 +65,7 @@ class GenerationJobs:
         folder = Path(job.argument("folder", str))
         began = time.perf_counter()
         plan_before_loading(request)
-        generator = self.generator(request.bundle, request.device, request.precision, job)
+        generator = self.generator(request.bundle, request.device, request.precision, job, request.backend)
         written: list[Path] = []
         with _Previews(job, folder, generator.bundle.manifest) as previews, nothing_left(written):
             gate = _gate(generator, job) if job.argument("gate", bool, False) else None
@@ -108,17 +108,17 @@ class GenerationJobs:
         """Load a bundle and time it, so that the first cine comes without waiting and the user knows how long it takes.
 
         Arguments of the job:
-            bundle, device, precision: As in a `GenerationRequest`.
+            bundle, device, precision, backend: As in a `GenerationRequest`.
 
         Returns:
             ``step_s``, ``guided_step_s``: seconds a denoising step; ``decode_s``: seconds a cine to decode; ``load_s``;
             ``presets``: {name: {steps, seconds, guided_seconds, steered_seconds}}, the last for hearts of which
-            quantities are asked, drawn again as often as they may be; ``device`` and ``precision`` in use.
+            quantities are asked, drawn again as often as they may be; ``device``, ``precision`` and ``backend`` in use.
         """
-        job.check_arguments("bundle", "device", "precision")
-        names = [job.argument(name, str, None) for name in ("bundle", "device", "precision")]
+        job.check_arguments("bundle", "device", "precision", "backend")
+        names = [job.argument(name, str, None) for name in ("bundle", "device", "precision", "backend")]
         began = time.perf_counter()
-        generator = self.generator(names[0], names[1], names[2], job)
+        generator = self.generator(names[0], names[1], names[2], job, names[3])
         load_s = time.perf_counter() - began
         timing = _time_steps(generator, job)
         presets = {}
@@ -130,9 +130,8 @@ class GenerationJobs:
                 "guided_seconds": guided,
                 "steered_seconds": guided + _redraws_s(generator, name, timing),
             }
-        from CardioDiTLib.generation.precision import precision_name
-
-        used = {"device": str(generator.device), "precision": precision_name(generator.dtype)}
+        backend = generator.backend
+        used = {"device": str(generator.device), "precision": backend.precision, "backend": backend.name}
         return {**timing, "load_s": load_s, "presets": presets, **used}
 
     def save_cine(self, job: Job) -> dict[str, Any]:
@@ -149,7 +148,9 @@ class GenerationJobs:
         cine, path = cine_of(job.argument("cine", dict)), job.argument("path", str)
         return {"path": str(save_cine(cine, path, multi_frame=job.argument("multi_frame", bool, False)))}
 
-    def generator(self, bundle: str | None, device: str | None, precision: str | None, job: Job) -> Generator:
+    def generator(
+        self, bundle: str | None, device: str | None, precision: str | None, job: Job, backend: str | None = None
+    ) -> Generator:
         """A loaded generator; the last few are kept."""
         load_torch()
         from CardioDiTLib.generation.generator import Generator
@@ -158,7 +159,7 @@ class GenerationJobs:
         manifest = folder / MANIFEST_NAME
         if not manifest.is_file():
             raise CardioDiTError(f"'{folder}' holds no {MANIFEST_NAME}.", "Give the folder of a bundle.")
-        settings = (device or "auto", precision or "auto")
+        settings = (device or "auto", precision or "auto", backend or "torch")
         return self._generators.get(job, manifest, lambda: Generator.from_bundle(folder, *settings), *settings)
 
     def forget(self, folder: Path) -> None:
