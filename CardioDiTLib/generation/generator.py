@@ -36,7 +36,6 @@ from CardioDiTLib.generation.provenance import provenance_of
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE, GenerationRequest
 from CardioDiTLib.generation.reshaping import LEAST_LOG_SNR, Reshaper
 from CardioDiTLib.generation.result import GenerationResult
-from CardioDiTLib.models.dit import DiT4D
 from CardioDiTLib.progress import CancelSource as Cancel
 
 _MEMORY_HINT = "Lower the batch size or the memory budget, or use the device cpu."
@@ -229,10 +228,10 @@ class Generator:
         return noise_levels(self.bundle.schedule, plan.steps, plan.spacing)
 
     @cached_property
-    def _few_step_dit(self) -> DiT4D:
+    def _few_step_dit(self) -> Any:
         network = self.bundle.few_step_dit
         assert network is not None  # the plan saw to it
-        return network.to(self.device)
+        return self.backend.transformer(network.to(self.device))
 
     def _lasting(self, request: GenerationRequest, plan: SamplingPlan, number: int) -> dict[str, Any]:
         wanted = {"slices": request.slices, "frames": request.frames}
