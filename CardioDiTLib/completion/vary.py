@@ -56,15 +56,9 @@ def vary(
         strength: 0 only codes and decodes the cine, 1 keeps nothing of it; even in log-SNR between.
         count: How many.
         seed: The same seed gives the same variations.
-        bundle: Name or folder of a bundle, or a `Completer` to keep.
-        segmentation: Labels of the cine, for the pose; None finds them.
-        weights: Segmentation model in place of the embedded one.
         pathology: Class to vary towards, or None.
-        guidance, preset, steps: As in `GenerationRequest`.
-        device, precision: As in `Generator`.
-        progress: Called with (steps done, steps in all).
-        cancel: A function that says whether to stop, an event, or None.
-        quantities: ``edv_ml``, ``ef_percent`` ... to steer by, where the bundle can.
+        bundle, segmentation, weights, guidance, preset, steps, device, precision, progress, cancel, quantities: As in
+            `complete`.
 
     Returns:
         One result a variation.

@@ -138,19 +138,7 @@ class FlowSchedule:
         return torch.sigmoid(normal * self.logit_std + self.logit_mean) * self.num_train_timesteps
 
     def add_noise(self, x0: Tensor, noise: Tensor, t: Time) -> Tensor:
-        """``(1 - s) * x0 + s * noise``.
-
-        Args:
-            x0: Clean samples, (B, ...) of any rank, floating point.
-            noise: Standard normal noise of the same shape.
-            t: One time, or B of them.
-
-        Returns:
-            Noisy samples in the dtype and on the device of ``x0``; half precision is mixed in float32.
-
-        Raises:
-            CardioDiTError: If shapes do not match or a time lies outside [0, N].
-        """
+        """``(1 - s) * x0 + s * noise``, times in [0, N]; arguments, result and errors as `NoiseSchedule.add_noise`."""
         work, share = self._share(x0, noise, t)
         return ((1.0 - share) * x0.to(work) + share * noise.to(work)).to(x0.dtype)
 
