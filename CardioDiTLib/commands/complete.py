@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 from CardioDiTLib.commands.options import (
     CINE_KINDS,
     MODEL_HELP,
+    add_device,
+    add_quality,
     add_reading_arguments,
     chosen_model,
     cine_file,
@@ -52,8 +54,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-g", "--guidance", type=finite, help="strength of guidance towards the pathology; 1 is none")
     for name in QUANTITY_NAMES:
         parser.add_argument(f"--{name.replace('_', '-')}", type=finite, metavar="VALUE", help="as in 'generate'")
-    parser.add_argument("--preset", help="draft, standard or high (default standard)")
-    parser.add_argument("--steps", type=int, help="denoising steps, in place of the preset's")
+    add_quality(parser)
     parser.add_argument(
         "--segmentation", type=Path, metavar="FILE", help="labels of CINE, in place of those that would be found"
     )
@@ -61,7 +62,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--segmentation-weights", type=Path, metavar="FOLDER", help="segmentation model in place of the embedded one"
     )
     add_reading_arguments(parser)
-    parser.add_argument("--device", help="auto, cpu, cuda, cuda:1 or mps (default auto)")
+    add_device(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     take_defaults(parser, FromCineRequest)
 

@@ -7,7 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from CardioDiTLib.commands.options import MODEL_HELP, chosen_model, request_of, take_defaults
+from CardioDiTLib.commands.options import (
+    MODEL_HELP,
+    add_device,
+    add_quality,
+    chosen_model,
+    request_of,
+    take_defaults,
+)
 from CardioDiTLib.commands.printing import show
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.outputs import FORMATS, check_formats
@@ -45,10 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--slices", type=int, metavar="N", help="slices of the stack, for models that take other grids")
     parser.add_argument("--frames", type=int, metavar="N", help="frames of the beat, likewise")
     parser.add_argument("--cycle-s", type=float, metavar="S", help="seconds of a beat (the model's own if not given)")
-    parser.add_argument("--preset", help="draft, standard or high (default standard)")
-    parser.add_argument("--steps", type=int, help="denoising steps, in place of the preset's")
+    add_quality(parser)
     parser.add_argument("--sampler", choices=SAMPLER_NAMES, help="in place of the preset's")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default auto)")
+    add_device(parser)
     parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="default auto")
     parser.add_argument("--backend", default="torch", choices=BACKENDS, help="what networks run in (default torch)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="cines at a time; as memory allows if not given")
@@ -85,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     take_defaults(parser, CohortRequest)
-    options = ("count", "seed", "first_index", "adjust", "preset")
+    options = ("count", "seed", "first_index", "adjust")
     parser.set_defaults(**{name: getattr(GenerationRequest, name) for name in options})
 
 

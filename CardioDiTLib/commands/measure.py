@@ -8,6 +8,7 @@ from pathlib import Path
 from CardioDiTLib.commands.options import (
     CINE_KINDS,
     COVERS_HELP,
+    add_device,
     add_mirrored,
     add_reading_arguments,
     cine_file,
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"with commas, of {', '.join(FORMATS)}",
     )
     parser.add_argument("--heart-rate", type=positive, metavar="BPM", help="beats a minute, where it is known")
-    parser.add_argument("--device", help="auto (default), cpu, cuda, cuda:1 or mps")
+    add_device(parser)
     add_mirrored(parser, MeasureRequest.mirrored)
     parser.add_argument(
         "--stack-covers-heart",

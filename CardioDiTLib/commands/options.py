@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from CardioDiTLib.bundles.manifest import MANIFEST_NAME
+from CardioDiTLib.bundles.manifest_parts import PRESET_NAMES
 from CardioDiTLib.bundles.registry import list_bundles
+from CardioDiTLib.generation.request import GenerationRequest
 from CardioDiTLib.io.label_convention import CONVENTIONS
 from CardioDiTLib.schema import Record
 from CardioDiTLib.workflow.sources import CineFile
@@ -91,6 +93,19 @@ def add_label_map(parser: argparse.ArgumentParser) -> None:
         help="what the labels mean, as '1:LV,2:MYO,3:RV', or the name of a convention: "
         f"{', '.join(CONVENTIONS)}; default: told by anatomy",
     )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The argument ``--device``."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default auto)")
+
+
+def add_quality(parser: argparse.ArgumentParser) -> None:
+    """The arguments ``--preset`` and ``--steps``."""
+    *first, last = PRESET_NAMES
+    usual = GenerationRequest.preset
+    parser.add_argument("--preset", default=usual, help=f"{', '.join(first)} or {last} (default {usual})")
+    parser.add_argument("--steps", type=int, help="denoising steps, in place of the preset's")
 
 
 def add_mirrored(parser: argparse.ArgumentParser, default: bool) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from CardioDiTLib.commands.options import (
     CINE_KINDS,
+    add_device,
     add_mirrored,
     add_reading_arguments,
     cine_file,
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "or .dcm (DICOM SEG) where CINE is DICOM",
     )
     parser.add_argument("--weights", type=Path, metavar="FOLDER", help="model's folder in place of the embedded one")
-    parser.add_argument("--device", help="auto (default), cpu, cuda, cuda:1 or mps")
+    add_device(parser)
     add_mirrored(parser, SegmentRequest.mirrored)
     parser.add_argument("--raw", action="store_true", help="the network's own labels, nothing made plausible")
     add_reading_arguments(parser)
