@@ -17,13 +17,3 @@ def problem(capsys: pytest.CaptureFixture[str]) -> str:
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and "Traceback" not in lines[0], lines
     return lines[0]
-
-
-def run_in_pieces(capsys: pytest.CaptureFixture[str], *words: object) -> int:
-    """How often a training that is stopped at once each time has to be called until it is finished."""
-    pieces = 0
-    while True:
-        assert run(*words, "--minutes", 1e-6) == 0
-        pieces += 1
-        if "Finished." in capsys.readouterr().out:
-            return pieces

@@ -6,13 +6,33 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from synthetic_cines import make_cine
 
 from CardioDiTLib.cine import Cine
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.io import load_cine
 
 PATIENT = "Doe^Jane"
 _MR = "1.2.840.10008.5.1.4.1.1.4"
+
+CINE = make_cine((6, 4, 8, 7), times=np.arange(6) * 0.05)
+
+
+def same(loaded: Cine, cine: Cine = CINE) -> None:
+    """See that what was read is the cine that was written."""
+    assert np.array_equal(loaded.array, cine.array)
+    assert loaded.affine == pytest.approx(cine.affine, abs=1e-4)
+    assert loaded.frame_times == pytest.approx(cine.frame_times, abs=1e-6)
+
+
+def refused(folder: Path, sentence: str, **options: object) -> None:
+    """See that reading is refused with such a sentence and a hint."""
+    with pytest.raises(CardioDiTError, match=sentence) as caught:
+        load_cine(folder, **options)  # type: ignore[arg-type]
+    assert caught.value.hint
 
 
 def write_series(

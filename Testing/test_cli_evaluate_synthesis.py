@@ -9,6 +9,7 @@ import pytest
 from command_line import problem
 from evaluation_cohorts import phantoms
 from html_pages import check_page
+from refusals import names
 
 from CardioDiTLib import cli
 from CardioDiTLib.cine import Segmentation
@@ -84,7 +85,7 @@ def test_a_pack_brings_labels_groups_and_parts(folders, hearts, capsys):
     assert "taken for complete" in capsys.readouterr().out
     assert from_json(folders / "r.json").n_real_labelled == 4
     assert sorted(p.name for p in folders.iterdir()) == ["labels", "pack.npz", "r.json", "real", "synthetic"]
-    assert run(*words, "--real-labels", folders / "labels") == 1 and "brings its own labels" in problem(capsys)
+    assert run(*words, "--real-labels", folders / "labels") == 1 and names(problem(capsys), "--real-labels")
 
 
 def test_label_files_and_groups_are_found_by_name(folders, hearts):
@@ -117,7 +118,7 @@ def test_labels_of_another_grid_are_refused(folders, hearts, capsys):
     save_segmentation(smaller, folders / "labels" / "heart4.nii.gz")
     words = ("--real", folders / "real", "--synthetic", folders / "synthetic", "--synthetic-labels", folders / "labels")
     assert run(*words, "--json", folders / "r.json") == 1
-    assert "'heart4.nii.gz' are not on the grid of 'heart4.nii.gz'" in problem(capsys)
+    assert names(problem(capsys), "heart4.nii.gz", "grid")
     assert not (folders / "r.json").exists()
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from command_line import problem, run
 from landmark_hearts import changed, heart, moving_track
+from refusals import names
 from tiny_landmarks import tiny_model_folder
 
 from CardioDiTLib.cine import Cine, Segmentation
@@ -73,7 +74,7 @@ def test_what_the_input_is_can_be_said_or_seen(cine, tmp_path, capsys):
     model = tiny_model_folder(tmp_path / "model", rule=PointRule(presence=1.0))
     words = ("--from", "cine", "--weights", model, "--method", "network")
     assert run("landmarks", tmp_path / "labels.nii.gz", tmp_path / "b.csv", *words) == 1
-    assert "No insertion point was found" in problem(capsys)
+    assert names(problem(capsys), "labels.nii.gz", "--method")
     (tmp_path / "model" / "landmarks.json").unlink()
     assert run("landmarks", cine, tmp_path / "b.csv", "--weights", model, "--method", "network") == 1
     assert "landmarks.json" in problem(capsys)
@@ -87,16 +88,16 @@ def test_a_file_without_orientation_is_pointed_out(tmp_path, capsys):
 
 def test_problems_of_landmarks_are_one_line(labels, tmp_path, capsys):
     assert run("landmarks", labels, tmp_path / "a.txt") == 1
-    assert "'a.txt' is no landmark file" in problem(capsys)
+    assert names(problem(capsys), "a.txt", ".csv", ".json")
     (tmp_path / "a.csv").write_text("mine", encoding="utf-8")
     assert run("landmarks", labels, tmp_path / "a.csv") == 1
-    assert "is there already" in problem(capsys)
+    assert names(problem(capsys), "a.csv", "--overwrite")
     assert run("landmarks", tmp_path / "none.nii.gz", tmp_path / "b.csv") == 1
-    assert "does not exist" in problem(capsys)
+    assert names(problem(capsys), "none.nii.gz")
     empty = Segmentation(np.zeros((2, 3, 8, 8), np.uint8), np.diag([1.0, 1, 1, 1]), [0.0, 0.1])
     save_segmentation(empty, tmp_path / "empty.nii.gz")
     assert run("landmarks", tmp_path / "empty.nii.gz", tmp_path / "b.csv") == 1
-    assert "no slice in which the ventricles touch" in problem(capsys)
+    assert names(problem(capsys), "empty.nii.gz", "myocardium")
     assert not (tmp_path / "b.csv").exists()
     assert run("landmarks", labels, tmp_path / "a.csv", "--overwrite") == 0
 
@@ -160,20 +161,20 @@ def test_problems_of_evaluate_are_one_line(folders, capsys):
     truth = ("evaluate", "landmarks", "--truth", folders / "truth", "--predicted")
     (folders / "rare" / "p1_ES.json").unlink()
     assert run(*truth, folders / "rare") == 1
-    assert "lacks 1 of 6 files, 'p1_ES' for one" in problem(capsys)
+    assert names(problem(capsys), 1, 6, "p1_ES")
     save_landmarks(moving_track(1, 5), folders / "rough" / "p9_ED.csv")
     assert run(*truth, folders / "rough") == 1
-    assert "1 files that have no truth, 'p9_ED'" in problem(capsys)
+    assert names(problem(capsys), 1, "p9_ED")
     assert run(*truth, folders / "none") == 1
-    assert "There is no file or folder" in problem(capsys)
+    assert names(problem(capsys), folders / "none")
     assert run(*truth, folders / "truth", folders / "truth") == 1
-    assert "no name of its own" in problem(capsys)
+    assert names(problem(capsys), folders / "truth", "NAME=PATH")
     (folders / "empty").mkdir()
     assert run(*truth, folders / "empty") == 1
-    assert "holds no landmark files" in problem(capsys)
+    assert names(problem(capsys), folders / "empty", ".csv", ".json")
     save_landmarks(moving_track(1, 5), folders / "truth" / "p0_ED.json")
     assert run(*truth, folders / "truth") == 1
-    assert "holds 'p0_ED' twice" in problem(capsys)
+    assert names(problem(capsys), "p0_ED", ".csv", ".json")
     with pytest.raises(SystemExit) as exit_code:
         run("evaluate", "nothing")
     assert exit_code.value.code == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from command_line import problem, run
+from refusals import names
 from tiny_segmentation import tiny_model_folder
 
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
@@ -42,17 +43,17 @@ def test_problems_are_one_line(cine, weights, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(model_module, "embedded_model_folder", lambda: tmp_path / "nothing")
     out = tmp_path / "labels.nii.gz"
     assert run("segment", cine, out) == 1
-    assert "no weights of the segmentation network" in problem(capsys)
+    assert names(problem(capsys), "segmentation", "--weights")
     assert run("segment", cine, tmp_path / "labels.png", "--weights", weights) == 1
-    assert "'labels.png' is no file for labels" in problem(capsys)
+    assert names(problem(capsys), "labels.png", ".nii.gz")
     assert run("segment", tmp_path / "absent.nii.gz", out, "--weights", weights) == 1
-    assert "does not exist" in problem(capsys)
+    assert names(problem(capsys), "absent.nii.gz")
     assert run("segment", cine, out, "--weights", weights, "--device", "abacus") == 1
-    assert "abacus" in problem(capsys)
+    assert names(problem(capsys), "abacus", "cuda:1")
     with open(weights / WEIGHTS_NAME, "ab") as stream:
         stream.write(b"x")
     assert run("segment", cine, out, "--weights", weights) == 1
-    assert "bytes instead of" in problem(capsys)
+    assert names(problem(capsys), "network.safetensors", "bytes")
     assert not out.exists()
 
 
@@ -60,6 +61,6 @@ def test_nothing_is_replaced_unasked(cine, weights, tmp_path, capsys):
     out = tmp_path / "labels.nii.gz"
     out.write_text("mine", encoding="utf-8")
     assert run("segment", cine, out, "--weights", weights) == 1
-    assert "is there already" in problem(capsys) and out.read_text(encoding="utf-8") == "mine"
+    assert names(problem(capsys), "labels.nii.gz", "--overwrite") and out.read_text(encoding="utf-8") == "mine"
     assert run("segment", cine, out, "--weights", weights, "--overwrite", "--mirrored", "--anyway") == 0
     assert load_segmentation(out).shape == (3, 2, 30, 36)

@@ -12,25 +12,11 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from synthetic_cines import make_cine
-from synthetic_dicom import PATIENT, write_series
+from synthetic_dicom import CINE, PATIENT, refused, same, write_series
 
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io import load_cine
-
-CINE = make_cine((6, 4, 8, 7), times=np.arange(6) * 0.05)
-
-
-def same(loaded: Cine, cine: Cine = CINE) -> None:
-    assert np.array_equal(loaded.array, cine.array)
-    assert loaded.affine == pytest.approx(cine.affine, abs=1e-4)
-    assert loaded.frame_times == pytest.approx(cine.frame_times, abs=1e-6)
-
-
-def refused(folder: Path, sentence: str, **options: object) -> None:
-    with pytest.raises(CardioDiTError, match=sentence) as caught:
-        load_cine(folder, **options)  # type: ignore[arg-type]
-    assert caught.value.hint
 
 
 def deleting(*keywords: str) -> Callable[[Dataset, int, int], None]:

@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from command_line import run, run_in_pieces
+from command_line import run
 from test_training_segmentation import OFF, make_pack
 from tiny_segmentation import tiny_manifest, tiny_network
 from tiny_segmentation import tiny_network as tiny_segmentation_network
+from training_pieces import pieces_with_the_same_bits
 
 from CardioDiTLib.data.packing import read_pack
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
@@ -153,13 +154,8 @@ def test_the_loss_falls_and_points_of_hearts_never_seen_are_found(pack, tmp_path
     assert scores["recall"] > 0.6 and scores["first_mm"] < 9 and scores["second_mm"] < 9
 
 
-def test_a_run_in_pieces_ends_with_the_same_bits(pack, settings, tmp_path, capsys):
-    words = ("train", "landmarks", "--config", settings, "--data", pack, "--out")
-    assert run(*words, tmp_path / "whole") == 0
-    assert "Finished." in capsys.readouterr().out
-    assert run_in_pieces(capsys, *words, tmp_path / "pieces") == 4
-    whole, parts = (averaged_weights(tmp_path / name / "landmarks") for name in ("whole", "pieces"))
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+def test_a_run_in_pieces_ends_with_the_same_bits(pack, settings, capsys):
+    assert pieces_with_the_same_bits(capsys, "landmarks", settings, pack) == 4
 
 
 def test_a_run_becomes_a_model_that_finds_points(pack, settings, tmp_path, capsys):
