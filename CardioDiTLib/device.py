@@ -43,7 +43,7 @@ def choose_device(name: str = "auto") -> torch.device:
     Raises:
         CardioDiTError: There is no such device on this machine.
     """
-    check_device_name(name)
+    check_device_name(str(name))  # a torch.device does as well
     import torch
 
     if name == "auto":
