@@ -13,6 +13,7 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.function.cardiac_function import cardiac_function
 from CardioDiTLib.io.label_convention import (
     CONVENTIONS,
+    Recognised,
     mapped,
     named_segmentation,
     parse_label_map,
@@ -31,6 +32,12 @@ def heart() -> np.ndarray:
         plane[np.hypot(x - 28, y - 24) < 13] = 2
         plane[np.hypot(x - 28, y - 24) < radius] = 3
         labels[frame, 1:7] = plane
+    return labels
+
+
+def two_rods(one: int, other: int) -> np.ndarray:
+    labels = np.zeros((1, 3, 32, 32), np.int64)
+    labels[..., 4:8, 4:28], labels[..., 14:18, 4:28] = one, other
     return labels
 
 
@@ -60,11 +67,28 @@ def test_a_lone_left_cavity_is_one_and_a_crescent_is_asked_about():
 
 def test_labels_without_a_ring_are_refused_or_believed():
     without = np.where(heart() == 2, 0, heart()).astype(np.int64)
-    assert recognise_labels(without).map == {1: 1, 3: 3}
-    with refused(100, 300, "label_map"):
-        recognise_labels(without * 100)
+    assert recognise_labels(without) == Recognised({1: 1, 3: 3})
+    with refused(100, 200):
+        recognise_labels(two_rods(100, 200))
     with refused(255):
         recognise_labels(np.arange(4 * 8 * 8).reshape(1, 4, 8, 8))
+
+
+@pytest.mark.parametrize(("right", "left"), [(3, 1), (2, 1), (1, 2), (600, 500), (2, 3), (7, 4)])
+def test_two_cavities_without_a_wall_are_told_by_their_shapes(right, left):
+    theirs = np.choose(heart(), [0, right, 0, left]).astype(np.int64)
+    found = recognise_labels(theirs)
+    assert found.map == {right: 1, left: 3}
+    assert "rounder" in found.note
+
+
+def test_muscle_beside_one_cavity_is_not_taken_for_a_second_cavity():
+    assert recognise_labels(np.where(heart() == 3, 0, heart())) == Recognised({1: 1, 2: 2})
+
+
+def test_numbers_that_all_conventions_read_alike_are_used_where_shapes_do_not_tell():
+    found = recognise_labels(two_rods(500, 600))
+    assert found.map == {500: 3, 600: 1} and "numbers" in found.note
 
 
 def test_label_maps_are_read():

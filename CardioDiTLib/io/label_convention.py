@@ -44,6 +44,13 @@ OPEN = 0.6
 ROUND = 0.72
 """A lone cavity whose second moments differ by no more than this ratio (minor to major axis) is a left one."""
 
+ROUNDER = 0.1
+"""Of two cavities without a wall the left one is the rounder, by more than this ratio (never the other one in ACDC)."""
+
+RING_FULL, CAVITY_FULL = 0.75, 0.85
+"""Share of the ellipse of its axes that a label fills: a ring of muscle less, a cavity more (ACDC: left ones 0.97 and
+more, muscle 0.81 and less)."""
+
 FEWEST_PIXELS = 12
 """Smaller parts of a slice say nothing."""
 
@@ -177,13 +184,7 @@ def recognise_labels(array: NDArray[Any]) -> Recognised:
     best = max(((touch[a, b], a, b) for a in labels for b in labels if a != b), default=(0.0, 0, 0))
     share, left, muscle = best
     if share < RINGED:
-        if usual:
-            return Recognised(plain)
-        raise CardioDiTError(
-            f"Which of the labels {', '.join(map(str, labels))} is the left ventricle cannot be told: "
-            "none is ringed by another one.",
-            _HINT,
-        )
+        return _without_ring(labels, planes, plain)
     if usual and (left, muscle) == (LEFT, MUSCLE):
         return Recognised(plain)
     # In small or cut hearts a right ventricle can look ringed too: labels 0 to 3 are believed while nothing speaks
@@ -194,12 +195,36 @@ def recognise_labels(array: NDArray[Any]) -> Recognised:
     rest = sorted(((touch[label, muscle], label) for label in labels if label not in (left, muscle)), reverse=True)
     if rest and rest[0][0] > 0:
         result[rest[0][1]] = RIGHT
-    named = ", ".join(f"{label} {NAMES[meaning]}" for label, meaning in result.items() if meaning)
-    return Recognised(
-        result,
-        f"The labels were taken for {named}: label {left} is ringed by label {muscle}. "
-        "Give a label map if they mean something else.",
+    return Recognised(result, _taken_note(result, f"label {left} is ringed by label {muscle}"))
+
+
+def _without_ring(labels: list[int], planes: list[NDArray[Any]], plain: dict[int, int]) -> Recognised:
+    """Labels of which none is ringed: two cavities by their shapes, then numbers that all conventions read alike."""
+    usual = len(plain) == len(labels)
+    shapes = {label: shape for label in labels if (shape := _shape(planes, label)) is not None}
+    if len(labels) == 2 == len(shapes) and not any(_is_ring(shape) for shape in shapes.values()):
+        right, left = sorted(labels, key=lambda label: shapes[label])
+        found = {right: RIGHT, left: LEFT}
+        if shapes[left][0] - shapes[right][0] > ROUNDER and shapes[left][1] > CAVITY_FULL:
+            if found == plain:
+                return Recognised(plain)
+            return Recognised(found, _taken_note(found, f"there is no wall, and label {left} is the rounder one"))
+    if usual:
+        return Recognised(plain)
+    known = {label: {names[label] for names in CONVENTIONS.values() if label in names} for label in labels}
+    if all(len(meanings) == 1 for meanings in known.values()):
+        found = {label: meaning for label, (meaning,) in known.items()}
+        return Recognised(found, _taken_note(found, "so their numbers are used"))
+    raise CardioDiTError(
+        f"Which of the labels {', '.join(map(str, labels))} is the left ventricle cannot be told: "
+        "none is ringed by another one.",
+        _HINT,
     )
+
+
+def _taken_note(found: Mapping[int, int], why: str) -> str:
+    named = ", ".join(f"{label} {NAMES[meaning]}" for label, meaning in found.items() if meaning)
+    return f"The labels were taken for {named}: {why}. Give a label map if they mean something else."
 
 
 def named_segmentation(
@@ -310,22 +335,12 @@ def _lone(label: int, planes: list[NDArray[Any]]) -> Recognised:
     """One label only: a left cavity where it is round."""
     if label == LEFT:
         return Recognised({label: LEFT})
-    areas, ratios, solid = [], [], []
-    for plane in planes:
-        places = np.argwhere(plane == label).astype(float)
-        if len(places) < FEWEST_PIXELS:
-            continue
-        spread = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov(places.T)), 1e-9))
-        areas.append(len(places))
-        ratios.append(float(spread[0] / spread[1]))
-        # An ellipse of these axes would have this area: a ring or a crescent has less.
-        solid.append(len(places) / (4 * np.pi * spread[0] * spread[1]))
-    weight = np.array(areas, float)
-    if len(weight):
-        ratio, full = float(np.average(ratios, weights=weight)), float(np.average(solid, weights=weight))
-        if full < 0.75 and ratio > ROUND:
+    shape = _shape(planes, label)
+    if shape is not None:
+        ratio, full = shape
+        if _is_ring(shape):
             return Recognised({label: MUSCLE}, _lone_note(label, MUSCLE, "it is a ring"))
-        if ratio > ROUND and full > 0.85:
+        if ratio > ROUND and full > CAVITY_FULL:
             return Recognised({label: LEFT}, _lone_note(label, LEFT, "it is round"))
     if label in NAMES:
         return Recognised({label: label}, _lone_note(label, label, "its number says so"))
@@ -337,3 +352,24 @@ def _lone_note(label: int, meaning: int, why: str) -> str:
         f"The only label, {label}, was taken for the {NAMES[meaning]}: {why}. "
         "Give a label map if it means something else."
     )
+
+
+def _is_ring(shape: tuple[float, float]) -> bool:
+    return shape[1] < RING_FULL and shape[0] > ROUND
+
+
+def _shape(planes: list[NDArray[Any]], label: int) -> tuple[float, float] | None:
+    """Minor to major axis, and the share that is filled of an ellipse with these axes (a ring or a crescent has less);
+    means over slices by area; None where no slice has enough of the label."""
+    areas, ratios, full = [], [], []
+    for plane in planes:
+        places = np.argwhere(plane == label).astype(float)
+        if len(places) < FEWEST_PIXELS:
+            continue
+        spread = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov(places.T)), 1e-9))
+        areas.append(len(places))
+        ratios.append(float(spread[0] / spread[1]))
+        full.append(len(places) / (4 * np.pi * spread[0] * spread[1]))
+    if not areas:
+        return None
+    return float(np.average(ratios, weights=areas)), float(np.average(full, weights=areas))
