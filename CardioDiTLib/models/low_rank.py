@@ -68,12 +68,12 @@ def make_changeable(network: nn.Module, rank: int, seed: int = 0) -> list[nn.Par
 
 
 def changes_of(network: nn.Module) -> dict[str, torch.Tensor]:
-    """The changes by name, such as ``blocks.0.mlp.fc1.up`` (O, R) and ``.down`` (R, I)."""
+    """The changes by name, such as ``blocks.0.mlp.fc1.up`` (R, O) and ``.down`` (R, I): long rows, which round well."""
     state: dict[str, torch.Tensor] = {}
     for name, module in network.named_modules():
         if parametrize.is_parametrized(module, "weight"):
             update = module.parametrizations["weight"][0]  # type: ignore[index]
-            state |= {name + _DOWN: update.down.detach(), name + _UP: update.up.detach()}
+            state |= {name + _DOWN: update.down.detach(), name + _UP: update.up.detach().T.contiguous()}
     return state
 
 
@@ -96,9 +96,9 @@ def apply_changes(network: nn.Module, state: Mapping[str, torch.Tensor], source:
         down, up = state.get(name + _DOWN), state.get(name + _UP)
         matrix = network.get_submodule(name).weight if name in known else None
         fits = matrix is not None and down is not None and up is not None and down.ndim == up.ndim == 2
-        if not fits or up.shape[1] != down.shape[0] or (len(up), down.shape[1]) != matrix.shape:  # type: ignore
+        if not fits or len(up) != len(down) or (up.shape[1], down.shape[1]) != matrix.shape:  # type: ignore
             raise CardioDiTError(f"{source} does not fit the transformer: {name}.", "Get the bundle again.")
-        deltas[name] = up @ down  # type: ignore[operator]
+        deltas[name] = up.T @ down  # type: ignore[operator, union-attr]
         if not bool(torch.isfinite(deltas[name]).all()):
             raise CardioDiTError(f"{source} holds changes that are not finite: {name}.", "Get the bundle again.")
     if not deltas:
