@@ -20,6 +20,7 @@ from misbehaving_server import (
     silent,
     status,
 )
+from refusals import refused
 from tiny_bundle import tiny_manifest, write_tiny_bundle
 
 from CardioDiTLib.bundles import (
@@ -72,7 +73,7 @@ def server(web):
         yield server
 
 
-def refused(text: str) -> str:
+def refusal_of(text: str) -> str:
     with pytest.raises(CardioDiTError) as caught:
         add_source(text, policy=QUICK)
     return str(caught.value)
@@ -118,23 +119,23 @@ def test_adding_again_updates_and_forgetting_forgets(server, web):
     assert [(e.name, e.version) for e in list_catalogue()] == [("tiny", "2.0.0"), ("heart", "1.2.3")]
     remove_source("tiny")
     assert [e.name for e in list_catalogue()] == ["heart"]
-    with pytest.raises(CardioDiTError, match=r"no bundle called 'tiny'.*You added heart"):
+    with refused("tiny", "heart"):
         remove_source("tiny")
-    with pytest.raises(CardioDiTError, match=r"'tiny' to download.*Known are heart"):
+    with refused("tiny", "download", "heart"):
         find_entry("tiny")
 
 
 def test_a_name_belongs_to_whom_had_it_first(server, web, tmp_path, monkeypatch):
     entry = add_source(server.url("tiny"))
     shutil.copytree(web / "tiny", web / "copy")
-    assert "from " + server.url("tiny") in refused(server.url("copy")) and list_added() == [entry]
+    assert "from " + server.url("tiny") in refusal_of(server.url("copy")) and list_added() == [entry]
     remove_source("tiny")
     packaged = tmp_path / "registry.json"
     packaged.write_text(json.dumps({"schema_version": 1, "bundles": [entry.to_dict()]}), encoding="utf-8")
     monkeypatch.setattr(catalogue, "PACKAGED", packaged)
     assert list_catalogue() == [entry] and list_added() == []
-    assert "has a bundle called 'tiny' already" in refused(server.url("tiny"))
-    with pytest.raises(CardioDiTError, match="belongs to the catalogue of CardioDiT"):
+    assert "has a bundle called 'tiny' already" in refusal_of(server.url("tiny"))
+    with refused("tiny", "catalogue"):
         remove_source("tiny")
 
 
@@ -184,14 +185,14 @@ def test_sources_are_understood(text, address):
     ],
 )
 def test_what_is_no_source_is_refused_before_anything_is_fetched(text, word, cache):
-    said = refused(text)
+    said = refusal_of(text)
     assert word in said and "secret" not in said and not cache.exists()
 
 
 def test_this_very_machine_may_speak_plain_http_unless_sent_there_from_outside():
     for host in ("127.0.0.1", "localhost:8080", "[::1]:8080"):
         check_address(f"http://{host}/x")
-        with pytest.raises(CardioDiTError, match="only https"):
+        with refused("https://"):
             check_address(f"http://{host}/x", only_https=True)
 
 
@@ -258,7 +259,7 @@ RECORD = {"sha256": "0" * 64, "bytes": 3}
 )
 def test_a_manifest_that_is_none_is_refused(server, cache, fault, words):
     server.always("tiny/bundle.json", fault)
-    said = refused(server.url("tiny"))
+    said = refusal_of(server.url("tiny"))
     assert all(word in said for word in words) and "\n" not in said, said
     assert list_added() == [] and not cache.exists()
 
@@ -341,7 +342,7 @@ def test_entries_are_read_strictly(changes, word):
 
 def test_an_agreement_is_remembered_for_its_version_and_terms(cache):
     terms, other = Licence("NC", "No trade.", True), Licence("NC", "No trade, no gifts.", True)
-    with pytest.raises(CardioDiTError, match=r"terms of x 1\.0\.0 \(NC\) have not been accepted"):
+    with refused("x 1.0.0", "NC", "terms"):
         require_accepted("x", "1.0.0", terms)
     require_accepted("x", "1.0.0", Licence("CC0", ""))
     accept("x", "1.0.0", terms)
@@ -356,7 +357,7 @@ def test_an_agreement_is_remembered_for_its_version_and_terms(cache):
     (record,) = json.loads(before)["accepted"]
     assert record["licence"]["conditions"] == "No trade." and record["accepted_at"].startswith("20")
     (cache / "accepted_licences.json").write_text("", encoding="utf-8")
-    with pytest.raises(CardioDiTError, match=r"accepted licences.*damaged"):
+    with refused("accepted_licences.json", "damaged"):
         is_accepted("x", "1.0.0")
-    with pytest.raises(CardioDiTError, match="damaged"):
+    with refused("accepted_licences.json", "damaged"):
         accept("x", "1.0.0", terms)

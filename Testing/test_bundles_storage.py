@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from refusals import refused
 
 from CardioDiTLib.bundles.weights import SCALE_SUFFIX, read_weights, write_weights
-from CardioDiTLib.errors import CardioDiTError
 
 STATE = {
     "linear.weight": torch.randn(96, 128, generator=torch.Generator().manual_seed(1)),
@@ -99,15 +99,15 @@ def test_the_same_weights_give_the_same_bytes(tmp_path, storage):
 
 
 def test_what_cannot_be_stored_or_read_is_said(tmp_path):
-    with pytest.raises(CardioDiTError, match=r"'int4'.*fp32"):
+    with refused("int4", "fp32", "fp16", "int8"):
         write_weights(tmp_path / "x", STATE, "int4")
-    with pytest.raises(CardioDiTError, match="a is not finite"):
+    with refused("a", "finite"):
         write_weights(tmp_path / "x", {"a": torch.tensor([float("nan")])}, "fp16")
-    with pytest.raises(CardioDiTError, match="no file 'absent'"):
+    with refused("absent"):
         read_weights(tmp_path / "absent")
     write_weights(tmp_path / "cut", STATE, "fp32")
     whole = (tmp_path / "cut").read_bytes()
     for content in (b"", b"PK\x03\x04", whole[: len(whole) // 2]):
         (tmp_path / "cut").write_bytes(content)
-        with pytest.raises(CardioDiTError, match="'cut' is damaged"):
+        with refused("cut", "damaged"):
             read_weights(tmp_path / "cut")
