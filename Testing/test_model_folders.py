@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,13 @@ import tiny_segmentation
 import torch
 
 from CardioDiTLib.bundles import LatentSpec, NetworkSpec, load_bundle, verify, write_bundle
-from CardioDiTLib.bundles.amend import amend_bundle
 from CardioDiTLib.bundles.manifest import GENERATOR
-from CardioDiTLib.bundles.manifest_parts import DetailSpec, FewStepSpec, SteeredQuantity
+from CardioDiTLib.bundles.manifest_parts import DetailSpec, SteeredQuantity
 from CardioDiTLib.bundles.model_folder import ModelFolder, NetworkFolder
-from CardioDiTLib.bundles.weights import write_weights
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.landmarks import model as landmarks
 from CardioDiTLib.models.dit import DiT4D
 from CardioDiTLib.models.latent_scale import LatentScale
-from CardioDiTLib.models.low_rank import changes_of, make_changeable
 from CardioDiTLib.models.refiner import CineRefiner
 from CardioDiTLib.privacy import encoder as encoders
 from CardioDiTLib.segmentation import model as segmentation
@@ -109,17 +105,7 @@ def generator(
             place, manifest, *parts, model_card=card, storage="fp32", overwrite=overwrite, refiner=refiner
         ).folder
         if few_steps:
-            student = deepcopy(dit)
-            torch.manual_seed(seed)
-            for parameter in make_changeable(student, 2):
-                torch.nn.init.normal_(parameter.data, std=0.1)
-            spec = FewStepSpec("few_steps.safetensors", 2.0, ((-9.0, 0.0),))
-            changes_now = changes_of(student)
-            amend_bundle(
-                folder,
-                replace(load_bundle(folder).manifest, few_steps=spec),
-                lambda there: write_weights(there / spec.file, changes_now),
-            )
+            tiny_bundle.give_few_steps(folder, seed)
         return folder
 
     return written

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 from command_line import run
-from tiny_bundle import CODEC, DIT, SHAPE, tiny_manifest, write_tiny_bundle
+from tiny_bundle import CODEC, DIT, SHAPE, give_few_steps, tiny_manifest, write_tiny_bundle
 from tiny_encoder import tiny_encoder_folder
 
 from CardioDiTLib.bundles.bundle import load_bundle
@@ -126,8 +126,9 @@ def test_a_new_decoder_keeps_the_training_embeddings_and_loses_name_and_audit(ho
     encoder = load_encoder(tiny_encoder_folder(tmp_path / "encoder"))
     rows = encoder.embed([make_phantom(PhantomSpec(seed=seed)).cine for seed in range(3)])
     reference = ReferenceSet.build(checked(rows, "training", encoder_sha256=encoder.sha256), None)
-    start = attach_privacy(folder, tmp_path / "encoder", reference)
-    assert start.manifest.privacy is not None
+    attach_privacy(folder, tmp_path / "encoder", reference)
+    start = give_few_steps(folder)
+    assert start.manifest.privacy is not None and start.manifest.few_steps is not None
     common = ("--config", home / "settings.yaml", "--out", tmp_path / "run", "--start-from", start.folder)
     assert run("train", "decoder", *common, "--data", home / "own.npz") == 0
     assert run("train", "bundle", *common, "--bundle", tmp_path / "second") == 0
@@ -135,6 +136,7 @@ def test_a_new_decoder_keeps_the_training_embeddings_and_loses_name_and_audit(ho
     made = load_bundle(tmp_path / "second")
     assert (made.manifest.name, made.manifest.version) == ("second", "1.2.4")
     assert made.manifest.audit == {} and made.manifest.privacy == start.manifest.privacy
+    assert made.manifest.few_steps == start.manifest.few_steps and made.few_step_dit is not None
     assert "decoder that was trained on for 1 steps" in made.model_card and "first 1.2.3" in made.model_card
     assert run("models", "import", tmp_path / "second") == 0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,16 @@ from CardioDiTLib.bundles import (
     NetworkSpec,
     Preset,
     TrainingData,
+    load_bundle,
     write_bundle,
 )
+from CardioDiTLib.bundles.amend import amend_bundle
+from CardioDiTLib.bundles.manifest_parts import FewStepSpec
+from CardioDiTLib.bundles.weights import write_weights
 from CardioDiTLib.diffusion import NoiseSchedule
 from CardioDiTLib.models import VQGAN, DiT4D
 from CardioDiTLib.models.latent_scale import LatentScale
+from CardioDiTLib.models.low_rank import changes_of, make_changeable
 
 CODEC = {
     "num_channels": [8, 16],
@@ -86,3 +93,19 @@ def write_tiny_bundle(folder: Path, storage: Any = "fp32", **changes: Any) -> Bu
     """Write the tiny bundle."""
     manifest = tiny_manifest(**{"name": folder.name, **changes})
     return write_bundle(folder, manifest, *tiny_networks(), model_card="# Tiny\n", storage=storage)
+
+
+def give_few_steps(folder: Path, seed: int = 0) -> Bundle:
+    """Random changes of the transformer, as if it had been taught to draw in one step or two."""
+    before = load_bundle(folder)
+    student = copy.deepcopy(before.dit)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for parameter in make_changeable(student, 2):
+            torch.nn.init.normal_(parameter.data, std=0.1)
+    spec = FewStepSpec("few_steps.safetensors", 2.0, ((-9.0,), (-8.0, 0.0)))
+    return amend_bundle(
+        folder,
+        replace(before.manifest, few_steps=spec),
+        lambda there: write_weights(there / spec.file, changes_of(student)),
+    )

@@ -203,8 +203,8 @@ def _with_new_decoder(
 ) -> Path:
     """The bundle that a run started from, with the decoder that the run trained on, under a name of its own.
 
-    The training embeddings go along: transformer and training set are the same. Measured quality and audit do not,
-    since samples look different now.
+    Training embeddings, few steps and refiner go along: transformer and training set are the same. Measured quality and
+    audit do not, since samples look different now.
     """
     about = start.manifest.to_dict()
     steps = {"decoder_steps_more": finished_steps(run.folder / "decoder"), "started_from": started_from(start)}
@@ -215,8 +215,9 @@ def _with_new_decoder(
     about |= {"eval_metrics": {}, "audit": {}, "name": own_name(start.manifest.name, destination)}
     about["version"] = _next_version(start.manifest.version)
     about |= texts
-    privacy = start.manifest.privacy
-    files = {} if privacy is None else {name: start.checked_file(name) for name in privacy.files}
+    privacy, few_steps = start.manifest.privacy, start.manifest.few_steps
+    kept = (*(() if privacy is None else privacy.files), *(() if few_steps is None else (few_steps.file,)))
+    files = {name: start.checked_file(name) for name in kept}
     if card is not None:
         text = _card(card, about)
     else:
@@ -235,6 +236,7 @@ def _with_new_decoder(
         model_card=text,
         storage=storage,
         overwrite=overwrite,
+        refiner=start.refiner,
         files=files,
     )
     return bundle.folder

@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=24)
     parser.add_argument("--seed", type=int, default=500)
     parser.add_argument("--classes", action="store_true", help="also draw a class for each heart")
+    parser.add_argument("--preset", default="standard")
     parser.add_argument("--guidance", type=float)
     parser.add_argument("--adjust", type=int, default=3, help="draws more to come nearer")
     parser.add_argument("--precision", help="of the generator: auto, fp32 or bf16")
@@ -83,6 +84,7 @@ def main() -> None:
         count=arguments.count,
         seed=arguments.seed,
         pathology=classes,
+        preset=arguments.preset,
         guidance=arguments.guidance,
         adjust=arguments.adjust,
         batch_size=1,  # each heart is told as soon as it is made
