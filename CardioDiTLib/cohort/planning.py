@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from CardioDiTLib.bundles.bundle import Bundle, load_bundle
+from CardioDiTLib.bundles.manifest import MANIFEST_NAME, BundleManifest, read_manifest
+from CardioDiTLib.bundles.registry import find_bundle
 from CardioDiTLib.cohort.heart import Heart, Whole, check_numbers
 from CardioDiTLib.cohort.plan import CohortPlan, Measuring, table_sha256, write_plan
 from CardioDiTLib.cohort.spread import Distributions, draw_hearts
 from CardioDiTLib.cohort.table import hearts_of_table
+from CardioDiTLib.device import check_device_name
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import sha256_of
+from CardioDiTLib.generation.asked_grid import check_grid
 from CardioDiTLib.generation.plan import make_plan
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE
 from CardioDiTLib.io.output_set import check_folder
@@ -101,41 +105,38 @@ def plan_cohort(folder: str | os.PathLike[str], request: PlanRequest) -> Planned
         >>> plan_cohort("hearts", PlanRequest(count=1000, seed=7))  # doctest: +SKIP
     """
     check_folder(Path(folder))
-    bundle = load_bundle(request.bundle)
-    hearts = _hearts(request, bundle)
+    check_device_name(request.device or "auto")
+    place = find_bundle(request.bundle)
+    manifest = read_manifest(place)
+    hearts = _hearts(request, manifest)
     check_numbers(hearts)
-    plan = _plan(request, bundle, hearts)
-    warnings = _check_all(plan, hearts, bundle)
+    plan = _plan(request, place, manifest, hearts)
+    warnings = _check_all(plan, hearts, place, manifest)
+    _check_gate(plan, place)
     return Planned(plan, write_plan(folder, plan, hearts), warnings)
 
 
-def _hearts(request: PlanRequest, bundle: Bundle) -> list[Heart]:
+def _hearts(request: PlanRequest, manifest: BundleManifest) -> list[Heart]:
     if (request.table is None) == (request.count is None):
         raise CardioDiTError("A cohort has a table, or a number of hearts to draw.", "Give --table or --count.")
     if request.table is not None:
         if request.drawn_from.classes or request.drawn_from.quantities:
             raise CardioDiTError("A table says all that is asked of its hearts.", "Leave the distributions out.")
-        return hearts_of_table(Path(request.table), request.seed, bundle.manifest)
+        return hearts_of_table(Path(request.table), request.seed, manifest)
     assert request.count is not None
     if request.count > _LARGEST:
         raise CardioDiTError(f"{request.count} hearts are too many for a plan.", f"Plan at most {_LARGEST} at a time.")
-    return draw_hearts(request.drawn_from, request.count, request.seed, bundle.manifest)
+    return draw_hearts(request.drawn_from, request.count, request.seed, manifest)
 
 
-def _plan(request: PlanRequest, bundle: Bundle, hearts: list[Heart]) -> CohortPlan:
-    manifest = bundle.manifest
-    has_labels = manifest.refiner is not None and bundle.refiner is not None and bundle.refiner.classes > 0
+def _plan(request: PlanRequest, place: Path, manifest: BundleManifest, hearts: list[Heart]) -> CohortPlan:
+    has_labels = manifest.names_tissues
     labels = has_labels if request.labels is None else request.labels
     measure = (("labels",) if has_labels else ()) if request.measure is None else request.measure
     if not has_labels and (labels or "labels" in measure):
         raise CardioDiTError(
             f"The model '{manifest.name}' makes no labels with its hearts.", "Measure with --measure network, or none."
         )
-    embed = (manifest.privacy is not None) if request.embed is None else request.embed
-    if embed or request.gate:
-        from CardioDiTLib.privacy.gate import Gate
-
-        Gate.from_bundle(bundle, request.false_alarm)
     given = {
         name: getattr(request, name)
         for name in (
@@ -151,18 +152,19 @@ def _plan(request: PlanRequest, bundle: Bundle, hearts: list[Heart]) -> CohortPl
         bundle=str(Path(request.bundle).resolve()) if os.sep in request.bundle else request.bundle,
         model=manifest.name,
         model_version=manifest.version,
-        model_sha256=bundle.sha256,
+        model_sha256=sha256_of(place / MANIFEST_NAME),
         labels=labels,
         measure=tuple(dict.fromkeys(measure)),
-        embed=embed,
+        embed=(manifest.privacy is not None) if request.embed is None else request.embed,
         drawn_from=None if request.table is not None else request.drawn_from,
         cardiodit_version=__version__,
         **given,
     )
 
 
-def _check_all(plan: CohortPlan, hearts: list[Heart], bundle: Bundle) -> tuple[str, ...]:
+def _check_all(plan: CohortPlan, hearts: list[Heart], place: Path, manifest: BundleManifest) -> tuple[str, ...]:
     """See that the bundle can be asked for every heart."""
+    check_grid(plan.request(hearts[:1]), place, manifest)
     warnings: dict[str, None] = {}
     groups = [
         [heart for heart in hearts if bool(heart.asked) == asks and (heart.pathology is None) == bare]
@@ -172,11 +174,16 @@ def _check_all(plan: CohortPlan, hearts: list[Heart], bundle: Bundle) -> tuple[s
     for group in groups:
         for first in range(0, len(group), _CHECKED):
             request = plan.request(group[first : first + _CHECKED])
-            warnings.update(dict.fromkeys(make_plan(request, bundle.manifest, bundle.dit.null_class).warnings))
-    if plan.slices is not None or plan.frames is not None:
-        from CardioDiTLib.generation.asked_grid import asked_grid
-
-        asked_grid(plan.request(hearts[:1]), bundle)
+            warnings.update(dict.fromkeys(make_plan(request, manifest, manifest.null_class).warnings))
     if len(warnings) > 1:
         return (f"{len(warnings)} asked values are near the edge of what the model has seen; {next(iter(warnings))}",)
     return tuple(warnings)
+
+
+def _check_gate(plan: CohortPlan, place: Path) -> None:
+    """See that the bundle carries what gate and audit need; the only part that loads something."""
+    if plan.gate or plan.embed:
+        from CardioDiTLib.bundles.bundle import load_bundle
+        from CardioDiTLib.privacy.gate import Gate, load_reference
+
+        Gate(load_reference(load_bundle(place)), None, plan.false_alarm)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from CardioDiTLib.commands.options import MODEL_HELP, chosen_model, count, positive, request_of, take_defaults
 from CardioDiTLib.commands.printing import bar, show
+from CardioDiTLib.diffusion.sampler_names import SAMPLER_NAMES
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.generation.request import DEFAULT_BUNDLE, PRECISIONS, QUANTITY_NAMES, SAMPLER_NAMES
+from CardioDiTLib.generation.request import DEFAULT_BUNDLE, PRECISIONS, QUANTITY_NAMES
 from CardioDiTLib.progress import Progress
 
 if TYPE_CHECKING:
