@@ -91,7 +91,15 @@ def test_a_card_says_what_the_set_is(copy):
     pytest.importorskip("PIL")
     done = merged(copy)
     card = (copy / "DATA_CARD.md").read_text(encoding="utf-8")
-    for said in ("Synthetic", "CC0", "1.2.3", "| NOR |", "| DCM |", "edv_ml 100 to 200", "No gate was used"):
+    for said in (
+        "Synthetic",
+        "CC0",
+        "1.2.3",
+        "| NOR |",
+        "| DCM |",
+        "volume of the left ventricle: 100 to 200 mL",
+        "No gate was used",
+    ):
         assert said in card, said
     assert "it \\| does \\<not> want to be" in card, "what others wrote is no markup"
     assert "Asked and measured" in card and "open_shard" in card and "cardiodit generate --model labelled" in card

@@ -123,7 +123,9 @@ def _about(facts: CardFacts) -> list[tuple[str, str]]:
         ("size", f"{bytes_text(bytes_)} in {len(facts.records)} shards"),
     ]
     if timed:
-        rows.append(("cost", f"{duration(seconds / timed)} a heart and worker, {duration(seconds)} in all"))
+        rows.append(
+            ("cost", f"{duration(seconds / timed)} a heart and worker by the clock, {duration(seconds)} in all")
+        )
     for machine in sorted({str(record.machine) for record in facts.records}):
         rows.append(("made on", machine))
     return rows
@@ -150,12 +152,13 @@ def _classes(facts: CardFacts) -> str:
     text = _table(("class", "", "planned", "made"), rows)
     if plan.drawn_from is None:
         return f"{text}\n\nWhat each heart is asked to be came from a table."
+    known = {one.name: one for one in facts.manifest.quantities}
     drawn = [
-        f"{name}{f' of {key}' if key else ''} {spread}"
+        f"- {_line(known[name].meaning)}{f' of {key}' if key else ''}: {spread} {known[name].unit}".rstrip()
         for name, by_class in plan.drawn_from.quantities.items()
         for key, spread in by_class.items()
     ]
-    return f"{text}\n\nDrawn from: {', '.join(drawn)}." if drawn else text
+    return "\n\n".join([text, "Drawn from:", "\n".join(drawn)]) if drawn else text
 
 
 def _distributions(facts: CardFacts) -> list[str]:

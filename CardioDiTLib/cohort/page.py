@@ -29,7 +29,7 @@ from CardioDiTLib.reporting.drawing import (
 
 _TILE = 150
 _GAP, _BETWEEN, _MARGIN = 2, 18, 20
-_UNDER = 40
+_UNDER = 48
 _HEAD = 56
 _FOOT = 44
 _MARK = "synthetic / research only"
@@ -125,7 +125,7 @@ def caption_of(heart: CohortHeart) -> tuple[str, str]:
         value = math.nan if function is None else function.values.get(field, math.nan)
         if math.isfinite(value) or asked is not None:
             shown = f"{value:.0f}" if math.isfinite(value) else "–"
-            parts.append(f"{name} {shown}{'' if asked is None else f' (asked {asked:.0f})'} {unit}")
+            parts.append(f"{name} {shown} {unit}{'' if asked is None else f' (asked {asked:.0f})'}")
     return first, ", ".join(parts)
 
 
