@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import shutil
+import signal
 import sys
 
 import numpy as np
@@ -17,7 +19,7 @@ from CardioDiTLib import cli
 from CardioDiTLib.cohort import making
 from CardioDiTLib.cohort.cluster import ClusterRequest, sbatch_script, submit_jobs
 from CardioDiTLib.cohort.merging import MergeRequest, merge_cohort
-from CardioDiTLib.cohort.processes import available_cores, seats
+from CardioDiTLib.cohort.processes import available_cores, run_processes, seats
 from CardioDiTLib.cohort.reading import open_heart, open_shard
 from CardioDiTLib.cohort.running import run_cohort
 from CardioDiTLib.cohort.spread import Distributions, parse_shares, parse_spreads
@@ -281,6 +283,33 @@ def test_the_commands_one_after_the_other(asked, tmp_path, capsys):
     )  # fmt: skip
     run_cohort(twin)
     assert tars(folder) == tars(twin), "threads and processes change no byte here"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_a_worker_that_is_killed_is_started_again(asked, tmp_path, monkeypatch):
+    bundle = json.loads((asked / "plan.json").read_text(encoding="utf-8"))["bundle"]
+    folder = planned(tmp_path / "c", bundle, 12, shard_size=4, adjust=0, measure=())
+    monkeypatch.setattr("CardioDiTLib.cohort.processes._POLL_S", 0.05)
+    monkeypatch.setattr("CardioDiTLib.cohort.processes._TOLD_S", 0.1)
+    killed = []
+
+    def told(status):
+        alive = [worker.pid for worker in status.workers if worker.alive]
+        if alive and not killed:
+            killed.append(alive[0])
+            os.kill(alive[0], signal.SIGKILL)
+
+    status = run_processes(folder, seats(1, "cpu"), told=told)
+    assert killed and status.complete and status.made == 12
+
+
+def test_workers_that_cannot_go_on_say_why(asked, tmp_path):
+    bundle = json.loads((asked / "plan.json").read_text(encoding="utf-8"))["bundle"]
+    moved = shutil.copytree(bundle, tmp_path / "moved")
+    folder = planned(tmp_path / "c", moved, 2, adjust=0)
+    shutil.rmtree(moved)
+    with pytest.raises(CardioDiTError, match="holds no"):
+        run_processes(folder, seats(1, "cpu"))
 
 
 def test_seats_share_the_cores(monkeypatch):
