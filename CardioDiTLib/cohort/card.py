@@ -138,6 +138,7 @@ def _settings(plan: CohortPlan) -> str:
         "sampler": plan.sampler,
         "guidance": plan.guidance,
         "precision": plan.precision,
+        "backend": plan.backend,
         "batch": plan.batch_size if plan.batch_size > 1 else None,
     }
     return ", ".join(f"{name} {value}" for name, value in named.items() if value is not None)
@@ -308,7 +309,7 @@ def _again(facts: CardFacts) -> str:
         if first.get(f"asked_{name}") is not None
     ]
     words += [f"--preset {plan.preset}"]
-    for name in ("steps", "sampler", "guidance", "slices", "frames", "cycle_s", "device", "precision"):
+    for name in ("steps", "sampler", "guidance", "slices", "frames", "cycle_s", "device", "precision", "backend"):
         value = getattr(plan, name)
         words += [] if value is None else [f"--{name.replace('_', '-')} {value}"]
     words += [f"--adjust {plan.adjust}"] if plan.adjust != CohortPlan.adjust else []

@@ -33,7 +33,6 @@ from CardioDiTLib.cohort.shard import Machine
 from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.files import FileRecord
 from CardioDiTLib.generation.generator import Generator
-from CardioDiTLib.generation.precision import precision_name
 from CardioDiTLib.generation.request import QUANTITY_NAMES, GenerationRequest
 from CardioDiTLib.generation.result import GenerationResult
 from CardioDiTLib.io import save_cine, save_segmentation
@@ -62,7 +61,7 @@ class HeartMaker:
     def __init__(self, plan: CohortPlan) -> None:
         self._plan = plan
         bundle = planned_bundle(plan)
-        self._generator = Generator(bundle, plan.device or "auto", plan.precision or "auto")
+        self._generator = Generator(bundle, plan.device or "auto", plan.precision or "auto", plan.backend or "torch")
         self._judge: _Judge | None = None
         self._encoder: Encoder | None = None
         if plan.gate:
@@ -84,7 +83,8 @@ class HeartMaker:
         return Machine(
             device=device.type,
             hardware=_instructions() if device.type == "cpu" else name,
-            precision=precision_name(self._generator.dtype),
+            precision=self._generator.backend.precision,
+            backend=" ".join(self._generator.backend.facts().values()) or "torch",
             threads=torch.get_num_threads(),
             cardiodit_version=__version__,
             torch_version=str(torch.__version__),

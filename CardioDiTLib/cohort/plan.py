@@ -34,7 +34,8 @@ class CohortPlan(Record):
         hearts_sha256: Of the table of hearts.
         bundle: Name or folder of the bundle.
         model, model_version, model_sha256: Of the bundle when the plan was made; no other is run.
-        preset, steps, sampler, guidance, adjust, slices, frames, cycle_s, device, precision: See `GenerationRequest`.
+        preset, steps, sampler, guidance, adjust, slices, frames, cycle_s, device, precision, backend: See
+            `GenerationRequest`.
         batch_size: Hearts that are denoised together; only neighbours of one seed are.
         storage: Format of cines and labels in a shard.
         labels: Whether labels are kept, which the model makes with its hearts.
@@ -68,6 +69,7 @@ class CohortPlan(Record):
     cycle_s: float | None = None
     device: str | None = None
     precision: str | None = None
+    backend: str | None = None
     batch_size: Count = 1
     storage: Literal["nii.gz", "seq.nrrd"] = "nii.gz"
     labels: bool = True
@@ -108,6 +110,7 @@ class CohortPlan(Record):
             slices=self.slices,
             frames=self.frames,
             cycle_s=self.cycle_s,
+            backend=self.backend,
             batch_size=self.batch_size,
             **values,
         )

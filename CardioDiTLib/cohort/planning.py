@@ -43,8 +43,8 @@ class PlanRequest(Record):
         measure: As of `CohortPlan`; None for the hearts' own labels where the model makes some.
         embed: As of `CohortPlan`; None where the bundle carries training embeddings.
         labels: Keep the labels; None where the model makes some.
-        preset, steps, sampler, guidance, adjust, slices, frames, cycle_s, device, precision, batch_size, storage, gate,
-            false_alarm, redraws: As of `CohortPlan`.
+        preset, steps, sampler, guidance, adjust, slices, frames, cycle_s, device, precision, backend, batch_size,
+            storage, gate, false_alarm, redraws: As of `CohortPlan`.
     """
 
     record_name: ClassVar[str] = "request for the plan of a cohort"
@@ -65,6 +65,7 @@ class PlanRequest(Record):
     cycle_s: float | None = None
     device: str | None = None
     precision: str | None = None
+    backend: str | None = None
     batch_size: Count = 1
     storage: Literal["nii.gz", "seq.nrrd"] = "nii.gz"
     labels: bool | None = None
@@ -141,7 +142,7 @@ def _plan(request: PlanRequest, place: Path, manifest: BundleManifest, hearts: l
         name: getattr(request, name)
         for name in (
             *("preset", "steps", "sampler", "guidance", "adjust", "slices", "frames", "cycle_s", "device"),
-            *("precision", "batch_size", "storage", "gate", "false_alarm", "redraws", "seed"),
+            *("precision", "backend", "batch_size", "storage", "gate", "false_alarm", "redraws", "seed"),
         )
     }
     return CohortPlan(

@@ -36,7 +36,8 @@ class Machine(Record):
     Args:
         device: "cpu", "cuda" or "mps".
         hardware: The instructions that a CPU offers, or the name of the card.
-        precision: "fp32" or "bf16".
+        precision: "fp32", "bf16" or "int8".
+        backend: What ran the networks, with its version where it is not torch.
         threads: Of torch.
         cardiodit_version, torch_version: Of the software.
     """
@@ -46,13 +47,14 @@ class Machine(Record):
     device: str
     hardware: str
     precision: str
+    backend: str
     threads: int
     cardiodit_version: str
     torch_version: str
 
     def __str__(self) -> str:
         return (
-            f"{self.device} ({self.hardware}, {self.precision}, {self.threads} "
+            f"{self.device} ({self.hardware}, {self.backend}, {self.precision}, {self.threads} "
             f"thread{'' if self.threads == 1 else 's'}, torch {self.torch_version}, CardioDiT {self.cardiodit_version})"
         )
 

@@ -15,7 +15,7 @@ from CardioDiTLib.commands.options import MODEL_HELP, chosen_model, count, posit
 from CardioDiTLib.commands.printing import bar, show
 from CardioDiTLib.diffusion.sampler_names import SAMPLER_NAMES
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.generation.request import DEFAULT_BUNDLE, PRECISIONS, QUANTITY_NAMES
+from CardioDiTLib.generation.request import BACKENDS, DEFAULT_BUNDLE, PRECISIONS, QUANTITY_NAMES
 from CardioDiTLib.progress import Progress
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cycle-s", type=positive, metavar="S", help="seconds of a beat")
     parser.add_argument("--device", help="cpu or cuda; what a worker finds if not given")
     parser.add_argument("--precision", choices=PRECISIONS, help="what suits a worker's machine if not given")
+    parser.add_argument("--backend", choices=BACKENDS, help="what networks run in (default torch)")
     parser.add_argument("--batch-size", type=count, metavar="N", help="hearts at a time, for GPUs (default 1)")
     parser.add_argument("--storage", choices=("nii.gz", "seq.nrrd"), help="files in a shard (default nii.gz)")
     parser.add_argument("--labels", action=argparse.BooleanOptionalAction, help="keep labels (where there are some)")
