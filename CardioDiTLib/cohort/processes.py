@@ -63,7 +63,7 @@ def seats(processes: int | None, device: str | None = None) -> list[Seat]:
         Equal shares of the cores that this process may use; GPUs in turn.
     """
     cores = available_cores()
-    gpus = [] if device is not None and not device.startswith("cuda") else visible_gpus()
+    gpus = visible_gpus() if device in (None, "auto") or str(device).startswith("cuda") else []
     count = processes or len(gpus) or len(cores)
     shares: list[tuple[int, ...]]
     if count > len(cores):

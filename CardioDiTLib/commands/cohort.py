@@ -11,7 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from CardioDiTLib.commands.options import MODEL_HELP, chosen_model, count, positive, request_of, take_defaults
+from CardioDiTLib.commands.options import (
+    MODEL_HELP,
+    add_quality,
+    chosen_model,
+    count,
+    positive,
+    request_of,
+    take_defaults,
+)
 from CardioDiTLib.commands.printing import bar, show
 from CardioDiTLib.diffusion.sampler_names import SAMPLER_NAMES
 from CardioDiTLib.errors import CardioDiTError
@@ -63,8 +71,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lv-mass-g", metavar="SPREAD", help="its masses, likewise")
     parser.add_argument("--lv-slices", metavar="SPREAD", help="slices that it covers, likewise")
     parser.add_argument("--shard-size", type=count, metavar="N", help="hearts of a shard (default 100)")
-    parser.add_argument("--preset", help="draft, standard or high (default standard)")
-    parser.add_argument("--steps", type=count, help="denoising steps, in place of the preset's")
+    add_quality(parser)
     parser.add_argument("--sampler", choices=SAMPLER_NAMES, help="in place of the preset's")
     parser.add_argument("-g", "--guidance", type=float, help="strength of guidance; 1 is none")
     parser.add_argument("--adjust", type=int, metavar="N", help="as of 'cardiodit generate' (default 3)")
