@@ -1,11 +1,11 @@
-"""What lies beyond the apex of the right ventricle, or beside no left cavity, is no right ventricle."""
+"""What lies beyond the apex or the valve of the right ventricle, or beside no left cavity, is no right ventricle."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from CardioDiTLib.segmentation.postprocess import trim_rv_apex
+from CardioDiTLib.segmentation.postprocess import trim_rv_apex, trim_rv_base
 
 SPACING = (1.0, 1.0, 10.0)
 
@@ -76,3 +76,26 @@ def test_reach_is_measured_in_millimetres(spacing):
     labels[0, 1, 30, 20 : 20 + 22] = 1
     kept = (trim_rv_apex(labels, "first", spacing)[0, 1, 30, 20:42] == 1).sum()
     assert (kept == 22) if spacing[0] == 0.5 else (kept < 20)
+
+
+@pytest.mark.parametrize("radii", [[9, 10, 9, 7, 5, 0], [8, 10, 9, 6], [10, 9]])
+def test_a_right_ventricle_that_ends_at_full_width_keeps_its_base(radii):
+    labels = heart(radii)
+    for base in ("first", None):
+        np.testing.assert_array_equal(trim_rv_base(labels, base, SPACING), labels)
+
+
+def test_the_atrium_beyond_the_valve_goes_in_the_frame_that_shows_it():
+    full, shows = heart([10, 10, 9, 7, 5, 0]), heart([3, 6, 9, 7, 5, 0])
+    labels = np.concatenate([full, shows])
+    expected = np.concatenate([full, heart([0, 0, 9, 7, 5, 0])])
+    np.testing.assert_array_equal(trim_rv_base(labels, "first", SPACING), expected)
+    np.testing.assert_array_equal(trim_rv_base(labels[:, ::-1], "last", SPACING), expected[:, ::-1])
+
+
+def test_the_base_is_compared_ten_millimetres_down_and_never_taken_whole():
+    labels = heart([5, 8, 9, 9, 8, 6])
+    np.testing.assert_array_equal(trim_rv_base(labels, "first", (1.0, 1.0, 5.0)), heart([0, 8, 9, 9, 8, 6]))
+    np.testing.assert_array_equal(trim_rv_base(labels, "first", (1.0, 1.0, 17.0)), labels)
+    cone = heart([2, 4, 6, 8])
+    assert [(plane == 1).any() for plane in trim_rv_base(cone, "first", SPACING)[0]] == [False, False, True, True]

@@ -57,6 +57,14 @@ GROWTH = 1.2
 NEAR_MM = 4.0
 """Where it is, only what lies so near to that neighbour is believed."""
 
+BASAL_SHARE = 0.6
+"""A right ventricle ends at its valve nearly at full width: its first slice at the base is less than this share of the
+area 10 mm further down in 1 of 70 ACDC patients at end-diastole and in 1 of 70 at end-systole (an expert's labels, of
+patients that are not among those who measure the segmentation)."""
+
+BASAL_MM, FARTHEST_MM = 10.0, 12.5
+"""How far down the base is compared with, and the largest distance that a stack may make of it."""
+
 
 class TemporalLabelFilter:
     """Takes the frames of a cycle one by one and keeps only what it would change.
@@ -374,6 +382,36 @@ def trim_rv_apex(
                 smallest = min(smallest, int(own.sum())) or smallest
             if place >= widest and own.any():
                 neighbour = own
+    return result
+
+
+def trim_rv_base(
+    labels: NDArray[np.uint8], base: End | None, spacing_mm: tuple[float, float, float]
+) -> NDArray[np.uint8]:
+    """Takes away what is labelled right ventricle beyond its valve: the atrium that a basal slice shows at end-systole.
+
+    Frame by frame, from the base on: a slice goes where the ventricle is less than `BASAL_SHARE` of what it is 10 mm
+    further down. At least half of the slices with a right ventricle stay.
+
+    Args:
+        labels: (T, Z, Y, X) 0 background, 1 RV, 2 myocardium, 3 LV.
+        base: Which end of the stack is the base; None where it is not known, then nothing is done.
+        spacing_mm: (x, y, z) mm.
+
+    Returns:
+        (T, Z, Y, X), a new array.
+    """
+    result = labels.copy()
+    step = max(1, round(BASAL_MM / spacing_mm[2]))
+    if base is None or step * spacing_mm[2] > FARTHEST_MM:
+        return result
+    for frame in result if base == "first" else result[:, ::-1]:
+        areas = (frame == RV).sum(axis=(1, 2))
+        used = np.flatnonzero(areas)
+        for z in used[: len(used) // 2]:
+            if z + step >= len(areas) or areas[z] >= BASAL_SHARE * areas[z + step]:
+                break
+            frame[z][frame[z] == RV] = 0
     return result
 
 

@@ -27,6 +27,7 @@ from CardioDiTLib.segmentation.postprocess import (
     outside_the_wall,
     remove_atrial_slices,
     trim_rv_apex,
+    trim_rv_base,
 )
 from CardioDiTLib.segmentation.sureness import Sureness
 
@@ -201,6 +202,7 @@ def segment(
         base = base_end(cine.affine, labels)
         about["base"] = base or "unknown"
         labels = trim_rv_apex(remove_atrial_slices(labels, base), base, cine.spacing)
+        labels = trim_rv_base(labels, base, cine.spacing)
     return Segmentation(
         labels,
         cine.affine,
