@@ -93,6 +93,11 @@ def test_the_atrium_beyond_the_valve_goes_in_the_frame_that_shows_it():
     np.testing.assert_array_equal(trim_rv_base(labels[:, ::-1], "last", SPACING), expected[:, ::-1])
 
 
+def test_an_atrium_wider_than_the_ventricle_goes_where_it_narrows_between():
+    labels = heart([11, 3, 10, 8, 6, 4])
+    np.testing.assert_array_equal(trim_rv_base(labels, "first", SPACING), heart([0, 0, 10, 8, 6, 4]))
+
+
 def test_the_base_is_compared_ten_millimetres_down_and_never_taken_whole():
     labels = heart([5, 8, 9, 9, 8, 6])
     np.testing.assert_array_equal(trim_rv_base(labels, "first", (1.0, 1.0, 5.0)), heart([0, 8, 9, 9, 8, 6]))

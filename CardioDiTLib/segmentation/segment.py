@@ -201,8 +201,9 @@ def segment(
     if plausible:
         base = base_end(cine.affine, labels)
         about["base"] = base or "unknown"
-        labels = trim_rv_apex(remove_atrial_slices(labels, base), base, cine.spacing)
-        labels = trim_rv_base(labels, base, cine.spacing)
+        # Base before apex: the way to the apex begins at the widest slice, which must not be an atrium.
+        labels = trim_rv_base(remove_atrial_slices(labels, base), base, cine.spacing)
+        labels = trim_rv_apex(labels, base, cine.spacing)
     return Segmentation(
         labels,
         cine.affine,
