@@ -197,7 +197,16 @@ class CineEmbedding(nn.Module):
         return self.embed_planes(planes, shown, mirrored)
 
     def embed_planes(self, planes: torch.Tensor, shown: torch.Tensor, mirrored: bool = True) -> torch.Tensor:
-        """Embeds what `planes` or `planes_of` gave, the mean over both mirror images or this one alone: (B, D)."""
+        """Embeds what `planes` or `planes_of` gave.
+
+        Args:
+            planes: (B, Z, 3, Y, X).
+            shown: (B, Z) which slices count; (B, W, Z) asks about W choices of slices at once.
+            mirrored: The mean over both mirror images, or this one alone.
+
+        Returns:
+            (B, D), or (B, W, D).
+        """
         if not mirrored:
             return self._embed(planes, shown)
         return (self._embed(planes, shown) + self._embed(planes.flip(-1), shown)) / 2
@@ -257,6 +266,10 @@ class CineEmbedding(nn.Module):
         for level in self.levels:
             x = level(x)
         features = x.float().flatten(1).view(batch, slices, -1)
+        if shown.ndim == 3:  # what is found in a slice is the same in every choice of slices
+            choices = shown.float()
+            mean = (choices @ features) / choices.sum(-1, keepdim=True).clamp_min(1.0)
+            return self.head(mean.flatten(0, 1)).view(*choices.shape[:2], -1)
         weight = shown.float()[..., None]
         return self.head((features * weight).sum(1) / weight.sum(1).clamp_min(1.0))
 

@@ -1,8 +1,8 @@
 """A cine as the audit's encoder wants it: without its time, at one pixel spacing, in every pose that it asks about.
 
-A pose is a disc about a place where the heart may lie, in a turn: what lies beyond the disc depends on the field of
-view and on the turn; it is 140 mm wide, since crops are seldom tighter. References are seen through the same disc, in
-one place and one turn.
+A pose is a disc about a place where the heart may lie, in a turn, through some slices of the stack: what lies beyond
+the disc depends on the field of view and on the turn; it is 140 mm wide, since crops are seldom tighter. References
+are seen through the same disc, in one place, one turn and one range of slices.
 """
 
 from __future__ import annotations
@@ -26,9 +26,14 @@ from CardioDiTLib.models.contrastive_cine import CineEmbedding
 Place = tuple[float, float]
 """(x, y) mm from the middle of a picture, x along its columns, y down its rows."""
 
+Angles = NDArray[np.floating]
+"""Radians."""
+
 MIDDLE: Place = (0.0, 0.0)
 
 _SLICES, _SLICE_MM = 8, 10.0  # as the encoder was trained: more slices would thin out what it finds
+
+_SLICES_BEYOND = 2  # at each end, where the stack has them: which eight another stack of the patient has is not known
 
 _SAME_MM = 6.0  # places nearer than this are one: shifts as small hardly change an embedding
 
@@ -40,7 +45,13 @@ DISC_MM = 140.0
 """Diameter of what is looked at."""
 
 TURNS = 12
-"""So many turns, evenly over the circle: the encoder bears the fifteen degrees that may be missing."""
+"""So many turns, evenly over the circle. About the likeliest place there are as many again, half a step on: fifteen
+degrees that are missing cost some of the similarity of recorded images."""
+
+_ABOUT_MM = 6.0
+_ABOUT: tuple[tuple[Place, bool], ...] = (((1, 0), False), ((-1, 0), False), ((0, 1), True), ((0, -1), True))
+"""Where else the middle of the heart may lie, about the likeliest place, and whether turned half a step: what finds it
+is wrong by 4 mm in the median."""
 
 _PERCENTILES = (0.5, 99.5)
 
@@ -55,11 +66,14 @@ class CineCanvas:
 
     Attributes:
         parts: (3, Z, Y, X) float32: mean over the cycle, cosine and sine part of the first harmonic; intensities.
+        ranges: (first, end) of the ranges of slices that are asked about; the first range stands for the cine among
+            references.
         spacing_mm: (y, x) mm.
         places: Where the heart may lie; the first is the one that stands for the cine among references.
     """
 
     parts: torch.Tensor
+    ranges: tuple[tuple[int, int], ...]
     spacing_mm: tuple[float, float]
     places: tuple[Place, ...]
 
@@ -88,13 +102,14 @@ class CineCanvas:
         depth = (array.shape[1] - 1) / 2
         if places is None:
             places, depth = _found(array, cine.spacing, depth)
-        planes = torch.from_numpy(_slices(parts, depth, cine.spacing[2]))
+        some, ranges = _slices(parts, depth, cine.spacing[2])
+        planes = torch.from_numpy(some)
         size = [max(1, round(n * s / spacing_mm)) for n, s in zip(array.shape[-2:], cine.spacing[1::-1])]
         small = F.interpolate(
             planes.flatten(0, 1)[None], (size[0], size[1]), mode="bilinear", antialias=True, align_corners=False
         )[0]
         true = [n * s / m for n, s, m in zip(array.shape[-2:], cine.spacing[1::-1], size)]
-        return cls(small.view(3, -1, size[0], size[1]), (true[0], true[1]), places)
+        return cls(small.view(3, -1, size[0], size[1]), ranges, (true[0], true[1]), places)
 
 
 def _harmonics(array: NDArray[Any], times: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -149,8 +164,11 @@ def frame_brightness(
     return gains, offsets
 
 
-def _slices(parts: NDArray[np.float32], depth: float, spacing_mm: float) -> NDArray[np.float32]:
-    """At most eight slices 10 mm apart about a depth (index), from within the stack alone."""
+def _slices(
+    parts: NDArray[np.float32], depth: float, spacing_mm: float
+) -> tuple[NDArray[np.float32], tuple[tuple[int, int], ...]]:
+    """Slices 10 mm apart from within the stack alone: eight about a depth (index) and some beyond, and the ranges of
+    eight among them, those about the depth first."""
     last = parts.shape[1] - 1
     ratio = _SLICE_MM / spacing_mm
     count = min(_SLICES, max(1, int(last / ratio + 1.25)))
@@ -158,10 +176,14 @@ def _slices(parts: NDArray[np.float32], depth: float, spacing_mm: float) -> NDAr
     first = float(np.clip(depth, half, last - half)) - half if 2 * half <= last else last / 2 - half
     if abs(ratio - 1) < 0.02:
         first, ratio = float(np.clip(round(first), 0, last - count + 1)), 1.0  # slice on slice: nothing is blended
-    at = np.clip(first + ratio * np.arange(count), 0, last)
+    end = first + ratio * (count - 1)
+    before, after = (int(np.clip(room / ratio + 1e-6, 0, _SLICES_BEYOND)) for room in (first, last - end))
+    at = np.clip(first + ratio * np.arange(-before, count + after), 0, last)
     below = np.minimum(at.astype(int), max(last - 1, 0))
     above, share = np.minimum(below + 1, last), (at - below).astype(np.float32)[:, None, None]
-    return np.ascontiguousarray((1 - share) * parts[:, below] + share * parts[:, above], np.float32)
+    chosen = np.ascontiguousarray((1 - share) * parts[:, below] + share * parts[:, above], np.float32)
+    starts = [before, *(start for start in range(before + after + 1) if start != before)]
+    return chosen, tuple((start, start + count) for start in starts)
 
 
 def _found(
@@ -190,22 +212,57 @@ def embed_poses(network: CineEmbedding, canvas: CineCanvas, turns: int = TURNS) 
     Args:
         network: In evaluation mode.
         canvas: The cine.
-        turns: How many turns of each place, the first of 0 degrees; with more than one, each also with its brightness
-            inverted, for the network takes bright for bright.
+        turns: How many turns of each place, the first of 0 degrees; with 1, each place in one pose alone. With more,
+            turns between the turns, brightness inverted (the network takes bright for bright) and every range of
+            slices are asked about too, and, where the heart had to be looked for, places about the likeliest one.
 
     Returns:
-        (places x signs x turns, D), place by place, as it is before inverted.
+        (poses, D), the one that stands for the cine first.
     """
     with torch.inference_mode():
-        parts = []
-        for place in canvas.places:
-            mean, beat, inside = _disc(canvas, place, network.config.size, network.config.spacing_mm)
-            for sign in (1.0, -1.0) if turns > 1 else (1.0,):
-                planes, shown = network.planes_of(torch.where(inside, sign * mean, -1.0), beat)
-                # Planes are turned, not pictures: what the network computes of them first is the same in every turn.
-                turned = torch.cat(list(_turned(planes, turns)))
-                parts.append(network.embed_planes(turned, shown.expand(len(turned), -1)))
+        searched = turns > 1
+        ranges = canvas.ranges if searched else canvas.ranges[:1]
+        parts = [
+            _embed_view(network, canvas, place, sign, angles, ranges if sign > 0 else ranges[:1])
+            for place, sign, angles in _views(canvas.places, turns, searched)
+        ]
         return torch.cat(parts)
+
+
+def _views(places: tuple[Place, ...], turns: int, searched: bool) -> Iterator[tuple[Place, float, Angles]]:
+    """Place, sign of the brightness and turns (radians) of all that is looked at."""
+    step = 2 * math.pi / turns
+    angles = step * np.arange(turns)
+    for number, place in enumerate(places):
+        between = angles + step / 2 if searched and not number else angles[:0]
+        yield place, 1.0, np.concatenate([angles, between])
+    if searched:
+        # What looks for the heart goes by its brightness: the middle is the better guess where that is inverted.
+        yield MIDDLE if MIDDLE in places else places[0], -1.0, angles
+    if searched and MIDDLE not in places:
+        for (x, y), half in _ABOUT:
+            about = (places[0][0] + _ABOUT_MM * x, places[0][1] + _ABOUT_MM * y)
+            yield about, 1.0, angles + (step / 2 if half else 0.0)
+
+
+def _embed_view(
+    network: CineEmbedding,
+    canvas: CineCanvas,
+    place: Place,
+    sign: float,
+    angles: Angles,
+    ranges: tuple[tuple[int, int], ...],
+) -> torch.Tensor:
+    """(turns x ranges, D), of one place."""
+    mean, beat, inside = _disc(canvas, place, network.config.size, network.config.spacing_mm)
+    planes, shown = network.planes_of(torch.where(inside, sign * mean, -1.0), beat)
+    # Planes are turned, not pictures: what the network computes of them first is the same in every turn.
+    turned = torch.cat(list(_turned(planes, angles)))
+    at = torch.arange(planes.shape[1])
+    among = torch.stack([(at >= first) & (at < end) for first, end in ranges])
+    if len(ranges) == 1 and bool(among.all()):
+        return network.embed_planes(turned, shown.expand(len(turned), -1))
+    return network.embed_planes(turned, (shown & among).expand(len(turned), -1, -1)).flatten(0, 1)
 
 
 def levelled(seen: torch.Tensor, inside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -246,14 +303,13 @@ def _disc(
     return mean[None], beat[None], inside
 
 
-def _turned(planes: torch.Tensor, turns: int) -> Iterator[torch.Tensor]:
+def _turned(planes: torch.Tensor, angles: Angles) -> Iterator[torch.Tensor]:
     """(1, Z, C, Y, X) -> the same turned, one by one."""
     flat = planes.flatten(1, 2)
-    for number in range(turns):
-        if not number:
+    for angle in angles.tolist():
+        if not angle:
             yield planes
             continue
-        angle = 2 * math.pi * number / turns
         matrix = torch.tensor([[math.cos(angle), -math.sin(angle), 0.0], [math.sin(angle), math.cos(angle), 0.0]])
         grid = F.affine_grid(matrix[None], [1, 1, *planes.shape[-2:]], align_corners=False)
         # The rim of the square lies beyond the disc: it goes on into the corners.
