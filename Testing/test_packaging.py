@@ -89,7 +89,7 @@ BROUGHT_BY_SLICER = {"numpy", "scipy", "SimpleITK", "requests", "pydicom", "vtk"
 BROUGHT_BY_SLICER |= {"urllib3"}  # what requests is built on
 BROUGHT_BY_THE_PYTORCH_EXTENSION = {"torch"}
 OPTIONAL = {"PIL", "matplotlib", "highdicom", "imageio_ffmpeg", "pandas", "torchio"}  # extras of pyproject.toml
-OPTIONAL |= {"pyarrow", "submitit"}
+OPTIONAL |= {"openvino", "pyarrow", "submitit"}
 IMPORT_NAMES = {"pyyaml": "yaml", "pillow": "PIL", "imageio-ffmpeg": "imageio_ffmpeg"}
 
 
@@ -135,8 +135,8 @@ def test_requirements_agree_with_the_project():
 def test_optional_packages_are_documented_and_imported_late():
     """Without them everything but pictures works, so no file may import them when it is itself imported."""
     text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
-    extras = re.findall(r"^(?:report|dicom|notebook|cluster|parquet) = \[(.*)\]", text, re.M)
-    assert len(extras) == 5
+    extras = re.findall(r"^(?:report|dicom|notebook|cluster|parquet|openvino) = \[(.*)\]", text, re.M)
+    assert len(extras) == 6
     named = requirements([item.strip().strip('"') for extra in extras for item in extra.split(",")])
     assert {IMPORT_NAMES.get(name, name) for name in named} == OPTIONAL
     for path in sources():
