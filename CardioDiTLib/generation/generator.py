@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -23,7 +22,7 @@ from CardioDiTLib.diffusion.levels import NoiseLevels
 from CardioDiTLib.diffusion.noise import draw_noise, sample_generators
 from CardioDiTLib.diffusion.samplers import SAMPLERS, StepInfo
 from CardioDiTLib.diffusion.spacing import noise_levels
-from CardioDiTLib.errors import Cancelled, CardioDiTError
+from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.aim import Aim
 from CardioDiTLib.generation.asked_grid import AskedGrid, asked_grid
 from CardioDiTLib.generation.backend import Backend
@@ -37,6 +36,7 @@ from CardioDiTLib.generation.request import DEFAULT_BUNDLE, GenerationRequest
 from CardioDiTLib.generation.reshaping import LEAST_LOG_SNR, Reshaper
 from CardioDiTLib.generation.result import GenerationResult
 from CardioDiTLib.progress import CancelSource as Cancel
+from CardioDiTLib.progress import Stop
 
 _MEMORY_HINT = "Lower the batch size or the memory budget, or use the device cpu."
 
@@ -187,7 +187,7 @@ class Generator:
             redraws=sum(self._redraws(plan, number) for first, size in todo for number in range(first, first + size)),
             redraw_steps=len(levels.beyond(LEAST_LOG_SNR)),
         )
-        stop = _stopper(cancel)
+        stop = Stop(cancel).check
         for first, size in todo:
             with (
                 torch.inference_mode(),
@@ -447,13 +447,3 @@ class Generator:
                     f"{self.device} in {self.backend.name}, {self.backend.precision}.",
                     "Make a generator with Generator.for_request(request).",
                 )
-
-
-def _stopper(cancel: Cancel | None) -> Callable[[], None]:
-    asked = cancel.is_set if isinstance(cancel, threading.Event) else cancel
-
-    def stop() -> None:
-        if asked is not None and asked():
-            raise Cancelled()
-
-    return stop
