@@ -259,6 +259,7 @@ def _audit(cohort: PlannedCohort, bundle: Bundle, read: _Read, progress: Listene
     most = max(len(poses) for poses in read.poses)
     # a cine with fewer places where its heart may lie has fewer poses; its first one is repeated, which changes nothing
     table = np.stack([np.concatenate([poses, np.repeat(poses[:1], most - len(poses), 0)]) for poses in read.poses])
+    read.poses.clear()  # tens of kilobytes a heart, which need not be there twice
     synthetic = checked(
         table[:, 0],
         "synthetic",
