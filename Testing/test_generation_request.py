@@ -78,6 +78,16 @@ def test_the_preset_fills_what_the_request_leaves_open():
     assert (plan.steps, plan.sampler, plan.spacing, plan.guidance) == (9, "ddpm", "angle", 0.5)
 
 
+def test_a_part_of_a_request_asks_of_each_sample_what_the_whole_asks():
+    whole = GenerationRequest(
+        count=4, seed=3, first_index=10, pathology=["NOR", None, "DCM", "NOR"], edv_ml=(80, 90, 100, 110), ef_percent=50
+    )
+    part = whole.part(1, 2)
+    assert (part.count, part.first_index, part.seed, part.pathology) == (2, 11, 3, (None, "DCM"))
+    assert [part.quantities(sample) for sample in range(2)] == [whole.quantities(sample) for sample in (1, 2)]
+    assert whole.part(0, 4) == whole
+
+
 def test_without_a_pathology_there_are_no_labels_and_no_guidance():
     plan = make_plan(GenerationRequest(count=2), tiny_manifest(), NULL)
     assert plan.labels is None and plan.guidance == 1.0 and plan.pathologies == (None, None)

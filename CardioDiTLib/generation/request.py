@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from CardioDiTLib.diffusion.sampler_names import SAMPLER_NAMES
@@ -167,6 +167,15 @@ class GenerationRequest:
             if isinstance(values[name], tuple):
                 values[name] = list(values[name])
         return values
+
+    def part(self, first: int, count: int) -> GenerationRequest:
+        """Samples `first` to `first + count` of this request as a request of their own."""
+        cut: dict[str, Any] = {
+            name: value[first : first + count]
+            for name in ("pathology", *QUANTITY_NAMES)
+            if isinstance(value := getattr(self, name), tuple)
+        }
+        return replace(self, count=count, first_index=self.first_index + first, **cut)
 
     def quantities(self, sample: int) -> dict[str, float]:
         """What one sample is asked to have, by name; empty where any heart will do."""

@@ -293,14 +293,7 @@ def redraw_seed(seed: int, attempt: int) -> int:
 
 
 def _again(request: Any, place: int, attempt: int) -> Any:
-    pathology = request.pathology[place] if isinstance(request.pathology, tuple) else request.pathology
-    return replace(
-        request,
-        count=1,
-        first_index=request.first_index + place,
-        seed=redraw_seed(request.seed, attempt),
-        pathology=pathology,
-    )
+    return replace(request.part(place, 1), seed=redraw_seed(request.seed, attempt))
 
 
 def _marked(result: Any, verdict: Verdict, seed: int, drawn: int) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -170,13 +170,8 @@ class Cohort:
         """A batch as the gate lets it pass."""
         from CardioDiTLib.privacy.gate import generate_gated
 
-        names = self._request.cines.pathology
-        part = replace(
-            self._request.cines,
-            count=len(batch),
-            first_index=batch[0].index,
-            pathology=tuple(result.pathology for result in batch) if isinstance(names, tuple) else names,
-        )
+        cines = self._request.cines
+        part = cines.part(batch[0].index - cines.first_index, len(batch))
 
         def make(one: GenerationRequest) -> list[GenerationResult]:
             return batch if one is part else self._generator.generate(one, progress=_nobody)
