@@ -62,3 +62,16 @@ def test_the_nearest_is_kept_of_equals_the_first_and_a_hit_is_not_drawn_again():
 
 def test_where_nothing_is_measured_nothing_follows():
     assert drawn_for(200, 0, [], from_measured=True) == (0, [], [3])
+
+
+def test_a_bundle_that_knows_some_of_the_quantities_is_held_to_these():
+    some = (QUANTITIES[1], QUANTITIES[0])  # in an order of its own
+    aim = Aim.of((math.nan, 200.0), some)
+    measured = aim.measured(heart(120).labels, SPACING)
+    assert len(measured) == 2 and measured[1] == pytest.approx(120)
+    best = nearest_draw(
+        heart(120), aim, lambda drawn, question: heart(199), SPACING, 1, from_measured=True, spared=lambda count: None
+    )
+    assert int(best.array.flat[0]) == 199
+    unknown = SteeredQuantity("atrium_ml", "atrium", "mL", low=1, high=9, usual_low=2, usual_high=8)
+    assert math.isnan(Aim.of((5.0,), (unknown,)).measured(heart(120).labels, SPACING)[0])

@@ -4,6 +4,7 @@ or less than the one before.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CardioDiTLib.bundles.manifest_parts import SteeredQuantity
+from CardioDiTLib.generation.heart_quantities import QUANTITIES, heart_quantities
 
 _STEP = 0.8  # of the difference: the answer of the network is about as large as the question, but not quite
 _AHEAD = 0.5  # of the difference: a heart that is led on goes about two thirds of the way that it is led
@@ -23,11 +25,13 @@ class Aim:
     """What one sample is asked to measure.
 
     Attributes:
+        names: Of the K quantities that the bundle can be asked for, of those that labels tell (`heart_quantities`).
         asked: (K,) in the transformer's order, NaN where any will do.
         low, high: (K,) what the network has seen.
         scale: (K,) width of the usual range, in which errors of several quantities are compared.
     """
 
+    names: tuple[str, ...]
     asked: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
@@ -37,6 +41,7 @@ class Aim:
     def of(cls, asked: Sequence[float], quantities: Sequence[SteeredQuantity]) -> Aim:
         """The aim of one row of conditions."""
         return cls(
+            tuple(one.name for one in quantities),
             np.array(asked, np.float64),
             np.array([one.low for one in quantities], np.float64),
             np.array([one.high for one in quantities], np.float64),
@@ -47,6 +52,11 @@ class Aim:
     def is_open(self) -> bool:
         """Whether nothing is asked."""
         return bool(np.isnan(self.asked).all())
+
+    def measured(self, labels: NDArray[np.uint8] | None, spacing_mm: Sequence[float]) -> tuple[float, ...]:
+        """The K quantities of a heart by its labels (T, Z, Y, X); NaN for what they do not tell."""
+        values = dict(zip(QUANTITIES, heart_quantities(labels, spacing_mm)))
+        return tuple(values.get(name, math.nan) for name in self.names)
 
     def error(self, measured: Sequence[float]) -> float:
         """Root mean square over what was asked, in shares of the usual range; infinite where nothing was measured."""

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from CardioDiTLib.generation.aim import Aim
-from CardioDiTLib.generation.heart_quantities import heart_quantities
 
 Again = Callable[["Drawn", NDArray[np.float64]], "Drawn"]
 """``again(drawn, question)``: the heart once more, asked for other values (K,) than before."""
@@ -60,7 +59,7 @@ def nearest_draw(
         The nearest by its own labels, of equals the earlier.
     """
     question, drawn = aim.asked, first
-    measured = heart_quantities(first.labels, spacing_mm)
+    measured = aim.measured(first.labels, spacing_mm)
     best, least = first, aim.error(measured)
     for draw in range(most):
         if aim.is_met(measured) or aim.error(measured) == math.inf:  # where nothing is measured, nothing follows
@@ -68,7 +67,7 @@ def nearest_draw(
             break
         question = aim.ahead(measured) if from_measured else aim.next(question, measured)
         drawn = again(drawn, question)
-        measured = heart_quantities(drawn.labels, spacing_mm)
+        measured = aim.measured(drawn.labels, spacing_mm)
         if aim.error(measured) < least:
             best, least = drawn, aim.error(measured)
     return best
