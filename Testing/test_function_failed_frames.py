@@ -81,3 +81,14 @@ def test_unsure_labels_are_named():
     note = sureness_note({"segmentation": {"sureness": sure}}, {"RV": (0, 1), "LV": (0, 1)})
     assert "RV at end-systole (0.70)" in note and "slices 1, 2 at end-systole" in note and "LV" not in note
     assert sureness_note({}, {"RV": (0, 1)}) == ""
+
+
+@pytest.mark.parametrize("frames", [20, 2])
+def test_muscle_that_failed_at_end_diastole_weighs_nothing(frames):
+    sound = measured(beating(20)[[0, 10]] if frames == 2 else beating(20))
+    assert sound.lv_mass_g > 0
+    labels = beating(20)[[0, 10]] if frames == 2 else beating(20)
+    labels[0, 1:5][labels[0, 1:5] == 2] = 0
+    report = measured(labels)
+    assert np.isnan(report.lv_mass_g) and "frame 0" in report.reasons["lv_mass_g"]
+    assert report.ef_percent == sound.ef_percent

@@ -12,7 +12,7 @@ from CardioDiTLib.cine import LandmarkTrack, Segmentation
 from CardioDiTLib.data.orientation import End, base_end
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.function.aha import CAP_REASON, segment_labels, segment_layout, segment_mass_g, segment_thickness_mm
-from CardioDiTLib.function.failed_frames import failed_frames, failed_sentence, sureness_note
+from CardioDiTLib.function.failed_frames import failed_frames, failed_muscle, failed_sentence, sureness_note
 from CardioDiTLib.function.function_report import FunctionReport
 from CardioDiTLib.function.septum import septal_curves, turning_axis
 from CardioDiTLib.function.timing import CycleTime, cycle_time, peak_rates
@@ -270,6 +270,8 @@ def _mass(
         reasons["lv_mass_g"] = reasons["edv_ml"]
     elif not np.isfinite(mass[frame]):
         reasons["lv_mass_g"] = "the myocardium is not labelled at end-diastole"
+    elif failed := failed_muscle(mass, frame):
+        reasons["lv_mass_g"] = f"{failed}: look at the labels there"
     else:
         # The outer outline, cavity and wall together, tells whether muscle goes on beyond the stack.
         areas = pixel_counts(segmentation, MYOCARDIUM, LV).astype(np.float64)
