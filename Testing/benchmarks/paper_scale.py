@@ -148,8 +148,9 @@ def solver_errors(threads: int) -> dict[str, float]:
     from CardioDiTLib.bundles import load_bundle
     from CardioDiTLib.diffusion.denoiser import Denoiser
     from CardioDiTLib.diffusion.noise import draw_noise, sample_generators
+    from CardioDiTLib.diffusion.sampler_names import DEFAULT_SPACING
     from CardioDiTLib.diffusion.samplers import SAMPLERS
-    from CardioDiTLib.diffusion.spacing import DEFAULT_SPACING, noise_levels
+    from CardioDiTLib.diffusion.spacing import noise_levels
 
     torch.set_num_threads(threads)
     bundle = load_bundle("acdc-mini")
