@@ -1,5 +1,5 @@
-"""Nearer to what was asked: a steered heart is measured by its own labels, and the next draw is asked for a little more
-or less than the one before.
+"""Correction of steered quantities: a drawn heart is measured by its own labels, and the conditions of the next draw
+are changed by a share of the error.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from CardioDiTLib.bundles.manifest_parts import SteeredQuantity
 from CardioDiTLib.generation.heart_quantities import QUANTITIES, heart_quantities
 
-_STEP = 0.8  # of the difference: the answer of the network is about as large as the question, but not quite
-_AHEAD = 0.5  # of the difference: a heart that is led on goes about two thirds of the way that it is led
+_STEP = 0.8  # of the error: a measured value changes by a little less than its condition does
+_AHEAD = 0.5  # of the error, added to the target: a reshaped heart changes by about 2/3 of what is asked, 2/3 * 1.5 = 1
 _NEAR_ENOUGH = 0.02  # of the usual range
-_BEYOND = 0.3  # of the usual range: the network may be asked for more than it knows, so that it gives what it knows
+_BEYOND = 0.3  # of the usual range: conditions may lie outside of the training range, to reach values at its edge
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +25,9 @@ class Aim:
     """What one sample is asked to measure.
 
     Attributes:
-        names: Of the K quantities that the bundle can be asked for, of those that labels tell (`heart_quantities`).
+        names: Of the K quantities by which the bundle can be steered, out of `QUANTITIES`.
         asked: (K,) in the transformer's order, NaN where any will do.
-        low, high: (K,) what the network has seen.
+        low, high: (K,) range of the training cines.
         scale: (K,) width of the usual range, in which errors of several quantities are compared.
     """
 
@@ -65,20 +65,18 @@ class Aim:
         return float(np.sqrt(np.mean(away**2))) if np.isfinite(away).all() else float("inf")
 
     def is_met(self, measured: Sequence[float]) -> bool:
-        """Whether another draw would be a waste of time."""
+        """Whether the error is at most 0.02 of the usual range, so that nothing is drawn again."""
         return self.error(measured) <= _NEAR_ENOUGH
 
     def next(self, condition: NDArray[np.float64], measured: Sequence[float]) -> NDArray[np.float64]:
-        """What to ask of the network after it answered `condition` with `measured`; the same where nothing was
-        measured.
-        """
+        """Conditions (K,) of the next draw, where `condition` gave `measured`; unchanged where nothing was measured."""
         away = self.asked - np.array(measured, np.float64)
         if not np.isfinite(away[~np.isnan(self.asked)]).all():
             return condition
         return self._within(condition + _STEP * away)
 
     def ahead(self, measured: Sequence[float]) -> NDArray[np.float64]:
-        """Where to lead a heart that measures so: beyond the aim, as it does not go all the way."""
+        """Targets (K,) for reshaping a heart that measures so: beyond the aim, since it changes by less than asked."""
         return self._within(self.asked + _AHEAD * (self.asked - np.array(measured, np.float64)))
 
     def _within(self, question: NDArray[np.float64]) -> NDArray[np.float64]:

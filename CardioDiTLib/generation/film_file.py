@@ -34,7 +34,7 @@ def save_film(
     caption: str | None = None,
     beats: int = _BEATS,
 ) -> Path:
-    """Write all slices side by side as a film at the speed of the heart, the kind as the name ends.
+    """Write all slices side by side as a film in real time (one beat lasts the cine's cycle); the suffix sets the kind.
 
     Args:
         cine: A cine, or an array (T, Z, Y, X).

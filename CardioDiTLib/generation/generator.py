@@ -1,4 +1,4 @@
-"""The generator: it only conducts. Noise, denoiser, sampler, latent scale and codec each do their part elsewhere."""
+"""The generator: calls noise, denoiser, sampler, latent scale and codec in turn; each is implemented elsewhere."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class Generator:
 
         Args:
             request: What to make.
-            progress: Told after every step and slice; without it a bar is shown where somebody looks at a terminal.
+            progress: Called after every step and slice; without it a bar is shown where stderr is a terminal.
             cancel: Asked after every step and slice.
             keep_latents: Also return the latents.
 
@@ -173,7 +173,7 @@ class Generator:
         self._check_fits(request)
         manifest = self.bundle.manifest
         plan = make_plan(request, manifest, self._dit.null_class)
-        # the whole plan is checked before the first second is spent
+        # the whole plan is checked before anything is computed
         levels = self._levels(plan)
         asked = asked_grid(request, self.bundle)
         sizes = batch_sizes(request, bytes_a_sample(self._dit, plan.added_guidance != 1, self.dtype, asked.seen_size))
@@ -199,7 +199,7 @@ class Generator:
             yield results
 
     def provenances(self, request: GenerationRequest) -> list[dict[str, Any]]:
-        """What the cine of each sample of a request will say of itself; nothing is made.
+        """Provenance of each sample of a request; nothing is generated.
 
         Raises:
             CardioDiTError: The request does not fit this generator or its bundle.
@@ -329,7 +329,7 @@ class Generator:
             conditions=None if conditions is None else torch.tensor(conditions, dtype=torch.float32).to(self.device),
             autocast=self.backend.autocast,
         )
-        # taught steps are straight lines between the levels that it was taught
+        # the few-step network was trained on straight lines between its levels
         sample = SAMPLERS["ddim" if plan.few_steps else plan.sampler](
             denoise, noisy, levels, generators=generators, callback=after_step
         )
@@ -350,10 +350,10 @@ class Generator:
         clock: ProgressClock,
         stop: Callable[[], None],
     ) -> Again:
-        """How one sample is drawn again: led on from what was drawn, or from the same noise with another question.
+        """How one sample is drawn again: reshaped from the last draw, or from the same noise with other conditions.
 
         Args:
-            generator: The sample's stream, behind what the first draw took of it.
+            generator: The sample's stream, advanced by the first draw.
         """
         classes = None if plan.labels is None else plan.labels[number : number + 1]
         names = [one.name for one in self.bundle.manifest.quantities]

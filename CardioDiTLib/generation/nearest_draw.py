@@ -51,8 +51,8 @@ def nearest_draw(
         again: Draws it again.
         spacing_mm: (x, y, z) mm of its voxels.
         most: How often it may be drawn again.
-        from_measured: `again` leads the heart that was drawn last on to the values of its question; otherwise it asks
-            the network once more, and what it answered to one question says what the next must be.
+        from_measured: `again` reshapes the last draw towards the values (`Aim.ahead`); otherwise it draws from the
+            same noise with conditions corrected by the last error (`Aim.next`).
         spared: Told how many draws were not needed.
 
     Returns:
@@ -62,7 +62,7 @@ def nearest_draw(
     measured = aim.measured(first.labels, spacing_mm)
     best, least = first, aim.error(measured)
     for draw in range(most):
-        if aim.is_met(measured) or aim.error(measured) == math.inf:  # where nothing is measured, nothing follows
+        if aim.is_met(measured) or aim.error(measured) == math.inf:  # without a measurement there is no correction
             spared(most - draw)
             break
         question = aim.ahead(measured) if from_measured else aim.next(question, measured)

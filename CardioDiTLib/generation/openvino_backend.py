@@ -25,7 +25,7 @@ OPENVINO_PRECISIONS = ("fp32", "bf16", "int8")
 """int8: matrices of the transformer in 8 bits, and what they are multiplied with as it comes; all else as "auto"."""
 
 _TELEMETRY = "openvino_telemetry"
-_FEWEST_NUMBERS = 1 << 14  # matrices below it cost nothing, and round worse
+_FEWEST_NUMBERS = 1 << 14  # smaller matrices take little time, and rounding to 8 bits costs them more
 _KEPT_SHAPES = 4
 _GROUP = 256  # numbers of a token that share a scale when they are brought to 8 bits
 
@@ -157,7 +157,7 @@ def _weights_to_8_bits(model: Any) -> None:
 
 
 class CompiledDiT:
-    """A diffusion transformer that is called as the network is; all else is asked of the network itself.
+    """A diffusion transformer that is called as the network is; other attributes are those of the network.
 
     Args:
         dit: On the CPU, in evaluation mode.
@@ -198,7 +198,7 @@ class _Named(nn.Module):
 
 
 class CompiledCodec:
-    """A slice codec whose decoder is compiled; all else is asked of the codec itself.
+    """A slice codec whose decoder is compiled; other attributes are those of the codec.
 
     Args:
         codec: A `VQGAN` on the CPU, in evaluation mode.

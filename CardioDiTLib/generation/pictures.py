@@ -85,7 +85,7 @@ def animated_gif(
     title: str | None = None,
     segmentation: Segmentation | None = None,
 ) -> Path:
-    """Write all slices side by side as a GIF that repeats for ever, at the speed of the heart.
+    """Write all slices side by side as an endless GIF in real time (one beat lasts the cine's cycle).
 
     Slices are numbered; above them stand the number and the time of the frame and where in the beat it lies.
 

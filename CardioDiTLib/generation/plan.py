@@ -32,7 +32,7 @@ class SamplingPlan:
         asked: Quantities that each sample is asked to have, by name.
         conditions: The same as one row a sample in the transformer's order, NaN where any will do; None where nothing
             is asked of any sample.
-        adjust: How often a steered sample may be led nearer to what was asked.
+        adjust: How often a steered sample may be drawn again to come nearer to what was asked.
         cycle_s: Seconds of one beat.
         warnings: What a user should know about the request, in plain sentences.
     """
@@ -52,7 +52,7 @@ class SamplingPlan:
 
     @property
     def few_steps(self) -> bool:
-        """Whether the network that was taught to draw in a few steps is asked; its guidance is folded in."""
+        """Whether the network trained for few steps is used; guidance is part of its weights."""
         return bool(self.way)
 
     @property
@@ -61,7 +61,7 @@ class SamplingPlan:
         return 1.0 if self.few_steps else self.guidance
 
     def is_reshaped(self, sample: int) -> bool:
-        """Whether a sample can be led from what was drawn to what is asked of it; otherwise it is only asked again."""
+        """Whether a sample can be reshaped from its first draw; otherwise it is drawn anew with other conditions."""
         return any(name in RESHAPED for name in self.asked[sample])
 
 

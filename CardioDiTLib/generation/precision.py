@@ -1,8 +1,8 @@
-"""In which number format to compute: the hardware is asked.
+"""In which number format to compute, by what the hardware has.
 
 bfloat16 halves the time and more where a machine multiplies matrices in it (a GPU, a CPU with AMX). Elsewhere it may
 be many times slower than float32, and a CPU that lists bfloat16 among its instructions (AVX512-BF16) is 0.5 to 1.6
-times as fast. "auto" takes it where it is sure to win, and does not time it: a choice that hangs on how busy the
+times as fast. "auto" takes it only on a GPU or with AMX, and does not time it: a choice that depends on how busy the
 machine is would give other bytes for the same seed from one day to the next. Quantisation to codes is done in float32
 or better in any case.
 """
@@ -105,7 +105,7 @@ def cpu_gain_of_bfloat16() -> float:
         x, w = torch.randn(256, 512), torch.randn(512, 512)
         image, kernel = torch.randn(1, 32, 24, 24, 8), torch.randn(32, 32, 3, 3, 3)
     finally:
-        torch.random.set_rng_state(torch_state)  # who asks for a precision must not change anybody's random numbers
+        torch.random.set_rng_state(torch_state)  # choosing a precision must not advance the caller's random numbers
     gains = []
     with torch.inference_mode():
         for a, b, work in ((x, w, torch.matmul), (image, kernel, _conv)):

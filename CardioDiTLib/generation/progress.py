@@ -81,7 +81,7 @@ class ProgressBar:
         # a stage is shown even if it takes less than the bar's own interval
         self._bar.set_postfix_str(f"{event.eta_s:.0f} s", refresh=event.stage != self._stage)
         self._stage = event.stage
-        # what a gate draws again begins anew, the bar does not
+        # fractions begin at 0 again for redraws of a gate; the bar does not go back
         self._bar.update(max(0.0, 100 * event.fraction - self._bar.n))
 
     def say(self, *lines: object) -> None:
@@ -93,7 +93,7 @@ class ProgressBar:
 
 @contextmanager
 def shown_in_terminal(progress: ProgressCallback | None) -> Iterator[ProgressCallback | None]:
-    """The caller's own listener; without one a bar where somebody looks at it, so never in a file of a log."""
+    """The caller's own callback; without one a bar where stderr is a terminal, so never in a log file."""
     if progress is not None or not sys.stderr.isatty():
         yield progress
         return
@@ -194,7 +194,7 @@ class ProgressClock:
             picture = None if preview is None else preview()
             self._told = ProgressEvent(stage, step, of, first, batch, self._count, fraction, eta_s, picture)
             self._callback(self._told)
-        self._last = self._now()  # what the listener does is not the generator's time
+        self._last = self._now()  # the time that the callback takes is not counted
 
     def _shares(self) -> tuple[float, float]:
         """Share of the work that is done, and seconds that the rest will take."""

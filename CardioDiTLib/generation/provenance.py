@@ -28,7 +28,7 @@ def provenance_of(
     """What is needed to make the cine again; the same in every run.
 
     `grid` holds the slices and frames that were asked for, none where they are the model's own; `reshaped` says whether
-    the sample is led from what was drawn first to what is asked; `backend` names what ran the networks where it was not
+    the sample is reshaped from its first draw (`reshaping`); `backend` names what ran the networks where it was not
     torch.
     """
     manifest = bundle.manifest

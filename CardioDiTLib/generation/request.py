@@ -17,10 +17,10 @@ BACKENDS = ("torch", "openvino", "auto")
 """What networks can run in; "auto" is OpenVINO on a CPU where it is installed."""
 
 QUANTITY_NAMES = ("edv_ml", "ef_percent", "lv_mass_g", "lv_slices")
-"""What hearts can be asked to have, where a bundle was trained for it."""
+"""Quantities by which hearts can be steered, where a bundle was trained for it."""
 
 RESHAPED = ("edv_ml", "ef_percent", "lv_mass_g")
-"""Of these, what a drawn heart can still be led to; how many slices it covers is settled when it is drawn."""
+"""Of these, what a drawn heart can be reshaped to; the number of slices that it covers cannot be changed afterwards."""
 
 SHORTEST_CYCLE_S, LONGEST_CYCLE_S = 0.3, 2.0
 """200 and 30 beats a minute."""
@@ -29,13 +29,13 @@ _MOST_SAMPLES = 100_000
 _MOST_STEPS = 10_000  # ten times the published 1000; hours for one heart
 _MOST_SLICES, _MOST_FRAMES = 1000, 1000
 _MOST_ADJUSTMENTS = 20
-_LARGEST_GUIDANCE = 100.0  # far beyond what leaves a heart
+_LARGEST_GUIDANCE = 100.0  # far above any strength at which images still show a heart
 _LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """An order for synthetic cines.
+    """What to generate and how.
 
     Sample i of a seed is the same whatever ``count`` and ``batch_size`` are, up to the rounding of floats: matrix
     products of other sizes add in another order, which can move a grey value by a few of 1000, and more where a latent
@@ -53,10 +53,10 @@ class GenerationRequest:
         ef_percent: Its ejection fraction in %, likewise.
         lv_mass_g: Its mass in g, likewise.
         lv_slices: Slices that it covers at end-diastole, likewise.
-        adjust: How often a heart of which quantities are asked may be drawn again to come nearer to them by its own
-            labels, at most: its picture is moved to the volumes that are asked and made a heart of once more, which
-            takes less than a heart does (where only `lv_slices` is asked: it is drawn anew, asked for a little more or
-            less). 0 leaves it as it comes.
+        adjust: How often, at most, a steered heart may be drawn again to come nearer to the quantities by its own
+            labels: its image is warped to the volumes asked for, partly noised and denoised (`reshaping`), which takes
+            less time than a new draw; where only `lv_slices` is asked for, it is drawn anew with a corrected value.
+            0 keeps the first draw.
         slices: Slices of the stack, for models that take grids of several sizes; None for the model's own. Not
             `lv_slices`, which is about the heart in it.
         frames: Frames of the beat, likewise.

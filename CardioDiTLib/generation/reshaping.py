@@ -1,8 +1,8 @@
-"""A drawn heart led to what it was asked to measure.
+"""Reshaping a drawn heart to the volumes, ejection fraction or mass that were asked for.
 
-Its own labels say where the ventricle is; the picture is moved until it measures right (`ventricle_warp`), coded again,
-noised part of the way and made clean by the transformer (SDEdit, Meng et al., ICLR 2022), which makes a heart of it.
-It is the picture that is moved, and the labels are named anew; where they are wrong, it is moved by wrong labels.
+The image is warped by the heart's own labels to the values asked for (`ventricle_warp`), encoded again, noised part of
+the way and denoised by the transformer (SDEdit, Meng et al., ICLR 2022). Labels are predicted anew from the result;
+errors of the first labels enter the warp.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from CardioDiTLib.models.latent_scale import LatentScale
 from CardioDiTLib.models.vqgan import VQGAN
 
 LEAST_LOG_SNR = 1.6
-"""Where the way back begins: from noise like this (0.41 of sd 1) outlines come back where they were, and textures that
-were stretched are made anew."""
+"""log-SNR at which denoising begins: from this level (noise of sd 0.41) outlines stay where the warp put them, and
+stretched textures are redrawn."""
 
 
 class Reshaper:
-    """Moves drawn hearts to other volumes, as far as the transformer's own numbers.
+    """Warps drawn hearts to other volumes and encodes them, up to the transformer's input.
 
     Args:
         vqgan: The codec, on the device where it computes.
@@ -46,7 +46,7 @@ class Reshaper:
         spacing_mm: Sequence[float],
         stop: Callable[[], None] | None = None,
     ) -> torch.Tensor:
-        """What the transformer would see of a heart if it measured what is asked.
+        """Transformer input of a heart whose image is warped to the values asked for.
 
         Only the change of the picture goes through the encoder: where nothing is moved the latents stay as they are.
 

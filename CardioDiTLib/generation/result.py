@@ -28,7 +28,7 @@ class GenerationResult:
         seconds: What this sample took, its share of the batch.
         latents: (C, Z, H, W, T) float32 in the codec's scale, before quantisation; None unless asked for.
         segmentation: Labels made together with the image (1 RV, 2 myocardium, 3 LV); None where the bundle makes none.
-        warnings: Plain sentences about the request, such as quantities near the edge of what the model has seen.
+        warnings: Plain sentences about the request, such as quantities near the edge of the training range.
     """
 
     cine: Cine

@@ -41,7 +41,7 @@ def missing_formats(
 
     Args:
         folder: Where hearts are written.
-        provenance: What the heart will say of itself (`Generator.provenances`).
+        provenance: Provenance that the heart will have (`Generator.provenances`).
         formats: What is wanted of it.
         gated: Whether it has to have passed a gate.
 

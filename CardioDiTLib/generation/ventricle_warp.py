@@ -1,9 +1,8 @@
-"""A beating heart led to other volumes: the picture is moved, so that it stays a picture of that heart.
+"""In-plane warp of a cine that changes the volumes of the left ventricle.
 
-In every plane the cavity of the left ventricle is widened or narrowed about its centre in the shape that it has, its
-wall keeps its area (or gets another one), and what lies around gives way without changing its area, less and less with
-the distance. Muscle and blood hardly change their volume during a beat, so this is how a plane looks in which the
-ventricle holds more or less.
+In every plane the cavity of the left ventricle is scaled about its centre with its shape kept; the wall keeps its area
+(or gets another one); the surroundings are displaced with their area kept, less with growing distance. Areas are kept
+since muscle and blood hardly change their volume during a beat.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from numpy.typing import NDArray
 
 from CardioDiTLib.labels import LV, MYOCARDIUM
 
-_HARMONICS = 3  # of the outline over the angle: an oval with a corner or two, without the steps between pixels
-_NARROWEST, _WIDEST = 0.3, 3.0  # areas of a cavity against before; beyond there is no picture left to move
+_HARMONICS = 3  # of the outline over the angle: enough for its shape, smooth over the steps between pixels
+_NARROWEST, _WIDEST = 0.3, 3.0  # areas of a cavity against before; the warp is limited to these
 _THINNEST, _THICKEST = 0.5, 2.0  # areas of a wall
 _STILL = 0.44  # of the width of the picture: what is farther from the centre than this does not move
 _FEWEST_PIXELS = 4
@@ -94,7 +93,7 @@ class VentricleWarp:
     def moved(self, image: torch.Tensor) -> torch.Tensor:
         """A stack (Z, H, W, T) moved."""
         frames, slices = self.places.shape[:2]
-        # on the processor: it is soon done, and not every graphics card can do it
+        # on the CPU: it takes little time, and not every GPU backend has it
         planes = image.cpu().permute(3, 0, 1, 2).reshape(frames * slices, 1, *image.shape[1:3])
         made = F.grid_sample(
             planes, self.places.flatten(0, 1), mode="bicubic", padding_mode="border", align_corners=True
