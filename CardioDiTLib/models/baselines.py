@@ -1,6 +1,6 @@
-"""What the transformer over a whole heart is compared with: its blocks on slices one by one, and on slices as channels.
+"""Baselines of the transformer over a whole heart: its blocks on slices one by one, and on slices as channels.
 
-Both take and give what `DiT4D` takes and gives, so training and sampling do not know the difference.
+Both have the inputs and outputs of `DiT4D`, so training and sampling need no change.
 
 ==============  ======================================================================================================
 name            network
@@ -52,7 +52,7 @@ def baseline_network(name: str, params: Mapping[str, Any]) -> DiT4D:
 class SliceDiT(DiT4D):
     """Each slice by itself, told its place: (B, C, Z, H, W, T) as B Z samples of one slice.
 
-    Nothing passes from slice to slice, so that neighbours agree only in what class, place and quantities say.
+    Nothing passes from slice to slice: neighbours have only class, place and quantities in common.
 
     Args:
         params: As of `DiT4D`, for the whole stack; patches have one slice.

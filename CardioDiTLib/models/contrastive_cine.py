@@ -1,10 +1,10 @@
-"""One embedding for a whole cine, made so that what a copy may hide behind does not change it much, or not at all.
+"""One embedding for a whole cine, invariant or nearly so to changes that leave a copy recognisable.
 
-Three things are exact by construction. Of time only the mean and the amplitude of the heartbeat's first harmonic are
-seen, pixel by pixel: where the cycle begins does not matter. All slices go through the same network, and what it finds
-is averaged over them: their order does not matter, and a slice more or less at the ends matters little. The embedding
-is the mean over a cine and its mirror image. Brightness, contrast and coil profiles are taken out locally before the
-network; turns, shifts, magnification, noise and codecs are learned (`CardioDiTLib.training.encoder_stage`).
+Three invariances are exact. Start of the cycle: of time, only the mean and the amplitude of the heartbeat's first
+harmonic enter, pixel by pixel. Order of the slices: all go through the same network, and its features are averaged; a
+slice more or less at the ends changes little. Mirroring: the embedding is the mean over a cine and its mirror image.
+Brightness, contrast and coil profiles are normalised locally before the network; invariance to turns, shifts,
+magnification, noise and codecs is learned (`CardioDiTLib.training.encoder_stage`).
 """
 
 from __future__ import annotations
@@ -35,9 +35,8 @@ def nt_xent(
 ) -> torch.Tensor:
     """Normalised, temperature-scaled cross-entropy over the cosines of a batch (NT-Xent; Chen et al., ICML 2020).
 
-    Each of the 2B embeddings is asked to know its other view among all others: -log of its share of
-    exp(cosine / temperature). The mean over the 2B questions is the loss; a batch of one pair has nothing to ask, and
-    costs 0.
+    For each of the 2B embeddings, -log of the share of its other view in the sum of exp(cosine / temperature) over all
+    others. The loss is the mean over the 2B; it is 0 for a batch of one pair.
 
     Args:
         first, second: (B, D) embeddings; row i of both shows image i.
@@ -127,7 +126,7 @@ class _Level(nn.Module):
         self.refine_norm = nn.GroupNorm(8, channels_out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # The mean over 2 x 2 before anything is thrown away: a shift by one pixel then changes little. Convolution and
+        # The mean over 2 x 2 before pixels are dropped: a shift by one pixel then changes little. Convolution and
         # mean are one convolution of 4 x 4 pixels, which costs less than half.
         shifted = [F.pad(self.widen.weight, (i, 1 - i, j, 1 - j)) for i in (0, 1) for j in (0, 1)]
         kernel = torch.stack(shifted).mean(0)
@@ -201,7 +200,7 @@ class CineEmbedding(nn.Module):
 
         Args:
             planes: (B, Z, 3, Y, X).
-            shown: (B, Z) which slices count; (B, W, Z) asks about W choices of slices at once.
+            shown: (B, Z) which slices count; (B, W, Z) for W choices of slices at once.
             mirrored: The mean over both mirror images, or this one alone.
 
         Returns:

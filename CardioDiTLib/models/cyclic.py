@@ -1,7 +1,7 @@
 """Convolutions over (H, W, T) that treat time as a circle.
 
-A cine shows one period of a heart beat, so the frame after the last is the first. Zero padding in time tells a
-network otherwise and makes the join of last and first frame rougher than any other. The classes below replace
+A cine shows one period of a heart beat, so the frame after the last is the first. With zero padding in time the
+difference between last and first frame is larger than between any other neighbours. The classes below replace
 `nn.Conv3d` and `nn.ConvTranspose3d` in place; parameters and their names stay the same.
 """
 

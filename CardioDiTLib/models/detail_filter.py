@@ -1,8 +1,8 @@
-"""Levels the spectrum in plane of decoded slices: what a codec keeps too little of is raised, as much as a cap allows.
+"""Levels the in-plane spectrum of decoded slices: spatial frequencies that a codec attenuates are raised, up to a cap.
 
-A codec that was trained to be near to its slices on average leaves out what it cannot foretell, so edges come out
-soft. The loss depends on the spatial frequency alone to a good part, and that part one small symmetric kernel gives
-back, the same for all slices and frames. It adds no structure; what is not in the decoded slice does not appear.
+A codec trained on a mean error attenuates what it cannot predict, so edges are soft. Most of this attenuation depends
+on the spatial frequency alone, and one small symmetric kernel, the same for all slices and frames, reverses that part.
+The filter is linear: it adds no structure that the decoded slice does not have.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class DetailFilter(nn.Module):
         if self._period:
             comb_down, comb_across = (_like(planes, _mean_matrix(size, self._period)) for size in sizes)
             mean_down, mean_across = (_like(planes, _mean_matrix(size, 1)) for size in sizes)
-            # What the means over places of the same phase have that the mean over all places has not.
+            # Difference between the means over places of the same phase and the mean over all places.
             pattern = comb_down @ planes @ comb_across.T - mean_down @ planes @ mean_across.T
             planes = planes - pattern
         made = torch.zeros_like(planes)

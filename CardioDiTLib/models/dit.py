@@ -178,7 +178,7 @@ class DiT4D(nn.Module):
         x_self_cond: torch.Tensor | None = None,
         alpha_t: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """What the network was trained to say (noise, velocity or image) of a noisy latent.
+        """Prediction (noise, velocity or image, as trained) for a noisy latent.
 
         Args:
             x: (B, in_channels, Z, H, W, T).
@@ -261,7 +261,7 @@ class DiT4D(nn.Module):
         self.grid = self.position_grid = grid
 
     def _grid_of(self, x: torch.Tensor) -> tuple[int, int, int, int]:
-        """Tokens along (z, h, w, t) of latents, which are looked at first."""
+        """Tokens along (z, h, w, t) of latents, whose shape is checked first."""
         if x.ndim == 6 and x.shape[1] == self.in_channels and self.takes(x.shape[2:]):
             z, h, w, t = (n // patch for n, patch in zip(x.shape[2:], self.patch_size))
             return z, h, w, t

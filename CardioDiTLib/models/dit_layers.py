@@ -88,7 +88,7 @@ class LabelEmbedder(nn.Module):
             CardioDiTError: for a label out of range, or a forced drop where there is no null class.
         """
         known = (labels >= 0) & (labels < self.embedding_table.num_embeddings)
-        # A compiled graph cannot look at values; there the caller answers for the labels.
+        # A compiled graph cannot check values; there the caller has to give valid labels.
         if not torch.compiler.is_compiling() and not bool(known.all()):
             raise CardioDiTError(
                 f"Class labels {labels.tolist()} are not all among the {self.num_classes} classes of this model.",
@@ -110,8 +110,8 @@ class ConditionEmbedder(nn.Module):
     """Measured quantities, such as volumes, as one vector; any of them may be absent.
 
     Each quantity is brought to mean 0 and spread 1 and accompanied by a mark that says whether it is given, so that
-    absent ones are told from average ones. The last layer begins with zeros: a network that knew no quantities goes on
-    as it was.
+    absent ones are told from average ones. The last layer is initialised with zeros: the output of a network trained
+    without quantities does not change at first.
 
     Args:
         count: K, number of quantities.
@@ -198,7 +198,7 @@ class Attention(nn.Module):
 
 
 def _normed(norm: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    # Under autocast the norm works in its own, wider type; attention wants the type of the values back.
+    # Under autocast the norm works in its own, wider type; attention needs the type of the values.
     weight = getattr(norm, "weight", None)
     return x if weight is None else norm(x.to(weight.dtype)).to(x.dtype)
 

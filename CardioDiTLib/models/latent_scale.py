@@ -1,4 +1,4 @@
-"""Between a codec's latents and the numbers that the diffusion transformer sees: mean 0, spread about 1."""
+"""Scaling between a codec's latents and the input of the diffusion transformer: mean 0, standard deviation about 1."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LatentScale(nn.Module):
         modes: True where `mean` and `std` are those of the modes in time.
         basis: (K, C pz ph pw pt) orthonormal rows, or None. With it, the numbers of each patch are replaced by their K
             coordinates in this basis (principal components): what the transformer sees is (B, K, Z/pz, H/ph, W/pw,
-            T/pt). Noise then has no directions in which there is nothing to learn.
+            T/pt). Noise then lies only in directions in which the data vary.
         patch: (pz, ph, pw, pt) of the basis.
 
     Examples:

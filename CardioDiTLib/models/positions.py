@@ -1,4 +1,4 @@
-"""Where tokens are: the ways in which the published system, version 2, tells its transformer about places and times.
+"""Position encodings of tokens: the modes of the published system, version 2.
 
 ==========================  ==========================================================================================
 mode                        what it does

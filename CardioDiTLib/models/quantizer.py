@@ -231,7 +231,7 @@ class EMAQuantizer(nn.Module):
         drawn = points[torch.randint(len(points), (len(dead),), device=points.device)].contiguous()
         if _several_ranks():
             distributed.broadcast(drawn, src=0)
-        # Twice the threshold leaves a revived code some steps (69 at decay 0.99) to find followers.
+        # Twice the threshold: a revived code that nothing chooses is replaced after some steps only (69 at decay 0.99).
         size = 2 * self.dead_code_threshold
         self.ema_cluster_size[dead] = size
         self.ema_w[dead] = drawn * size

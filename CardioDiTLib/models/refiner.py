@@ -1,8 +1,8 @@
-"""Second half of an asymmetric codec: what the slice decoder made, refined with the whole stack and beat in view.
+"""Second half of an asymmetric codec: refines the slice decoder's image with the whole stack and beat as input.
 
-The slice decoder sees one slice of one cine and rounds to codes; what it cannot know, thin septa, trabeculae, the apex,
-it blurs. The refiner looks at all slices, at the latents as they were before rounding and at the slice decoder's image,
-adds what is missing, and names the tissues in the same pass, so that image and labels belong together.
+The slice decoder takes one slice, rounded to codes, and blurs thin septa, trabeculae and the apex. The refiner takes
+all slices: the latents before rounding and the slice decoder's image. It predicts a correction of the image and the
+tissue labels in one pass, so that image and labels agree.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class CineRefiner(nn.Module):
         refined = image if self.picture is None else image + self._whole(self.picture(fine), stack)[:, 0].float()
         if self.tissue is None:
             return refined, None
-        # told apart before the planes are put together: a number a pixel is moved, not one a tissue
+        # the largest is taken before the planes are put together: one number a pixel is moved, not one a tissue
         likely = _largest(self.tissue(fine).unflatten(1, (self.classes, 4)))
         return refined, self._whole(likely, stack)[:, 0]
 

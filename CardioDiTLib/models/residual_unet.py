@@ -66,7 +66,7 @@ class _Residual(nn.Module):
 
 
 class _Skip(nn.Module):
-    """The input beside what a part makes of it."""
+    """The input and the output of a submodule, concatenated in the channels."""
 
     def __init__(self, submodule: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The published network of the landmark detector, for numbers that can be compared.
+"""The published network of the landmark detector, for comparison with published results.
 
 A plain 2D U-Net for one slice of 224 x 224 pixels at 1.2 mm. Each level: convolution 3 x 3, ReLU, batch normalisation,
 dropout, convolution, ReLU, batch normalisation. Up-sampling repeats pixels and convolves (3 x 3, ReLU, no

@@ -1,14 +1,13 @@
-"""The network that names the pixels of one slice.
+"""The network that labels the pixels of one slice.
 
 MONAI's residual U-Net in 2D (`residual_unet`), for three reasons. Slices lie 5 to 13 mm apart and shift with each
-breath-hold, pixels 1 to 2 mm, so that 3D kernels would mix what does not fit together. Its first layer already halves
-the image, which makes it two to four times cheaper than DynUNet at the same number of weights, and a clinician's
-machine often has no GPU. And with instance normalisation it cares neither for the batch nor for a scanner's contrast.
+breath-hold, pixels 1 to 2 mm, so that 3D kernels would combine voxels that do not correspond. Its first layer halves
+the image, which makes it two to four times cheaper than DynUNet at the same number of weights; many machines have no
+GPU. Instance normalisation makes it independent of the batch and of a scanner's contrast.
 
-What 2D lacks, whether a basal slice still belongs to the ventricle, comes in through more channels: the neighbouring
-slices of the same frame, and how the slice looks on average over the beat and how much it changes. Neighbouring
-*frames* are left out on purpose: they would teach the network that a heart hardly moves, and what suffers first is
-end-systole, on which the ejection fraction hangs.
+Whether a basal slice still belongs to the ventricle cannot be told from one 2D slice. More channels help: the
+neighbouring slices of the same frame, and mean and standard deviation of the slice over the beat. Neighbouring *frames*
+are left out: they bias labels towards small motion, first at end-systole, which determines the ejection fraction.
 """
 
 from __future__ import annotations
@@ -148,8 +147,8 @@ def heatmap_logits(numbers: torch.Tensor) -> torch.Tensor:
 def presence_logits(numbers: torch.Tensor) -> torch.Tensor:
     """(N, 8, H, W) of the network -> (N, 2): logit of each point being in the slice.
 
-    The mean of the presence channel, weighted by where the point would be. The weights take no part in learning: the
-    heatmap should say where a point is, not where it is easiest to call it absent.
+    The mean of the presence channel, weighted by the heatmap. No gradient passes through the weights: otherwise the
+    loss of the presence would move the heatmap.
     """
     share = heatmap_logits(numbers).detach().flatten(2).softmax(-1)
     return (share * numbers[:, POINTS : 2 * POINTS].float().flatten(2)).sum(-1)

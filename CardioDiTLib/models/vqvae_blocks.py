@@ -1,7 +1,7 @@
 """Encoder and decoder of a vector-quantised autoencoder, layer for layer and key for key those of MONAI's VQVAE.
 
 Source: P.-D. Tudosiu et al. (arXiv 2209.03177), as in MONAI (Apache-2.0), whose parameter names the published
-checkpoints share. They stand here because importing MONAI takes longer than making a heart.
+checkpoints share. They are copied here because importing MONAI takes longer than generating a cine.
 """
 
 from __future__ import annotations
