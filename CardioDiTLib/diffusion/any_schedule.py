@@ -1,4 +1,4 @@
-"""Diffusion and flow matching behind the same questions."""
+"""Diffusion and flow matching behind one interface."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from CardioDiTLib.diffusion.flow import FLOW_MATCHING, FlowSchedule
 from CardioDiTLib.diffusion.schedule import NoiseSchedule
 
 AnySchedule = NoiseSchedule | FlowSchedule
-"""Both say alpha, sigma and log-SNR at a time, mix noise in, name the velocity and turn predictions into samples."""
+"""Both give alpha, sigma and log-SNR at a time, add noise, and give velocities and clean samples from predictions."""
 
 
 def schedule_from_config(config: Mapping[str, Any]) -> AnySchedule:

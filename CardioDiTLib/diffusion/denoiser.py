@@ -32,8 +32,8 @@ class Denoiser:
                                     (autoguidance, Karras et al. 2024, arXiv:2406.02507)
     ============  ================  ==========================================================================
 
-    A network with self-conditioning is also given the clean samples that were seen one step before (guided ones, where
-    there is guidance); nothing at the first step of a way down.
+    A network with self-conditioning is also given the clean samples of the step before (guided ones, where there is
+    guidance), and none at the first step of a sampling run.
 
     Samples stay in their own type, float32 or finer; the network is given them in the type of its weights, and computes
     in ``autocast`` where that is set.
@@ -95,7 +95,7 @@ class Denoiser:
         self._last: tuple[float, Tensor] | None = None
 
     def __call__(self, x: Tensor, t: float) -> Tensor:
-        """The clean samples that the network sees in noisy ones.
+        """Clean samples predicted from noisy ones.
 
         Args:
             x: (B, C, ...) noisy samples.
@@ -108,7 +108,7 @@ class Denoiser:
             CardioDiTError: If the number of labels or the network's output does not fit ``x``.
         """
         if self._last is not None and (t > self._last[0] or self._last[1].shape != x.shape):
-            self._last = None  # another way down begins
+            self._last = None  # another sampling run begins
         clean = self.schedule.x0_from_prediction(x, self._guided(x, float(t)), float(t))
         if self._remembers:
             self._last = float(t), clean

@@ -23,10 +23,10 @@ Time = float | int | Tensor | np.ndarray
 
 @dataclass(frozen=True)
 class FlowSchedule:
-    """Rectified flow: ``x_t = (1 - s) * x0 + s * noise`` with ``s = t / N``; the network says ``noise - x0``.
+    """Rectified flow: ``x_t = (1 - s) * x0 + s * noise`` with ``s = t / N``; the network predicts ``noise - x0``.
 
-    It answers what :class:`~CardioDiTLib.diffusion.schedule.NoiseSchedule` answers, so samplers, spacings and guidance
-    run on it as they are. Times t are what the network is given, 0 (clean) to N (noise alone), whole or not.
+    It has the methods of :class:`~CardioDiTLib.diffusion.schedule.NoiseSchedule`, so samplers, spacings and guidance
+    work with it unchanged. Times t are what the network is given, 0 (clean) to N (noise alone), whole or not.
 
     Sources: Liu et al. 2022 (arXiv:2209.03003), Lipman et al. 2022 (arXiv:2210.02747); times of training after Esser et
     al. 2024 (arXiv:2403.03206), section 3.1.
@@ -90,7 +90,7 @@ class FlowSchedule:
 
     @property
     def prediction_type(self) -> str:
-        """What the network says: noise minus image."""
+        """What the network predicts: noise minus image."""
         return FLOW_MATCHING
 
     @property

@@ -63,7 +63,7 @@ class NoiseLevels:
         return cls(times, alpha.numpy(), sigma.numpy())
 
     def beyond(self, log_snr: float) -> NoiseLevels:
-        """The rest of the way from the first level that is at least so clean, or the last step alone.
+        """The levels from the first one that is at least so clean, or the last step alone.
 
         Args:
             log_snr: Logarithm of the ratio of the variances of image and noise.

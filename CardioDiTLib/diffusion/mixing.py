@@ -1,4 +1,4 @@
-"""What all schedules ask of the tensors that they mix, and of times."""
+"""Checks, common to all schedules, of the tensors that they mix and of times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of the samplers and what suits each, told without torch."""
+"""Names of the samplers and the default spacing of each; imports no torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ DEFAULT_SPACING = {"ddpm": "angle", "ddim": "angle", "dpmpp_2m": "wide_angle", "
 """The spacing that does best for each of `samplers.SAMPLERS`; a name from `spacing.SPACINGS`."""
 
 FEW_STEPS = "few_steps"
-"""The sampler of a bundle that was taught to draw in a few steps."""
+"""The sampler of a bundle whose network was trained to sample in a few steps."""
 
 SAMPLER_NAMES = (*DEFAULT_SPACING, FEW_STEPS)

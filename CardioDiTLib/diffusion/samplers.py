@@ -1,9 +1,9 @@
 """Samplers: from noise to a sample, each a short function of (denoiser, noise, noise levels).
 
-``denoise(x, t)`` gives the clean sample that is seen in ``x`` at time t. Levels come from
-:mod:`CardioDiTLib.diffusion.spacing`; any falling levels will do, since every step looks up where it really begins and
-ends. The last step goes to sigma 0 and returns the clean sample exactly. Tensors may have any rank. The denoiser is
-given the dtype of the noise; between the steps the sample is kept in float64. A callback may raise
+``denoise(x, t)`` gives the clean sample predicted from ``x`` at time t. Levels come from
+:mod:`CardioDiTLib.diffusion.spacing`; any falling levels will do, since every step takes alpha and sigma from the
+levels at its two ends. The last step goes to sigma 0 and returns the clean sample exactly. Tensors may have any rank.
+The denoiser is given the dtype of the noise; between the steps the sample is kept in float64. A callback may raise
 (:class:`~CardioDiTLib.errors.Cancelled`) to stop: nothing is caught here.
 """
 
@@ -29,7 +29,7 @@ class StepInfo:
         step: Steps done, 1 ... ``of``.
         of: Steps in all.
         t: Time at which the step began.
-        x0: (B, C, ...) the clean samples as seen in this step, good for a preview; not to be changed.
+        x0: (B, C, ...) the clean samples predicted in this step, for previews; not to be changed.
     """
 
     step: int
@@ -115,13 +115,13 @@ def dpmpp_2m(
     """DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095, algorithm 2): second order with one network call a step.
 
     The first step has no predecessor, and the last goes to sigma 0: both are of first order, as is the one that follows
-    noise alone (alpha 0). Arguments and result are
-    those of :func:`ddim`; ``generators`` are not used, as there is no fresh noise.
+    noise alone (alpha 0). Arguments and result are those of :func:`ddim`; ``generators`` are not used, as there is no
+    fresh noise.
     """
     x, x0_before, h_before = _finest(noise), None, 0.0
     for i, (alpha, sigma, alpha_next, sigma_next) in enumerate(_steps(levels)):
         x0 = denoise(x.to(noise.dtype), float(levels.t[i]))
-        # From noise alone, as to no noise at all, the step is endless; what is seen at its end is all that there is.
+        # From noise alone (alpha 0) and to no noise (sigma 0) the step in log-SNR is infinite: first order, x0 alone.
         endless = sigma_next == 0 or alpha == 0
         h = math.inf if endless else math.log(alpha_next / sigma_next) - math.log(alpha / sigma)
         if x0_before is None or math.isinf(h):

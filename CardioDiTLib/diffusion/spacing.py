@@ -35,7 +35,7 @@ DATA_SD = 0.4
 """Standard deviation that the angles are made for: normalised latents have 1 overall, but less in most directions."""
 
 NOISY_ENOUGH = -8.0
-"""log-SNR under which steps are wasted: the image makes up less than 0.04 % of the variance there."""
+"""Lowest log-SNR of steps after the first (not in `linear`): below, the image has less than 0.04 % of the variance."""
 
 Spacing = Callable[[AnySchedule, int], np.ndarray]
 
@@ -117,7 +117,7 @@ def _ends(schedule: AnySchedule) -> tuple[float, float]:
 
 def _times(schedule: AnySchedule, values: np.ndarray) -> np.ndarray:
     noisiest, cleanest = schedule.log_snr_ends
-    values[0] = noisiest  # pure noise is what a sampler starts from, so the network must be told so
+    values[0] = noisiest  # a sampler starts from pure noise, so the network is given that time
     # the way there and back through logarithms may overshoot the ends by a rounding error
     return schedule.t_of_log_snr(np.clip(values, noisiest, cleanest)).numpy()
 
