@@ -1,4 +1,4 @@
-"""Putting encoder and training embeddings into a bundle, whole or not at all."""
+"""Writing encoder and training embeddings into a bundle, atomically."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def attach_privacy(
 
     Raises:
         CardioDiTError: The encoder is not the one that made the embeddings, a file of it has the name of one of the
-            bundle's, or the disk refuses.
+            bundle's, or the files cannot be written.
     """
     from CardioDiTLib.privacy.encoder import KIND, load_encoder
 

@@ -1,9 +1,9 @@
-"""Does a generator reproduce the patients that it was trained on?
+"""Audit: does a generator reproduce the patients that it was trained on?
 
-The question is asked of each synthetic cine: is it nearer to the training set than a novel patient would be? How near
-novel patients come is measured on real ones (:class:`~CardioDiTLib.privacy.calibration.Calibration`), so that the rate
-of false alarms is the one that was asked for, whatever the sizes of the sets. Then it is asked of all of them: are
-there more copies than this rate makes?
+Each synthetic cine is tested: is it nearer to the training set than a novel patient would be? How near novel patients
+come is measured on real ones (:class:`~CardioDiTLib.privacy.calibration.Calibration`), so that the rate of false alarms
+is the one that was asked for, whatever the sizes of the sets. Then the count is tested: are there more copies than this
+rate gives?
 """
 
 from __future__ import annotations

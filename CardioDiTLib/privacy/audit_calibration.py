@@ -1,4 +1,4 @@
-"""Which real patients calibrate an audit, and what is found out while they do."""
+"""Which real patients calibrate an audit, with leaks, duplicates and exchangeability found on the way."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _about_leaks(leak: Leakage, count: int, settings: AuditSettings) -> list[str
 def _choice(
     by_validation: Scores | None, by_training: Scores | None, settings: AuditSettings
 ) -> tuple[str, tuple[str, ...]]:
-    """Who calibrates, and a note on it: validation patients, unless they are too few and training patients are not."""
+    """Calibrating scores and a note: validation patients, unless they are too few and training patients are not."""
     if settings.calibration != "auto":
         return settings.calibration, ()
     if by_validation is None:

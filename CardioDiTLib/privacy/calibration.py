@@ -30,7 +30,7 @@ IDENTICAL = 1 - 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Scores of patients who are no copies, against which other scores are held.
+    """Scores of patients who are no copies, with which other scores are compared.
 
     The score of a sample is its similarity with the nearest training sample. P-values are conformal: a novel sample,
     exchangeable with the G calibrating patients, has p <= a with a probability of at most a, whatever the distribution
@@ -39,7 +39,7 @@ class Calibration:
     * ``validation``: real patients who were not trained on. p = (1 + patients who lie as near) / (G + 1).
     * ``leave-one-out``: the training patients themselves, each against all others. p has one more patient in its
       numerator: were the sample a training patient too, its nearest one would lie as near to it. This assumes that
-      the embedding was not made by pushing these very patients apart.
+      the embedding was not trained to separate these patients.
 
     A patient with several scores counts as one, with the share of them that lie as near.
 
@@ -197,8 +197,8 @@ def leave_one_out(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], int]:
     """Similarity of training embeddings with the nearest one of another patient.
 
-    Each is asked about in all its poses, as any other cine is. Two patients whose embeddings are almost equal are taken
-    for one who is there twice, and left out.
+    Each is compared in all its poses, as any other cine is. Two patients whose embeddings are almost equal are taken
+    for one patient with two entries, and left out.
 
     Args:
         train: Training set.
@@ -206,7 +206,7 @@ def leave_one_out(
         leak_correlation: Similarity from which two embeddings are almost equal.
         memory_mb: For the blocks of similarities.
         cancel: Asked now and then.
-        references: (n, d) what they are held against, in place of their own values (rounded ones, say).
+        references: (n, d) what they are compared with, in place of their own values (rounded ones, say).
 
     Returns:
         Scores, patients, and how many embeddings were left out.

@@ -1,4 +1,4 @@
-"""A cine as the audit's encoder wants it: without its time, at one pixel spacing, in every pose that it asks about.
+"""A cine as input of the audit's encoder: without its time axis, at one pixel spacing, in every pose that is compared.
 
 A pose is a disc about a place where the heart may lie, in a turn, through some slices of the stack: what lies beyond
 the disc depends on the field of view and on the turn; it is 140 mm wide, since crops are seldom tighter. References
@@ -31,7 +31,7 @@ Angles = NDArray[np.floating]
 
 MIDDLE: Place = (0.0, 0.0)
 
-_SLICES, _SLICE_MM = 8, 10.0  # as the encoder was trained: more slices would thin out what it finds
+_SLICES, _SLICE_MM = 8, 10.0  # as the encoder was trained; its features are averaged over the slices
 
 _SLICES_BEYOND = 2  # at each end, where the stack has them: which eight another stack of the patient has is not known
 
@@ -45,8 +45,8 @@ DISC_MM = 140.0
 """Diameter of what is looked at."""
 
 TURNS = 12
-"""So many turns, evenly over the circle. About the likeliest place there are as many again, half a step on: fifteen
-degrees that are missing cost some of the similarity of recorded images."""
+"""So many turns, evenly over the circle. About the likeliest place there are as many again, half a step on: an error of
+fifteen degrees lowers the similarity of recorded images."""
 
 _ABOUT_MM = 6.0
 _ABOUT: tuple[tuple[Place, bool], ...] = (((1, 0), False), ((-1, 0), False), ((0, 1), True), ((0, -1), True))
@@ -60,9 +60,9 @@ _PERCENTILES = (0.5, 99.5)
 class CineCanvas:
     """Mean and first harmonic of a cine, in plane at about the encoder's pixel spacing.
 
-    The encoder sees nothing else of time. Both are linear in the frames, so that turning and moving pictures costs
-    three of them a slice, however many frames there are. Brightness that rises and falls with all of a slice is no
-    heartbeat and is taken out first: scanners and preprocessing scale frames and slices by themselves.
+    The encoder uses nothing else of time. Both are linear in the frames, so that only three pictures a slice have to be
+    turned and moved, however many frames there are. Brightness that changes in all of a slice alike is removed first:
+    it comes from scanners and preprocessing that scale frames and slices one by one.
 
     Attributes:
         parts: (3, Z, Y, X) float32: mean over the cycle, cosine and sine part of the first harmonic; intensities.
@@ -159,7 +159,7 @@ def frame_brightness(
         gains = np.clip(slope, 1 / _LARGEST_GAIN, _LARGEST_GAIN).astype(np.float32)
         offsets = np.where(known, y - gains * x, 0.0).astype(np.float32)
         missed = np.abs(some - gains[..., None] * mean - offsets[..., None])
-        # What beats, or was moved by a breath, does not fit: the brightness of the rest decides.
+        # Pixels that beat, or were moved by a breath, do not fit: the fit is repeated on the others.
         kept = missed <= np.quantile(missed, _RESTING, axis=-1, keepdims=True)
     return gains, offsets
 
@@ -198,7 +198,7 @@ def _found(
         return (MIDDLE,), depth
     in_mm = [((x - (width - 1) / 2) * spacing_mm[0], (y - (height - 1) / 2) * spacing_mm[1]) for x, y, _ in found]
     kept: list[Place] = []
-    # The middle goes before whatever lies so near to it that they are one.
+    # The middle takes the place of any found within `_SAME_MM` of it.
     middle = [MIDDLE] if posed else []
     for place in [MIDDLE if posed and np.hypot(*in_mm[0]) < _SAME_MM else in_mm[0], *middle, *in_mm[1:]]:
         if all(np.hypot(place[0] - x, place[1] - y) >= _SAME_MM for x, y in kept):
@@ -237,7 +237,7 @@ def _views(places: tuple[Place, ...], turns: int, searched: bool) -> Iterator[tu
         between = angles + step / 2 if searched and not number else angles[:0]
         yield place, 1.0, np.concatenate([angles, between])
     if searched:
-        # What looks for the heart goes by its brightness: the middle is the better guess where that is inverted.
+        # The search for the heart uses its brightness: with inverted brightness the middle is the better estimate.
         yield MIDDLE if MIDDLE in places else places[0], -1.0, angles
     if searched and MIDDLE not in places:
         for (x, y), half in _ABOUT:

@@ -20,7 +20,7 @@ def p_value_of_count(count: int, n: int, share_above: Beta | None) -> float:
 
     The threshold comes from a finite number of patients, so the share of novel samples above it is not the nominal rate
     but a Beta variable, the same for all samples: the count is beta-binomial. A plain binomial test takes the threshold
-    for exact and cries wolf with small calibrating cohorts.
+    for exact; with small calibrating cohorts its p-values are too small.
 
     Args:
         count: Samples above the threshold.
@@ -75,7 +75,7 @@ def discoveries(p_values: NDArray[np.float64], level: float) -> int:
 
 
 def detectable_share(n: int, share_above: Beta | None, level: float, power: float = 0.8) -> float:
-    """Smallest share of copies among n samples that the count would give away, were each copy above the threshold.
+    """Smallest share of copies among n samples that the count test detects, were each copy above the threshold.
 
     Returns:
         The share; 1 where even copies alone would not be noticed with this power.

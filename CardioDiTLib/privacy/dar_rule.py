@@ -1,6 +1,6 @@
-"""The rule of Dar et al. for memorized training samples, exactly as published, with what is wrong with it.
+"""The rule of Dar et al. for memorized training samples, exactly as published, and its known errors.
 
-The rule stands here so that numbers stay comparable with those of its authors (Dar et al., unconditional latent
+The rule is implemented so that numbers stay comparable with those of its authors (Dar et al., unconditional latent
 diffusion models memorize patient imaging data; their public code):
 
 * similarity: Pearson's correlation of embeddings;
@@ -16,7 +16,7 @@ Four things to know before quoting it; :func:`~CardioDiTLib.privacy.audit_memori
 2. The copies are divided by the number of training samples, so that more than 100 % are possible.
 3. A validation sample that is also a training sample lifts the threshold; enough of them lift it to 1, and then no
    copy is ever found.
-4. An embedding whose numbers are all the same correlates with nothing (NaN), and is passed over in silence.
+4. An embedding whose numbers are all the same has no correlation (NaN), and is left out without notice.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class NullRate:
     Attributes:
         memorized: Of the training samples.
         copies: Of the synthetic samples (not of the training samples, by which the published share is divided).
-        false_alarm: What the rule's threshold seems to promise.
+        false_alarm: Nominal rate of the rule's threshold.
         method: How they were found.
     """
 
@@ -338,4 +338,4 @@ def _one_a_patient(patients: NDArray[np.int64], size: int, rng: np.random.Genera
 
 
 PublishedResult, apply_published_rule = DarResult, apply_dar_rule
-"""Names under which the room gives them."""
+"""Names under which `CardioDiTLib.privacy` exports them."""

@@ -42,7 +42,7 @@ class Encoder(Protocol):
     """What embeds cines; `privacy.encoder.CineEncoder` is one.
 
     It may also have ``embed_poses``, taking the same and giving (n, poses, d): each cine in all poses in which it may
-    be a copy, the one of ``embed`` first. Then every cine that is asked about is asked about in all of them.
+    be a copy, the one of ``embed`` first. Then every cine under test is compared in all of them.
     """
 
     sha256: str
@@ -52,7 +52,7 @@ class Encoder(Protocol):
 
 
 def embedded(encoder: Encoder, cines: Any, what: str, groups: Sequence[Any] | None = None, **more: Any) -> EmbeddingSet:
-    """A set of cines as an encoder sees them, in all poses that it looks for.
+    """Embeddings of a set of cines, in all poses that the encoder has.
 
     Args:
         encoder: The encoder.
@@ -275,7 +275,7 @@ def _from_cines(
 
 
 def _counted(progress: Progress | None, total: int) -> Any:
-    """The encoder does not know how many cines will come; we do."""
+    """Progress with the number of cines in all, which the encoder does not know."""
     if progress is None:
         return None
     return lambda done, *_: progress(int(done), total)

@@ -103,7 +103,7 @@ class EmbeddingSet:
 
 
 def checked(values: ArrayLike, what: str, groups: Sequence[Any] | None = None, **more: Any) -> EmbeddingSet:
-    """Make a set of numbers that were found fit to be compared.
+    """Make a set of embeddings, checked.
 
     Args:
         values: (n, d) numbers.
@@ -182,7 +182,7 @@ def check_dimensions(**sets: EmbeddingSet | None) -> None:
 
 
 def embedding_hash(row: NDArray[Any]) -> str:
-    """A short name for an embedding that tells nothing of its patient: the beginning of a SHA-256 of its numbers."""
+    """Short name of an embedding, without information on the patient: the beginning of a SHA-256 of its numbers."""
     data = np.ascontiguousarray(row, np.dtype("<f4")).tobytes()
     return hashlib.sha256(data).hexdigest()[:HASH_DIGITS]
 

@@ -1,7 +1,7 @@
 """Cines in, one embedding each out: what the audit compares.
 
-Embeddings of two cines that show the same patient correlate, whatever the copy hides behind; those of two patients
-much less. How well that holds is measured by ``Testing/benchmarks/planted_copies.py``.
+Embeddings of two cines of the same patient correlate, also where a copy was altered; those of two patients much less.
+``Testing/benchmarks/planted_copies.py`` measures this for a list of alterations.
 """
 
 from __future__ import annotations
@@ -126,9 +126,7 @@ class CineEncoder:
         """Embeds cines of any grid in every pose in which one may be a copy (see `cine_canvas.embed_poses`).
 
         Args:
-            cines: As `embed` takes them.
-            progress: As there.
-            cancel: As there.
+            cines, progress, cancel: As in `embed`.
             turns: So many in each place where the heart may lie.
 
         Returns:
@@ -136,8 +134,7 @@ class CineEncoder:
             another, its first pose is repeated.
 
         Raises:
-            CardioDiTError: A cine is blank or has a single frame; the sentence gives its number.
-            Cancelled: `cancel` said so.
+            CardioDiTError, Cancelled: As in `embed`.
         """
         total = len(cines) if isinstance(cines, Sized) else 0
         stop = Stop(cancel)

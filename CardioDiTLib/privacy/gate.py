@@ -52,7 +52,7 @@ class Verdict:
     encoder_sha256: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """What a cine carries with it; not to whom it is nearest, for that would point at a patient."""
+        """Entries for the cine's provenance; the nearest training cine is left out, as it would identify a patient."""
         return {
             "passed": self.passed,
             # with fewer digits, so that the last bits of a product decide nothing that is written

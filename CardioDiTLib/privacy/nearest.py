@@ -161,7 +161,7 @@ def _nearest(
     similarity = np.full((n, k), -np.inf, np.float32)
     rows, columns = block_shape(n, max(m, 1), memory_mb)
     block = np.empty((rows, columns), np.float32)
-    without = np.flatnonzero(~b.any(axis=1))  # references that point nowhere are nobody's neighbours
+    without = np.flatnonzero(~b.any(axis=1))  # constant references have no direction and are never neighbours
     for top in range(0, n, rows):
         bottom = min(n, top + rows)
         excluded = None if exclusion is None else exclusion.pairs(top, bottom)

@@ -1,7 +1,7 @@
-"""Training embeddings at rest: what a bundle carries so that its cines can be held against its training set.
+"""Training embeddings as a file: what a bundle carries so that its cines can be compared with its training set.
 
 Only the direction of an embedding is kept (Pearson's correlation needs neither scale nor offset), each number as one
-of 255 steps. What this gives away is described in ``docs/privacy.md``.
+of 255 steps. What can be inferred from it is described in ``docs/privacy.md``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from CardioDiTLib.privacy.nearest import DEFAULT_MEMORY_MB, Neighbours, directio
 
 _STEPS = 127
 _TENSORS = {"codes": np.int8, "patients": np.int32, "scores": np.float32, "weights": np.float32, "meta": np.uint8}
-_VERSION = 3  # 1: cines in one pose; 2: the beat held changes of brightness: scores cannot be held against these
+_VERSION = 3  # 1: cines in one pose; 2: the beat included changes of brightness, so that scores are not comparable
 _AGAIN = "Get the bundle again."
 
 
