@@ -1,4 +1,4 @@
-"""A line between two insertion points that turns away from all others of the heart is not to be trusted."""
+"""Lower confidence for pairs of insertion points whose direction differs from that of the heart's other pairs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from CardioDiTLib.cine import LandmarkTrack
 
 LARGEST_TURN_DEG = 20.0
-"""Lines may turn so far from what their neighbours say: the septum twists from base to apex, a little at a time."""
+"""Lines may differ by this from the median of their neighbours: the septum turns gradually from base to apex."""
 
 LOW = 0.3
 """Confidence is cut down to this where they turn farther."""
 
 FEWEST = 3
-"""With fewer other lines there is nothing to compare with."""
+"""Lines with fewer neighbours are not judged."""
 
 
 def doubted_angles(track: LandmarkTrack) -> LandmarkTrack:

@@ -1,8 +1,8 @@
 """Landmark tracks as CSV and JSON files.
 
 Both hold one entry a point that is there: frame, slice, point name, position in mm RAS, confidence. A point that is
-missing has no entry. What a table of points cannot say (how many frames and slices there are, when the frames are,
-where the track comes from) stands in comment lines above a CSV table, and beside the list in JSON.
+missing has no entry. Number of frames and slices, frame times and provenance stand in comment lines above a CSV table,
+and beside the list in JSON.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SUFFIXES = (".csv", ".json")
 
 _FORMAT = "CardioDiT landmarks"
 _VERSION = 1
-_MOST_CELLS = 10_000_000  # a frame or slice number beyond this is a slip of the pen, not a cine
+_MOST_CELLS = 10_000_000  # larger frame or slice numbers are taken for an error in the file
 
 
 def save_landmarks(track: LandmarkTrack, path: str | os.PathLike[str]) -> Path:

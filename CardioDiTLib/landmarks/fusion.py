@@ -1,4 +1,4 @@
-"""One set of points of two: those of a network and those of labels, on the same frames and slices."""
+"""Fusion of two sets of points, a network's and those from labels, on the same frames and slices."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class FusionRule:
         label_weight: Weight of a point from labels, whose confidence is a share of contact, against one of the network.
         network_alone: Confidence that a point of the network needs where the labels have none.
         labels_alone: Confidence that a point from labels needs in the first and the last slice of a frame with points,
-            where the network, which knows the cine, has none; above 1: never. Between other slices with points no
-            confidence is needed: a septum has no holes.
-        known_share: Share of the points from labels that the network has to see too. Where it sees less, it does not
-            know such images: its silence says nothing then, and points from labels are taken as they are.
+            where the network has none and `known_share` is reached; above 1: never. Between other slices with points no
+            confidence is needed, since the septum is continuous.
+        known_share: Share of the points from labels that the network has to find too. Below it the images are taken to
+            differ from those of its training: points from labels are then taken also where the network has none.
     """
 
     apart_mm: float = 12.0
@@ -37,8 +37,8 @@ class FusionRule:
 def fused_tracks(network: LandmarkTrack, labels: LandmarkTrack, rule: FusionRule | None = None) -> LandmarkTrack:
     """Brings two tracks together.
 
-    A walk around labels cannot take the anterior for the inferior point, a network can: where its pair fits the other
-    one better with the names exchanged, they are exchanged first.
+    Points from labels are ordered by a walk around the left ventricle, those of a network are not: where its pair fits
+    the labels' pair better with the names exchanged, they are exchanged first.
 
     Args:
         network: Points of a network.

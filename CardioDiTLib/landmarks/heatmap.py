@@ -31,14 +31,14 @@ WINDOW_MM = 7.5
 _Reader = Callable[[NDArray[np.generic]], SlicePoints]
 
 LARGEST_TURN_COSINE = -0.3
-"""A pair that points this much against the septum of all slices and frames was met the wrong way round."""
+"""A pair that points this much against the septum of all slices and frames has its two points exchanged."""
 
 
 def soft_argmax(heatmap: torch.Tensor, radius_px: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where most of a distribution lies.
+    """Weighted mean of a distribution within the disc that holds most of it.
 
-    The disc of the radius that holds most of it is looked for; its weighted mean is the place, about which the disc is
-    laid anew, some times (mean shift). A second, weaker peak elsewhere moves nothing.
+    The disc is centred on its own weighted mean some times (mean shift). A second, weaker peak outside of the disc has
+    no influence.
 
     Args:
         heatmap: (N, K, H, W), not negative, sum 1 over the image.
@@ -117,13 +117,14 @@ def predict_points(
 
 @dataclass(frozen=True, eq=False)
 class CinePoints:
-    """What a network saw in a cine.
+    """Points that a network found in a cine, not yet named.
 
     Attributes:
         pixels: (T, Z, 2, 2) pixels (x, y) of the cine's own array: the point that a walk anti-clockwise on the screen
-            (x to the right, y down) meets first, then the other; NaN where nothing was seen.
+            (x to the right, y down) meets first, then the other; NaN where nothing was found.
         presence: (T, Z, 2) probability, 0 to 1, that there is such a point.
-        certainty: (T, Z, 2), 0 to 1: how much of what was seen lies at one place.
+        certainty: (T, Z, 2), 0 to 1: share of the heatmap within the disc about the point; for the published network
+            the mean probability of the blob's pixels.
     """
 
     pixels: NDArray[np.float64]
@@ -144,8 +145,8 @@ def find_points(
     """Runs a network over a cine.
 
     The image is turned and mirrored into the usual view first, so that a cine gives the very same points however its
-    file stores it, and cut to the square that the network knows. Where no point is likely there, the whole image is
-    looked at.
+    file stores it, and cut to the square about the heart on which the network was trained. Where no point is likely
+    there, the whole image is searched.
 
     Args:
         cine: Any spacing, size and orientation.
@@ -306,7 +307,7 @@ def named_track(cine: Cine, seen: CinePoints, model: LandmarkModel, *, swap: boo
 def _met_the_wrong_way_round(
     ras: NDArray[np.float64], found: NDArray[np.bool_], confidence: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """(T, Z), True for pairs that point against all others: the septum turns, but not by so much within a heart."""
+    """(T, Z), True for pairs that point against the mean of all others; the septum turns by less within a heart."""
     both: NDArray[np.bool_] = np.asarray(found.all(axis=-1))
     chord = np.where(both[..., None], ras[:, :, 0] - ras[:, :, 1], 0.0)
     length = np.linalg.norm(chord, axis=-1)

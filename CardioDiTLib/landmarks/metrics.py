@@ -1,4 +1,4 @@
-"""How well landmarks were found: nothing dropped, every mean with its count, every interval with its seed."""
+"""Metrics of landmarks: every label and prediction counts; means come with their count, intervals with their seed."""
 
 from __future__ import annotations
 

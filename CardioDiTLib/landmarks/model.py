@@ -32,7 +32,7 @@ class PointRule(Record):
     """Chosen once on cines that training had not seen, and kept with the weights.
 
     Args:
-        presence: A point is given where the network holds it for at least so likely; 0 to 1. For the published network:
+        presence: A point is given where its presence probability is at least this, 0 to 1. For the published network:
             pixels above it belong to the blob.
         window_mm: Radius of the disc whose weighted mean is the point (our network).
         largest_component: Only the largest piece of a blob counts (published network).

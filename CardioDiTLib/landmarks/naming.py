@@ -30,9 +30,9 @@ class Naming:
         first_is_anterior: Whether the point that a walk anti-clockwise on the screen meets first is the anterior one.
         rule: What decided: "patient" directions, the heart's "long axis", the "picture" as it is usually shown, or
             "none" where there are no points.
-        agreement: Share of the septum's length, over slices and frames, in slices that by themselves say the same; NaN
-            where the picture decided.
-        note: What speaks against it; empty where nothing does.
+        agreement: Share of the septum's length, over slices and frames, in slices that by themselves give the same
+            names; NaN where the picture decided.
+        note: Evidence against the decision; empty where there is none.
     """
 
     first_is_anterior: bool
@@ -57,7 +57,7 @@ def name_points(
     """Decide once for a whole segmentation which end of the septum is anterior.
 
     A walk around the left ventricle that always turns the same way meets the two points in the same order in every
-    slice and frame, so there is one question for all of them:
+    slice and frame, so one decision holds for all of them:
 
     1. *patient*: the vectors from the second to the first point, weighted by the length of the septum and added up, are
        compared with the patient's anterior-superior direction in the slice plane; the anterior point lies that way.

@@ -1,4 +1,4 @@
-"""Which method is better depends on the metric: on the user's own data, where and why."""
+"""Where metrics rank methods differently on the user's own data, and which effects explain it."""
 
 from __future__ import annotations
 
@@ -102,12 +102,12 @@ def _mean_point(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Finding(Record):
-    """Something in the data that makes a metric say what it should not.
+    """An effect in the data that distorts a metric.
 
     Attributes:
         name: Short name of the effect.
         methods: Which methods it concerns.
-        metrics: Which metrics it bends.
+        metrics: Which metrics it distorts.
         sentence: What was found, in numbers.
     """
 
@@ -126,8 +126,8 @@ class Disagreement(Record):
     Attributes:
         metrics: The two metrics.
         winners: Their winners; several where they tie.
-        reasons: Sentences of the findings that concern these metrics and methods; empty where the difference is one of
-            what the metrics ask, not of a fault.
+        reasons: Sentences of the findings that concern these metrics and methods; empty where the metrics differ by
+            their definition alone.
     """
 
     record_name: ClassVar[str] = "disagreement"

@@ -26,7 +26,7 @@ SMOOTHING_MM = 1.5
 """Standard deviation of the smoothing along the outline: staircases of pixels vanish, the corner stays."""
 
 SHORTEST_SEPTUM_MM = 6.0
-"""A shorter contact of the ventricles is no septum but two labels that happen to touch."""
+"""A shorter contact of the ventricles is taken for an accidental contact of labels, not for a septum."""
 
 WIDEST_CLEFT_MM = 5.0
 """Stretches of the septum that lie closer together than this, along the outline, are one."""

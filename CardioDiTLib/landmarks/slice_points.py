@@ -14,9 +14,9 @@ class SlicePoints:
 
     Attributes:
         places: (Z, 2, 2) pixels (x, y) of the planes that were given: the point that a walk anti-clockwise on the
-            screen meets first, then the other. Always numbers; NaN where nothing at all was seen.
+            screen meets first, then the other; NaN where nothing was found.
         presence: (Z, 2) probability, 0 to 1, that the slice has the point.
-        certainty: (Z, 2), 0 to 1: how much of what was seen lies at one place.
+        certainty: (Z, 2), 0 to 1: as in `heatmap.CinePoints`.
     """
 
     places: NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""Points that follow the heart: outliers out, short gaps filled, a little smoothing, nothing invented beyond."""
+"""Tracking of points through the cycle: outliers are removed, short gaps filled, points smoothed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from CardioDiTLib.cine import LandmarkTrack
 from CardioDiTLib.errors import CardioDiTError
 
 FEWEST_FRAMES = 5
-"""With fewer frames (an ED/ES pair) neighbours in time are too far apart to tell anything."""
+"""With fewer frames (an ED/ES pair) neighbours in time are too far apart to be compared."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class TrackingSettings:
         largest_shift_mm: Smoothing never moves a point that is kept farther than this.
         longest_gap_frames: Missing frames in a row that are filled where the point is present before and after.
         fill_gap_slices: Fill a missing slice between two that have the point, where time could not.
-        filled_confidence: Confidence of a point that was made up, as a share of its neighbours'.
+        filled_confidence: Confidence of a filled point, as a share of its neighbours'.
     """
 
     periodic: bool = True
@@ -148,7 +148,7 @@ def _temporal_deviation(points: NDArray[np.float64], settings: TrackingSettings)
 
 
 def _nan_median(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Median along the first axis that skips NaN and says nothing where there is nothing."""
+    """Median along the first axis that skips NaN; NaN, without a warning, where all are NaN."""
     ordered = np.sort(values, axis=0)  # NaN goes last
     count = (~np.isnan(values)).sum(axis=0, keepdims=True)
     low = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis=0)

@@ -141,7 +141,7 @@ def _about_leaks(leak: Leakage, count: int, settings: AuditSettings) -> list[str
 def _choice(
     by_validation: Scores | None, by_training: Scores | None, settings: AuditSettings
 ) -> tuple[str, tuple[str, ...]]:
-    """Calibrating scores and a note: validation patients, unless they are too few and training patients are not."""
+    """Kind of calibration, and notes: validation patients, unless they are too few and training patients are not."""
     if settings.calibration != "auto":
         return settings.calibration, ()
     if by_validation is None:
