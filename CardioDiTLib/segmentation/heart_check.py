@@ -1,10 +1,11 @@
-"""Whether labels show a heart at all, or what a network makes of images that hold none.
+"""Whether labels show a heart, or a network's false labels in images without one.
 
-A network names pixels of anything. In noise, in images of other things and in other parts of a body it finds little,
-without a wall around it, and is unsure of it. Images like those of Testing/test_segmentation_heart_check.py (white or
-smoothed noise, a photograph, a chest on CT) gave a cavity of 6 mL at most, walled by 37 % of its rim at most, and a
-myocardium whose expected Dice was 0.38 at most. Seven real cines (one of a pig) gave cavities walled by 74 to 100 % of
-their rim and an expected Dice of 0.82 to 0.92 (`pytest -m slow -rP` of that file prints both); the limits lie between.
+A network labels pixels of any image. In noise, in images of other objects and of other parts of the body its labels are
+small, without a wall around the cavity, and of low probability. Images like those of
+Testing/test_segmentation_heart_check.py (white or smoothed noise, a photograph, a chest on CT) gave a cavity of 6 mL at
+most, walled by 37 % of its rim at most, and a myocardium whose expected Dice was 0.38 at most. Seven real cines (one of
+a pig) gave cavities walled by 74 to 100 % of their rim and an expected Dice of 0.82 to 0.92 (`pytest -m slow -rP` of
+that file prints both); the limits lie between.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ LEAST_CAVITY_MM2 = 60.0
 
 
 def why_no_heart(segmentation: Segmentation) -> str:
-    """Why labels are not those of a heart.
+    """Reason why labels are not those of a heart.
 
     Args:
-        segmentation: As `segment` gives it; labels of others are judged by their shape alone.
+        segmentation: As `segment` gives it; labels from elsewhere are judged by their shape alone.
 
     Returns:
         A part of a sentence; empty where nothing speaks against a heart.

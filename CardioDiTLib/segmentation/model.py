@@ -23,7 +23,7 @@ Percent = Annotated[float, Bounds(least=0, most=100)]
 
 @dataclass(frozen=True)
 class IntensityRule(Record):
-    """Percentiles of the looked-at part of the whole cine that the network sees as -1 and +1.
+    """Percentiles, over the region of interest in all frames and slices, that become -1 and +1 for the network.
 
     Args:
         low_percentile: 0 to 100.

@@ -1,6 +1,7 @@
-"""What a heart cannot be is taken away: islands, holes, a cavity in two places, a right ventricle far from the septum.
+"""Removal of implausible labels: islands, holes, a cavity in two places, a right ventricle far from the septum.
 
-Everything is decided frame by frame, so that no frame is drawn towards its neighbours.
+Frames are cleaned one by one, so that none is biased towards its neighbours; only `TemporalLabelFilter` and
+`remove_atrial_slices` compare frames.
 """
 
 from __future__ import annotations
@@ -28,10 +29,9 @@ PIECE_SHARE = 0.25
 """In one slice, a second piece of a ventricle has to be this large compared with the largest."""
 
 RIM = 0.4
-"""Muscle whose probability of being background is more than this share of that of being muscle is left out: a loss that
-measures overlap makes thin walls thick where the outline is uncertain, and an expert's wall ends sooner. Ten ACDC
-patients held out: mass at ED +11 g without it, +2.5 g with it; Dice of the myocardium .890 and .896 at ED, .902 and
-.909 at ES."""
+"""Muscle whose probability of being background is more than this share of that of being muscle is left out: an overlap
+loss makes thin walls too thick where the outline is uncertain, compared with an expert's. Ten ACDC patients held out:
+mass at ED +11 g without it, +2.5 g with it; Dice of the myocardium .890 and .896 at ED, .902 and .909 at ES."""
 
 _IN_PLANE = np.ones((3, 3), bool)
 _THROUGH = np.zeros((3, 3, 3), bool)
@@ -48,14 +48,14 @@ LARGEST_SHARE = 0.5
 """No more than this share of the labelled slices is taken away."""
 
 REACH_MM = 12.0
-"""A right ventricle leaves the outline of its neighbour on the base's side by no more than this (in 95 % of the slices
-of ACDC that an expert labelled)."""
+"""Distance by which a right ventricle may leave the outline of its neighbour on the base's side (95 % of the slices of
+ACDC that an expert labelled)."""
 
 GROWTH = 1.2
-"""Nor is its area, from the widest slice on, ever so many times that of a slice nearer to the base (99 %: 1.02)."""
+"""From the widest slice on, its area is less than this many times that of a slice nearer to the base (99 %: 1.02)."""
 
 NEAR_MM = 4.0
-"""Where it is, only what lies so near to that neighbour is believed."""
+"""Where its area is larger than that, only the part within this distance of that neighbour is kept."""
 
 BASAL_SHARE = 0.6
 """A right ventricle ends at its valve nearly at full width: a slice of its basal half is less than this share of the
@@ -67,15 +67,15 @@ BASAL_MM, FARTHEST_MM = 10.0, 12.5
 
 
 class TemporalLabelFilter:
-    """Takes the frames of a cycle one by one and keeps only what it would change.
+    """Finds labels that jump for a single frame; takes the frames of a cycle one by one.
 
-    A voxel is looked at where the frames before and after agree and the one between does not. The median over the three
-    frames of each label's log-probability then decides; a frame that is sure stays where its neighbours are not. Only a
-    few frames are held at a time.
+    A voxel is tested where the frames before and after agree and the one between does not. The median over the three
+    frames of each label's log-probability then decides: a frame of high probability keeps its label between frames of
+    low probability. Only a few frames are held at a time.
 
-    Where a ventricle is largest or smallest (`extreme_frames`), no voxel goes to it or comes from it: at end-systole
-    the inner rim moves in for one frame and out again, and a filter that takes this for a flicker makes the
-    end-systolic volume too large. The myocardium goes with the left ventricle.
+    Where a ventricle is largest or smallest (`extreme_frames`), no voxel is given to it or taken from it: at
+    end-systole the inner rim moves in for one frame and out again, and removing this as flicker would make the
+    end-systolic volume too large. The myocardium is treated with the left ventricle.
 
     Args:
         n_frames: Frames T of the cycle.
@@ -306,7 +306,7 @@ def remove_atrial_slices(labels: NDArray[np.uint8], base: End | None) -> NDArray
     are widest at end-systole. From the base on, slice after slice is judged until one contracts.
 
     Args:
-        labels: (T, Z, Y, X) 0 background, 1 RV, 2 myocardium, 3 LV.
+        labels: As in :func:`clean_labels`.
         base: Which end of the stack is the base; None where it is not known, then nothing is done.
 
     Returns:
@@ -343,14 +343,12 @@ def remove_atrial_slices(labels: NDArray[np.uint8], base: End | None) -> NDArray
 def trim_rv_apex(
     labels: NDArray[np.uint8], base: End | None, spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.uint8]:
-    """Takes away what no right ventricle can be: stomach or fat beyond its apex, and slices without a left cavity.
-
-    Everything is decided frame by frame.
+    """Removes false right ventricle, frame by frame: stomach or fat beyond its apex, and slices without a left cavity.
 
     Args:
-        labels: (T, Z, Y, X) 0 background, 1 RV, 2 myocardium, 3 LV.
-        base: Which end of the stack is the base; None where it is not known, then only the left cavity is asked for.
-        spacing_mm: (x, y, z) mm.
+        labels, spacing_mm: As in :func:`clean_labels`.
+        base: Which end of the stack is the base; None where it is not known, then only slices without a left cavity
+            are cleared.
 
     Returns:
         (T, Z, Y, X), a new array.
@@ -388,15 +386,14 @@ def trim_rv_apex(
 def trim_rv_base(
     labels: NDArray[np.uint8], base: End | None, spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.uint8]:
-    """Takes away what is labelled right ventricle beyond its valve: the atrium that a basal slice shows at end-systole.
+    """Removes right ventricle labelled beyond its valve: the atrium that a basal slice shows at end-systole.
 
     Frame by frame: where the ventricle is less than `BASAL_SHARE` of what it is 10 mm further down, that slice goes and
     all on the base's side of it. At least half of the slices with a right ventricle stay.
 
     Args:
-        labels: (T, Z, Y, X) 0 background, 1 RV, 2 myocardium, 3 LV.
-        base: Which end of the stack is the base; None where it is not known, then nothing is done.
-        spacing_mm: (x, y, z) mm.
+        labels, spacing_mm: As in :func:`clean_labels`.
+        base: As in :func:`remove_atrial_slices`.
 
     Returns:
         (T, Z, Y, X), a new array.

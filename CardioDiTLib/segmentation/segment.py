@@ -32,7 +32,7 @@ from CardioDiTLib.segmentation.postprocess import (
 from CardioDiTLib.segmentation.sureness import Sureness
 
 FEWEST_PIXELS = 20
-"""A slice with less of either cavity says nothing."""
+"""A slice with less of either cavity is not used for the direction."""
 
 AGREEMENT = 0.5
 """Length of the mean unit vector, slices weighted by the right ventricle's area, below which there is no direction."""
@@ -137,10 +137,11 @@ def segment(
             the whole image is searched.
         cancel: A function that says whether to stop, an event, or None; asked before every batch.
         mirrored: Take the mean over mirror images: twice the work (four times without `posed`), steadier rims.
-        posed: Look at a few frames first, to see on which side the right ventricle lies, and turn the images so that
-            it lies on the left, as networks saw them most in training. Where slices do not agree nothing is turned.
+        posed: Label a few frames first, to find on which side the right ventricle lies, and turn the images so that it
+            lies on the left, as in most training images. Where slices do not agree nothing is turned.
         batch: Slices at once.
-        plausible: Undo jumps of a single frame and remove what a heart cannot be; False gives the network's own labels.
+        plausible: Undo jumps of a single frame and remove implausible labels (`postprocess`); False gives the network's
+            own labels.
 
     Returns:
         Labels (T, Z, Y, X) on the grid and at the times of the cine; in ``meta["segmentation"]`` the model's name and

@@ -1,6 +1,6 @@
-"""How sure a segmentation is of itself, frame by frame and slice by slice.
+"""Expected Dice of a segmentation by its own probabilities, frame by frame and slice by slice.
 
-The probabilities are means over mirror images, so that what turns over with the image lowers them. Labels and
+The probabilities are means over mirror images, so that labels which change with mirroring lower them. Labels and
 probabilities are compared as two segmentations are: the Dice that the labels would have, were the probabilities right.
 """
 
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from CardioDiTLib.labels import LABEL_NAMES
 
 DOUBTFUL_DICE = 0.75
-"""A slice in which a label agrees less than this with its own probabilities is one to look at."""
+"""A slice in which the expected Dice of a label is below this is reported as doubtful."""
 
 LEAST_SHARE = 0.1
-"""Slices with less of a label than this share of its largest slice are not named: little is at stake."""
+"""Slices with less of a label than this share of its largest slice are not reported: they change volumes little."""
 
 
 @dataclass(frozen=True)
