@@ -1,8 +1,8 @@
 """Augmentation of whole cines: one draw a cine, the same for every frame and slice.
 
-What is drawn never depends on time: a point that rests still rests afterwards, a point that moves still moves along
-the same (turned) path. The exception is noise, which is new in every voxel as it is in a scanner, and the optional
-shift of the cycle, which moves all frames together.
+What is drawn does not depend on time: a point at rest stays at rest, and a path of motion is only turned, scaled,
+shifted or mirrored. Exceptions are noise, drawn anew for every voxel of every frame, and the optional shift of the
+cycle, which moves all frames together.
 """
 
 from __future__ import annotations
@@ -166,15 +166,15 @@ class CineAugmentation:
         rotation_deg: Largest turn in plane, either way, degrees.
         scale: Smallest and largest magnification.
         shift_mm: Largest shift in plane, each way, mm.
-        mirror: Whether half of the cines are mirrored. Off: it would put the heart on the right side of the chest.
+        mirror: Whether half of the cines are mirrored. Off: a mirrored heart lies on the right side of the chest.
         gamma: Smallest and largest exponent of the brightness curve (drawn evenly in its logarithm).
         gain: Smallest and largest contrast factor.
         offset: Largest added brightness, either way, in units of [-1, 1].
         field: Strength of the smooth brightness field; no voxel changes by more than a factor exp(field).
         noise_sd: Smallest and largest standard deviation of noise, in units of [-1, 1].
-        cycle_shift: Whether the cycle may start anywhere. Off: frame 0 is end-diastole, and the model learns that.
+        cycle_shift: Whether the cycle may start anywhere. Off: frame 0 is end-diastole.
         order: Interpolation order of images, 0, 1 or 3 (3 keeps them sharp).
-        padding: What comes in from beyond the rim, "edge" or "reflect".
+        padding: As in :class:`AugmentationDraw`.
 
     Raises:
         CardioDiTError: If a range is upside down or negative where it must not be.

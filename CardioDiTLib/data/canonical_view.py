@@ -1,4 +1,4 @@
-"""One way to look at a stack, however its file stores it."""
+"""One orientation of a stack's axes, however its file stores it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from CardioDiTLib.data.orientation import APEX_DIRECTION, short_axis_affine
 class CanonicalView:
     """Which axes of a stack to exchange and flip so that the patient is seen as a short axis is usually shown.
 
-    A cine that is stored mirrored, transposed or upside down shows the network the very same image: its labels are
-    then the same in the patient, to the voxel.
+    A cine that is stored mirrored, transposed or upside down gives the network the same image, and so the same labels
+    in the patient, to the voxel.
 
     Args:
         swap: Rows and columns are exchanged first.

@@ -1,8 +1,7 @@
 """Patients of whom only the slices at end-diastole and end-systole in which a reader drew the left cavity are at hand.
 
 Such are the files of Sunnybrook Cardiac Data (CC0) beside ACDC: patients without a class. The cavity is the reader's;
-right ventricle and myocardium are named by a network, so these pairs are for learning what hearts look like, not for
-measuring anything.
+right ventricle and myocardium are labelled by a network, so these pairs are for training only, not for evaluation.
 """
 
 from __future__ import annotations
@@ -42,8 +41,8 @@ def read_contoured_pair(path: str | Path, labeller: Labeller, size: int = 152) -
         size: Rows and columns of the result, pixels of 1.5 mm.
 
     Returns:
-        The pair; None where fewer than five slices show the cavity in both phases, where reader and labeller do not
-        mean the same heart, or where no right ventricle is found.
+        The pair; None where fewer than five slices show the cavity in both phases, where the cavities of reader and
+        labeller have a Dice below 0.75, or where no right ventricle is found.
 
     Raises:
         CardioDiTError: The file cannot be read.

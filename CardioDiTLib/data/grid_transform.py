@@ -1,4 +1,4 @@
-"""The way from a cine to a model's grid and back, as a record."""
+"""Transform from a cine to a model's grid and back, as a record."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class GridTransform(Record):
         slice_valid: (Z,) of the grid, False where a slice lies outside the recorded stack and is empty.
         intensity: The source intensities that became -1 and +1.
         first_frame: Source frame that became frame 0.
-        end_diastole_known: Whether frame 0 is end-diastole, rather than what happened to come first.
+        end_diastole_known: Whether frame 0 is end-diastole, rather than the first recorded frame.
         time_method: How time was resampled; see `CardioDiTLib.data.time.resample_cycle`.
         levels: Gains taken from the slices of the source, or None.
         rotation_deg: Turn in plane; see `CardioDiTLib.data.preprocess.to_grid`.

@@ -1,8 +1,8 @@
-"""How much each place of a short-axis cine looks like the middle of a heart: what lies in rings about it, what beats.
+"""Log-odds of each place of a short-axis cine being the middle of the heart, from brightness and motion in rings.
 
-Motion alone also finds the chest wall that breathes between two breath-holds, liver, stomach and aorta. Rings tell a
-bright cavity in a dark wall with lung beside it from all of these, in whatever turn or mirror image. A small network of
-one hidden layer weighs them; its few hundred numbers (``heart_place.json``) are fitted and measured by
+Motion alone also finds the chest wall that moves between two breath-holds, liver, stomach and aorta. Means over rings
+tell a bright cavity in a dark wall with lung beside it from all of these, and do not change with turns or mirroring. A
+network of one hidden layer combines them; its few hundred weights (``heart_place.json``) are fitted and measured by
 ``Testing/benchmarks/heart_place.py``. They were fitted on ACDC (Bernard et al., IEEE TMI 2018; CC BY-NC-SA 4.0) and
 phantoms, and carry that data's terms, as the other weights that were trained on it do.
 """
@@ -32,7 +32,7 @@ _LEAST_SHARE = 0.05  # of a ring, that lies inside the picture
 def place_features(
     mean: NDArray[np.floating], energy: NDArray[np.floating], spacing_mm: tuple[float, float]
 ) -> NDArray[np.float32]:
-    """What is known of each place.
+    """Features of each place.
 
     Args:
         mean: (Z, Y, X) mean over time.

@@ -1,4 +1,4 @@
-"""The region of a cine that networks look at, and its range of intensities."""
+"""The region of a cine that networks are given, and its range of intensities."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def heart_places(
     2. The likelihood gathered over some pixels has its maxima; each is refined to the centroid about it. Further ones
        lie at least 30 mm from those before.
     3. Along the stack, the slices whose bright area shrinks and grows with the ventricles (`time.blood_curve`): atria
-       and great vessels move as much, and would pull the centre to the base. With fewer than six frames, or where the
+       and great vessels move as much, and would shift the centre to the base. With fewer than six frames, or where the
        slices do not agree, the motion energy of each slice instead.
 
     Args:
@@ -143,8 +143,8 @@ def heart_places(
 def _beating(energy: NDArray[np.float32], pixel_mm2: float, near: NDArray[np.bool_]) -> NDArray[np.float32]:
     """(Z,) how much of each slice beats.
 
-    The strongest 3600 mm2 a slice all count alike, so that a few bright vessels do not pull; all but the strongest
-    18000 mm2 count nothing; the square root evens out the rest.
+    The strongest 3600 mm2 a slice all count alike, so that a few bright vessels do not dominate; all but the strongest
+    18000 mm2 count nothing; the square root compresses the range between.
     """
     area = near.size * pixel_mm2
     # A tight crop has no 18000 mm2 of heart to spare: never more than half the image counts as moving.
@@ -202,9 +202,9 @@ Roi = tuple[slice, slice]
 
 
 def heart_roi(array: NDArray[Any], spacing_mm: tuple[float, float, float], roi_mm: float) -> Roi:
-    """Square about what beats, as the network was trained on; the whole image where it is hardly larger.
+    """Square about the beating heart, as the network was trained on; the whole image where it is hardly larger.
 
-    Where nothing can be seen to beat, the middle of the image is taken.
+    Where no motion is found, the middle of the image is taken.
 
     Args:
         array: (T, Z, Y, X).
@@ -217,7 +217,7 @@ def heart_roi(array: NDArray[Any], spacing_mm: tuple[float, float, float], roi_m
     height, width = array.shape[-2:]
     if height * spacing_mm[1] <= _SLACK * roi_mm and width * spacing_mm[0] <= _SLACK * roi_mm:
         return slice(0, height), slice(0, width)
-    # Fewer pixels are enough to see where it beats, and keep memory small.
+    # Fewer pixels are enough to locate motion, and keep memory small.
     every_x, every_y = (max(1, int(_COARSE_MM / spacing)) for spacing in spacing_mm[:2])
     coarse = array[..., every_y // 2 :: every_y, every_x // 2 :: every_x]
     try:

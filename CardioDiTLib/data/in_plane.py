@@ -66,7 +66,7 @@ def plane_operator(
     yy, xx = np.mgrid[:rows, :columns]
     x = affine[0, 0] * xx + affine[0, 1] * yy + affine[0, 2]
     y = affine[1, 0] * xx + affine[1, 1] * yy + affine[1, 2]
-    # A whisker of tolerance keeps pixels inside that rounding alone would put out.
+    # A small tolerance keeps pixels inside that rounding alone would put out.
     inside = (x >= -0.5 - 1e-6) & (x <= width - 0.5 + 1e-6) & (y >= -0.5 - 1e-6) & (y <= height - 0.5 + 1e-6)
     x, y = x.ravel(), y.ravel()
     if order == 0:

@@ -61,8 +61,8 @@ class IntensityRange(Record):
 def robust_range(array: NDArray[Any], lower_percentile: float = 0.5, upper_percentile: float = 99.5) -> IntensityRange:
     """One intensity range for the whole cine, from percentiles of all its voxels and frames.
 
-    Percentiles rather than minimum and maximum, so that one hot pixel does not darken the heart; one range for all
-    frames and slices, so that brightness changes over the cycle stay what they were.
+    Percentiles rather than minimum and maximum, so that single outliers do not compress the range; one range for all
+    frames and slices, so that brightness changes over the cycle are kept.
 
     Args:
         array: Intensities of all frames and slices, any shape.
@@ -101,16 +101,16 @@ def estimate_slice_gains(
     """Relative brightness of each slice against its neighbours.
 
     Neighbouring slices show much the same tissue at the same place (chest wall, liver, heart), so the median over
-    pixels of the ratio of two neighbouring, smoothed, time-averaged slices tells their relative gain, whatever a
-    minority of the pixels shows. The chain of ratios is turned into one gain a slice by least squares, with a weak
-    pull towards 1 that keeps errors from adding up along the stack.
+    pixels of the ratio of two neighbouring, smoothed, time-averaged slices estimates their relative gain, robust to a
+    minority of differing pixels. The chain of ratios is turned into one gain a slice by least squares, with a weak
+    ridge term towards 1 that keeps errors from adding up along the stack.
 
     Args:
         array: (T, Z, Y, X) intensities (the 0.5th percentile is taken as black).
         spacing_xy_mm: Pixel spacing (x, y) in mm.
         max_gain: Gains are kept within [1 / max_gain, max_gain].
         smoothing_mm: Standard deviation of the in-plane smoothing, in mm.
-        ridge: Strength of the pull towards 1; 0 trusts the chain of ratios fully.
+        ridge: Weight of the term towards 1; 0 takes the chain of ratios as it is.
 
     Returns:
         (Z,) gains with geometric mean 1 (before the limits); dividing each slice by its gain levels the stack.
@@ -182,7 +182,7 @@ def level_slices(
     Args:
         array: (T, Z, Y, X) intensities.
         spacing_xy_mm: Pixel spacing (x, y) in mm.
-        max_gain: Gains are kept within [1 / max_gain, max_gain].
+        max_gain: As in :func:`estimate_slice_gains`.
 
     Returns:
         (T, Z, Y, X) float32 levelled intensities, and the levels; `SliceLevels.undo` puts them back.

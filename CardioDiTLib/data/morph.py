@@ -1,8 +1,8 @@
-"""New hearts from pairs of patients: A's beating cine led part of the way to B's ventricles.
+"""New hearts from pairs of patients: A's cine warped part of the way to B's ventricles.
 
 The field that brings A's ventricles onto B's is found from labels alone, once at end-diastole and once at end-systole,
-and blended by the volume curve through the beat. A's picture is moved, so it stays as sharp as it was; its labels move
-with it. What comes out has another size, wall, shape and beat than either patient.
+and blended by the volume curve through the beat. A's image is warped, not averaged with B's, so it stays sharp; its
+labels are warped with it. The result differs from both patients in size, wall, shape and motion.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _INVERSION_STEPS = 10
 
 @dataclass(frozen=True, eq=False)
 class Morph:
-    """Displacements that lead one patient to another.
+    """Displacements from one patient to another.
 
     Attributes:
         fields: (2, 2, Z, Y, X) float32 pixels, ED and ES; A(x + u(x)) has B's ventricles. Axis 1 = (dy, dx).
@@ -70,7 +70,7 @@ class View:
 
 
 def find_morph(source: PosedPair, target: PosedPair) -> Morph:
-    """The field that leads `source` to the ventricles of `target`, both in the common pose on one grid."""
+    """The field that brings the ventricles of `source` onto those of `target`, both in the common pose on one grid."""
     fields = []
     for phase in range(2):
         fixed, moving, weights = _guides(target.labels[phase], source.labels[phase])
@@ -141,7 +141,7 @@ class MorphPainter:
         Args:
             curve: (T,) share of the way from ED to ES.
             view: Where the picture lies.
-            morph: The field towards another patient; None for the patient as he is.
+            morph: The field towards another patient; None for no change.
             share: Share of the way, 0 to `morph.most`.
 
         Returns:

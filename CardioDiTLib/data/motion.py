@@ -1,7 +1,7 @@
 """Dense in-plane motion between two cardiac phases, and cines made from it.
 
 A cine needs many frames; some public data sets publish only end-diastole (ED) and end-systole (ES). This module
-finds, slice by slice, where each ED pixel lies at ES, and walks along that path to make every frame between.
+finds, slice by slice, where each ED pixel lies at ES, and makes every frame between by moving part of the way.
 
 The registration is multi-channel demons (Thirion, Med. Image Anal. 1998; the active variant's force with both images'
 gradients: Wang et al., Phys. Med. Biol. 2005) with fluid and elastic Gaussian regularisation (Vercauteren et al.,
@@ -58,7 +58,7 @@ def warp_planes(planes: np.ndarray, displacement: np.ndarray) -> np.ndarray:
 
 
 def _smooth(field: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian over the last two axes only: slices never bleed into each other."""
+    """Gaussian over the last two axes only; slices are not mixed."""
     if sigma <= 0:
         return field
     return ndimage.gaussian_filter(field, sigma=(0.0,) * (field.ndim - 2) + (sigma, sigma), mode="nearest")

@@ -166,7 +166,7 @@ def _write(path: Path, header: dict, arrays: dict[str, np.ndarray]) -> Path:
 
 
 class FramesNotMade(CardioDiTError):
-    """The time is used up before all frames of a pack's pairs were made; the next call goes on where this one was."""
+    """The deadline passed before all frames of a pack's pairs were made; the next call continues from there."""
 
 
 def read_pack(
@@ -184,7 +184,7 @@ def read_pack(
         frames: Frames a cycle for pairs; packs of whole cines keep theirs.
         cache: Keep the made frames for the next time.
         deadline: `time.monotonic()` after which no further cine is begun; what was made is kept. Where nothing can be
-            kept, all frames are made nevertheless: else no call would ever come to an end.
+            kept, all frames are made nevertheless, since no later call could continue.
         progress: Called with (cines made, of) while frames are made.
 
     Raises:
@@ -342,7 +342,8 @@ def _full_motion(motion: np.ndarray, height: int, width: int) -> np.ndarray:
 def patients_of(images: NDArray[np.uint8], same: float = 0.9) -> NDArray[np.int64]:
     """A number for each cine, the same for cines that show the same images.
 
-    Data sets hold some patients twice under two names; to push those apart would teach that a copy is no copy.
+    Data sets hold some patients twice under two names; as negative pairs they would train the encoder to separate
+    copies.
 
     Args:
         images: (N, T, Z, Y, X).

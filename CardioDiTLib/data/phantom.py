@@ -1,11 +1,11 @@
-"""A digital beating short-axis phantom: a made-up heart whose volumes, labels and landmarks are known.
+"""A digital short-axis cine phantom whose volumes, labels and landmarks are known.
 
 The left ventricle is half an ellipsoid (cavity 2/3 pi a^2 L) inside a thicker one; the volume of the muscle stays the
 same over the cycle, so the wall thickens as the cavity empties, and the base moves towards the apex. The right
 ventricle is the crescent between the outer wall of the left one and a wider circle; the two insertion points are where
 those circles meet. Around them lie chest wall, lung, liver, a pulsing aorta and texture that rests.
 
-For tests, demonstrations and benchmarks: it is drawn from formulas and is nobody's data.
+For tests, demonstrations and benchmarks: it is drawn from formulas and holds no patient's data.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Phantom:
 def contraction(phase: ArrayLike, systole: float = 0.35) -> NDArray[np.float64]:
     """How far the heart has contracted: 0 at end-diastole, 1 at end-systole, periodic.
 
-    Ejection, quick early filling, rest, and the atrial kick just before the next end-diastole.
+    Ejection, rapid early filling, diastasis, and atrial contraction just before the next end-diastole.
 
     Args:
         phase: Fraction of the cycle, any shape; taken modulo 1.

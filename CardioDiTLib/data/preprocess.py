@@ -35,7 +35,7 @@ def _slice_matrix(
     """Weights (Z', Z) of a resampling between slices, and which target slices lie within the stack."""
     position = scale * np.arange(n_target) + offset
     inside = (position >= -0.5 - 1e-4) & (position <= n_source - 0.5 + 1e-4)
-    # Positions that are whole numbers on paper must not blend in a neighbour for a rounding error's sake.
+    # Positions that are whole numbers but for rounding errors must not blend in a neighbour.
     near = np.round(position)
     position = np.clip(np.where(np.abs(position - near) < 1e-4, near, position), 0, n_source - 1)
     weights = np.zeros((n_target, n_source))
@@ -161,7 +161,7 @@ def to_grid(
     """Bring a cine to a model's grid: heart in the middle, one cycle, robust brightness.
 
     Space: resampled in mm, in plane by bicubic and between slices by linear interpolation, smoothed first where the
-    grid is coarser. Slices beyond the recorded stack are not invented: they are -1 and marked in
+    grid is coarser. Slices beyond the recorded stack are not extrapolated: they are -1 and marked in
     `GridTransform.slice_valid`. Time: exactly one cycle, periodic. Brightness: percentiles of the whole cropped cine
     (all frames and slices alike, recorded voxels only) become -1 and +1; the crop, so that the width of the field of
     view does not matter.
@@ -328,7 +328,7 @@ def _time_from_grid(array: NDArray[Any], transform: GridTransform, method: str) 
 
 
 def _only_valid_slices(array: NDArray[Any], transform: GridTransform) -> NDArray[Any]:
-    """Let the nearest recorded slice stand in for empty ones, so that they do not bleed into the ends of the stack."""
+    """Empty slices replaced by the nearest recorded one, so that they are not blended into the ends of the stack."""
     valid = np.flatnonzero(transform.slice_valid)
     nearest = np.abs(np.arange(transform.grid.slices)[:, None] - valid[None, :]).argmin(axis=1)
     return array[:, valid[nearest]]

@@ -1,7 +1,7 @@
 """Networks on slices over a whole cine: usual view, region of the heart, resampling in plane, batches, test-time flips.
 
-A cine is looked at as `CineView` shows it, in the region of the heart first; `RegionReader` brings its frames to the
-network's spacing and intensities; `predict_slices` runs a network over the slices of a frame.
+`CineView` brings a cine to the usual orientation and gives the region of the heart; `RegionReader` brings its frames to
+the network's spacing and intensities; `predict_slices` runs a network over the slices of a frame.
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ class CineView:
         return cls(view, view.apply(cine.array), view.spacing(cine.spacing))
 
     def regions(self, roi_mm: float) -> list[tuple[slice, slice, slice, slice]]:
-        """Where to look, one after the other: what beats most need not be the heart, so that the whole image is left
-        for cines in which nothing is found there.
+        """Regions to search in turn: about the likeliest heart first, then, for cines in which nothing is found there,
+        the whole image.
 
         Args:
             roi_mm: Side of the square about the heart.

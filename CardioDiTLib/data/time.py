@@ -164,8 +164,8 @@ def resample_cycle(
     | "repeat" | frames one after the other, over and over, then cut: n_frames / T cycles, not one | published system |
 
     The default does not ring: where the wall of the heart passes over a pixel, its brightness jumps within a frame
-    or two, and a trigonometric series or a spline then invents ripples before and after (dark and bright ghosts of
-    the wall in frames where it is at rest). The monotone interpolant never leaves the range of the two neighbouring
+    or two, and a trigonometric series or a spline then oscillates before and after (dark and bright artefacts in
+    frames where the wall is at rest). The monotone interpolant never leaves the range of the two neighbouring
     frames, is smooth in time, and returns recorded frames unchanged. Fewer frames than recorded are picked, not
     averaged, since an average over time blurs the moving wall.
 
@@ -203,7 +203,7 @@ def resample_cycle(
         return repeat_cycle(values, n_frames)
     source = _phases(len(values), frame_times, cycle_s)
     wanted = np.arange(n_frames) / n_frames if n_frames is not None else np.asarray(target_phases, dtype=np.float64)
-    # Rounding keeps phases that are equal on paper equal here, so that recorded frames come back untouched.
+    # Rounding makes phases equal that differ by rounding errors only, so that recorded frames come back unchanged.
     target = np.mod(np.round(wanted + start_phase, 12), 1.0)
     if method == "nearest":
         return values[_nearest_index(source, target)]
