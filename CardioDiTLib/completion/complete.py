@@ -1,4 +1,4 @@
-"""Filling what of a cine nobody recorded."""
+"""Filling slices and frames of a cine that were not recorded."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def complete(
     """Fill slices and frames of a cine that are missing, with a generator that was never trained for it.
 
     The cine is interpolated, brought to the pose and grid of the bundle, and coded. Latents of slices and frames
-    that were recorded are known; the others are drawn so that the whole is a heart to the transformer, while every
-    step's clean sample is moved to agree with what is known (`KnownLatents`).
+    that were recorded are known; the others are sampled by the transformer, with every step's clean sample moved to
+    agree with what is known (`KnownLatents`).
 
     Args:
         cine: A short-axis cine, real or synthetic. What it holds at missing places is not looked at.

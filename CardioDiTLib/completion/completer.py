@@ -27,7 +27,7 @@ from CardioDiTLib.progress import StepCallback as Progress
 _SLICES_AT_ONCE = 4
 
 _HEARTS, _FEW_STEPS = 2, 8
-"""Enough to tell how far numbers spread."""
+"""Enough to estimate the variance of each number."""
 
 
 class Completer:
@@ -114,11 +114,11 @@ class Completer:
         progress: Progress | None = None,
         stop: Callable[[], None] | None = None,
     ) -> torch.Tensor:
-        """Noise latents and take the noise away, once or several times.
+        """Noise latents and denoise them, once or several times.
 
-        Each pass begins with what the one before left, noised as far as its strength says. With known latents, the
-        passes after the first are the jumps back of RePaint (Lugmayr et al., CVPR 2022): what was invented gets
-        to know what is known once more.
+        Each pass begins with the result of the one before, noised to its strength. With known latents, the passes
+        after the first are the jumps back of RePaint (Lugmayr et al., CVPR 2022): sampled latents are brought into
+        agreement with the known ones once more.
 
         Args:
             start: (1, C, Z, h, w, t) latents.

@@ -22,11 +22,11 @@ class KnownLatents:
     variances v about the denoiser's x0 the likeliest are ``x0 + V A' (A V A' + s I)^-1 (y - A x0)``: the null-space
     projection of Wang et al. (DDNM, ICLR 2023) with noise (Song et al., Pseudoinverse-guided diffusion, ICLR 2023).
     Where the transformer sees the latents one by one it is their replacement; where patches of neighbouring slices and
-    frames have become principal components, the known half of a patch moves the other half along with it, as far as
-    the components say. Two variances make it safe: s is what the components cannot hold of the known latents, and v is
-    what is still open about each number at a noise level, ``1 / (1 / spread + (alpha / sigma)^2)``. With both left
-    out, a small misfit of the known half is bought with a large error of the other. It is solved by conjugate
-    gradients; the matrix is never written down.
+    frames have become principal components, the known half of a patch also moves the other half, through the
+    components. Two variances regularise it: s is what the components cannot represent of the known latents, and v is
+    the remaining variance of each number at a noise level, ``1 / (1 / spread + (alpha / sigma)^2)``. Without both, a
+    small misfit of the known half would cause a large error in the other. It is solved by conjugate gradients; the
+    matrix is never formed.
 
     Args:
         scale: Between the codec's latents and what the transformer sees.

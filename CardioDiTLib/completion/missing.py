@@ -1,4 +1,4 @@
-"""What of a cine is missing, and what stands in for it before a model looks at it."""
+"""Missing slices and frames of a cine, and their interpolation, from which a model starts."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def interpolated(cine: Cine, missing_slices: NDArray[np.bool_], missing_frames: 
 def grid_missing(
     transform: GridTransform, missing_slices: NDArray[np.bool_], missing_frames: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which slices (Z,) and frames (T,) of the grid nobody recorded.
+    """Which slices (Z,) and frames (T,) of the grid were not recorded.
 
     A grid slice is there if a recorded slice lies within `NEAR_ENOUGH` of the grid's slice distance, or if it lies
     between two recorded slices that are no farther apart than slices of the grid.

@@ -1,4 +1,4 @@
-"""A cine brought to where a model's hearts lie: right ventricle on the left, base first, the heart in the middle."""
+"""A cine brought to the pose of the training cines: right ventricle on the left, base first, heart in the middle."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def _labels(cine: Cine, labels: Segmentation | None, weights: Weights) -> tuple[
 def _is_mirrored(cine: Cine, labels: NDArray[np.uint8]) -> bool:
     """Whether the picture shows the heart from the base: columns, rows and the way to the apex are then right-handed.
 
-    Files whose planes lie along the patient's axes have lost where they lay, and are taken as they are.
+    Files whose planes lie along the patient's axes have lost their direction cosines, and are taken as they are.
     """
     if base_end(cine.affine) is None:
         return False

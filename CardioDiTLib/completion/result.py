@@ -17,7 +17,7 @@ class CompletionResult:
 
     Attributes:
         cine: (T, Z, Y, X) in the grey values of the source; what it is stands in its meta.
-        generated: (T, Z) bool, True where the model made the picture and nobody recorded it.
+        generated: (T, Z) bool, True where the image was made by the model, False where it was recorded.
         provenance: How it was made, plain values.
         warnings: What a user should know, in plain sentences.
     """

@@ -45,11 +45,11 @@ def vary(
     cancel: CancelSource = None,
     **quantities: Any,
 ) -> list[CompletionResult]:
-    """Hearts like one that is there (SDEdit, Meng et al., ICLR 2022), on the bundle's grid, where that heart lies.
+    """Variations of a cine (SDEdit, Meng et al., ICLR 2022), on the bundle's grid at the place of the heart.
 
-    A variation of a patient's cine is not synthetic data of nobody: it says so in its meta, and where the bundle
-    carries an encoder and its training embeddings, what the gate says about it (entry ``audit``) and how like its
-    source it is (``similarity_to_source``) stand beside it.
+    A variation of a patient's cine is not anonymous synthetic data: its meta says so. Where the bundle carries an
+    encoder and its training embeddings, the meta also has the gate's verdict (entry ``audit``) and the similarity with
+    the source (``similarity_to_source``).
 
     Args:
         cine: A short-axis cine, real or synthetic.
