@@ -29,7 +29,7 @@ class AskedGrid:
 
 
 def check_grid(request: GenerationRequest, folder: Path, manifest: BundleManifest) -> None:
-    """See that a bundle makes the grid of a request; told without loading a network.
+    """Check that a bundle makes the grid of a request, without loading a network.
 
     Raises:
         CardioDiTError: It makes one grid only, or none so large.
@@ -54,7 +54,7 @@ def asked_grid(request: GenerationRequest, bundle: Bundle) -> AskedGrid:
     """The grid of a request.
 
     Slices and frames are rounded up to whole patches of the transformer (and, in time, to what the codec shrinks), and
-    cut to what was asked for afterwards: a training cine was continued by its beginning in the same way.
+    cut to what was asked for afterwards: training cines were padded cyclically in time in the same way.
 
     Args:
         request: The request.

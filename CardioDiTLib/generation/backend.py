@@ -83,7 +83,7 @@ class Backend:
         return CompiledCodec(vqgan, self.precision), torch.float32
 
     def facts(self) -> dict[str, str]:
-        """What provenance says beside the precision; nothing for torch, whose version it names in any case."""
+        """Entries of the provenance beside the precision; none for torch, whose version is there in any case."""
         if self.name == "torch":
             return {}
         from CardioDiTLib.generation.openvino_backend import openvino_version

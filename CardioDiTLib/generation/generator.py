@@ -212,7 +212,7 @@ class Generator:
     def redraws_of(self, request: GenerationRequest) -> tuple[int, int]:
         """How often a heart with asked volumes may be drawn again, at most, and with how many denoising steps each.
 
-        Not once where the bundle names no tissues or cannot be asked.
+        0 where the bundle makes no labels or cannot be steered.
 
         Raises:
             CardioDiTError: The request does not fit the bundle.
@@ -230,7 +230,7 @@ class Generator:
     @cached_property
     def _few_step_dit(self) -> Any:
         network = self.bundle.few_step_dit
-        assert network is not None  # the plan saw to it
+        assert network is not None  # checked with the plan
         return self.backend.transformer(network.to(self.device))
 
     def _lasting(self, request: GenerationRequest, plan: SamplingPlan, number: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a training cine measures: the quantities by which generated hearts can be steered.
 
-Counted on the labels of the model's own grid, so that what is asked for is what the picture can show; the formulas are
-those of `function.volumes`.
+Computed from labels on the model's own grid, so that the values can be reached on it; the formulas are those of
+`function.volumes`.
 """
 
 from __future__ import annotations

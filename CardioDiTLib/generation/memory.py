@@ -10,7 +10,7 @@ from CardioDiTLib.generation.request import GenerationRequest
 from CardioDiTLib.models.dit import DiT4D
 
 LARGEST_AUTO_BATCH = 8
-"""Beyond this a CPU gains nothing, and a user waits too long for the first sign of progress."""
+"""Larger batches are not faster on a CPU, and delay the first progress event."""
 
 _TOKEN_WIDTHS = 12
 """Widths of a token alive at a time beside the MLP: residual, its norm, q, k, v, their norms, attention, projection."""

@@ -120,7 +120,7 @@ def make_plan(
 def _sampling(
     request: GenerationRequest, manifest: BundleManifest, whole_way: bool
 ) -> tuple[Preset, tuple[float, ...], tuple[str, ...]]:
-    """What is run, the way of its few steps if it has them, and what a user should know about it."""
+    """Preset that is run, log-SNR of its few steps if it has them, and warnings."""
     asked = manifest.presets[request.preset]
     sampler = request.sampler or asked.sampler
     if sampler != FEW_STEPS:

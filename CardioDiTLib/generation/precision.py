@@ -88,7 +88,7 @@ def cpu_has_amx() -> bool:
 
 
 def cpu_lists_bfloat16() -> bool:
-    """Whether the CPU says that it has instructions for bfloat16; that they are fast is another question."""
+    """Whether the CPU lists instructions for bfloat16; they need not be fast (see above)."""
     asked = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(bool(getattr(torch.cpu, name, bool)()) for name in asked)
 

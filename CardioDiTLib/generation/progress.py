@@ -108,7 +108,7 @@ class ProgressClock:
     to cost the same.
 
     Args:
-        callback: Who is told; None for nobody.
+        callback: Called with events, or None.
         batches: Sizes of the batches.
         steps: Denoising steps.
         slices: Slices to decode a sample.
@@ -152,7 +152,7 @@ class ProgressClock:
             step: Steps or slices done in this batch.
             first: Number of the first sample of the batch.
             batch: Samples in the batch.
-            preview: Makes the preview; asked only if somebody listens.
+            preview: Makes the preview; called only if there is a callback.
         """
         of = self._of[stage] * (batch if stage == "decode" else 1)
         self._tell(stage, step, of, first, batch, batch if stage == "denoise" else 1, preview)
@@ -168,7 +168,7 @@ class ProgressClock:
         self._tell(stage, step, self._a_redraw[stage], number, 1, 1, None)
 
     def spare(self, redraws: int) -> None:
-        """So many redraws will not be needed; what was told last is told again with the share that it is now."""
+        """So many redraws will not be needed; the last event is sent again with its new share."""
         for stage, size in self._a_redraw.items():
             self._whole[stage] -= redraws * size
         if redraws and self._callback is not None and self._told is not None:

@@ -13,7 +13,7 @@ from CardioDiTLib.io import load_cine
 from CardioDiTLib.schema import parse_json
 
 RECORDS = ("json", "nii.gz", "seq.nrrd")
-"""Formats that say what a heart was made of."""
+"""Formats that hold the provenance."""
 
 _DECIDING = (
     "model_sha256",
