@@ -76,7 +76,7 @@ _latest_tree: _CodeTree | None = None
 
 
 def _nearest_by_tree(points: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-    # the last tree is kept: the slices of a heart ask for the same codes one after the other
+    # the last tree is kept: all slices of a heart are quantised with the same codes
     global _latest_tree
     tree = _latest_tree
     if tree is None or not tree.holds(codes):

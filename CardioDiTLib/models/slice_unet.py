@@ -62,7 +62,7 @@ class NetworkConfig(Record):
 
     @property
     def in_channels(self) -> int:
-        """Slices that are seen together, and what is seen of the beat."""
+        """Slices in the input, and two channels for the beat if `motion` is set."""
         return 2 * self.neighbours + 1 + 2 * self.motion
 
     @property
