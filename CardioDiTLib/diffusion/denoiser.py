@@ -1,4 +1,4 @@
-"""From a network's prediction to the clean sample that samplers ask for."""
+"""From a network's prediction to the clean sample that samplers need."""
 
 from __future__ import annotations
 

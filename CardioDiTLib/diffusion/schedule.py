@@ -57,7 +57,7 @@ class NoiseSchedule:
         beta_end: last beta of the two linear schedules.
         zero_terminal_snr: whether ``alpha`` is shifted and stretched to end at exactly 0, so that time N - 1 is noise
             alone, ``alpha`` at time 0 staying as it is (Lin et al. 2024, arXiv:2305.08891, algorithm 1). Between the
-            last two times ``alpha`` is linear. Not with a prediction of noise, which says nothing there.
+            last two times ``alpha`` is linear. Not with a prediction of noise: it does not give x0 there.
 
     Raises:
         CardioDiTError: If a value is out of range or a name is not known.
