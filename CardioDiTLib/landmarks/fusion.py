@@ -15,7 +15,7 @@ class FusionRule:
     """Chosen on cines that neither network was trained on.
 
     Attributes:
-        apart_mm: Points closer than this are one point seen twice: their weighted mean is taken. Of two that lie
+        apart_mm: Points closer than this are taken for the same point: their weighted mean is used. Of two that lie
             farther apart the one that fits the points that both sources agree on in the neighbouring slices and frames
             is taken, the network's where there are none.
         label_weight: Weight of a point from labels, whose confidence is a share of contact, against one of the network.

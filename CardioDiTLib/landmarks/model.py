@@ -29,7 +29,7 @@ AnyLandmarkNetwork = LandmarkNetwork | RvipNetwork
 
 @dataclass(frozen=True)
 class PointRule(Record):
-    """Chosen once on cines that training had not seen, and kept with the weights.
+    """When a network's output counts as a point; chosen on cines held out from training, and kept with the weights.
 
     Args:
         presence: A point is given where its presence probability is at least this, 0 to 1. For the published network:
@@ -55,11 +55,11 @@ class LandmarkManifest(NetworkManifest):
     """All that is known about a landmark model.
 
     Args:
-        network: Settings of the network; their type tells which one it is, in JSON the entry "design".
-        references: Where the points come from that it learned.
+        network: Settings of the network; their type decides which one it is, in JSON the entry "design".
+        references: Origin of the points on which it was trained.
         intensity: How grey values are scaled (our network; the published one has its own way).
         field_mm: Side of the square about the heart that is looked at.
-        rule: When an answer counts as a point.
+        rule: When its output counts as a point.
 
     Raises:
         CardioDiTError: A value is out of range.

@@ -70,9 +70,9 @@ def name_points(
        mirroring an array together with its affine changes nothing. A picture that was mirrored without a trace gives
        swapped names; there is no way to tell.
 
-    Where the header has directions, two answers can be had from it, and only in a picture that lies as its header says
-    are they the same: the direction from point to point (1), and the sense of the walk as seen from the apex (2). Where
-    they differ the first still names the points, and the note says so.
+    Where the header has directions, both the direction from point to point (1) and the sense of the walk as seen from
+    the apex (2) can be computed from it; they agree only if the image is oriented as its header says. Where they differ
+    the first still names the points, and the note says so.
 
     Args:
         affine: (4, 4) index (x, y, z) to mm in RAS.

@@ -24,7 +24,7 @@ from CardioDiTLib.landmarks.rvip_metrics import FRAME_PX
 from CardioDiTLib.schema import Record, Unknowable
 
 CAPS_MM = (25.0, 50.0, 100.0)
-"""Costs of a miss that are tried, to see whether the winner depends on it."""
+"""Costs of a miss for which winners are compared."""
 
 NOTABLE_RATE = 0.02
 """Rates that differ less are the same."""

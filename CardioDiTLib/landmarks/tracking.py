@@ -135,7 +135,7 @@ def _half_window(n_frames: int, settings: TrackingSettings) -> int:
 
 
 def _temporal_deviation(points: NDArray[np.float64], settings: TrackingSettings) -> NDArray[np.float64]:
-    """(T, Z, 2) mm from where neighbours in time put each point; NaN where fewer than two lines say so."""
+    """(T, Z, 2) mm from where neighbours in time put each point; NaN with fewer than two lines."""
     half = _half_window(len(points), settings)
     before = [_shifted(points, -k, settings.periodic) for k in range(1, half + 1)]
     after = [_shifted(points, k, settings.periodic) for k in range(1, half + 1)]
@@ -157,7 +157,7 @@ def _nan_median(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _slice_deviation(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(T, Z, 2) mm from where neighbouring slices put each point, NaN where they do not say.
+    """(T, Z, 2) mm from where neighbouring slices put each point, NaN where they have no point.
 
     At the ends of the stack the line through the two next slices is drawn on. Errors of those two make it up to three
     times as wrong as a mean of two neighbours, so a third of the deviation counts there.
