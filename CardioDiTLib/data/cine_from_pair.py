@@ -37,7 +37,7 @@ class PosedPair:
         turn_deg: In-plane turn that was applied, degrees, from +x (columns) towards +y (rows).
         affine: 4x4 from posed (x, y, z) index to the source's world, so that results can be put back.
         systole: Phase of ES, share of the cycle.
-        cycle_s: Length of the cycle in seconds (assumed: the source does not tell).
+        cycle_s: Length of the cycle in seconds (assumed: the source does not have it).
         group: Name of the pathology group.
     """
 

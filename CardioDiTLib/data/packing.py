@@ -215,7 +215,7 @@ def read_pack(
 
 
 def read_pairs(path: str | Path, indices: Sequence[int] | None = None) -> list[PosedPair]:
-    """The ED/ES pairs of a pack with their motion, in the pack's order; poses are not told (`affine` is the identity).
+    """The ED/ES pairs of a pack with their motion, in the pack's order; poses are not kept (`affine` is the identity).
 
     Args:
         path: The pack.
