@@ -47,7 +47,7 @@ def known_of(latents: torch.Tensor, slices: NDArray[np.bool_], frames: NDArray[n
 
 
 def shared(progress: Progress | None, index: int, count: int) -> Progress | None:
-    """Progress of one of several samples, told as that of all."""
+    """Progress of one of several samples as progress of all."""
     return None if progress is None else lambda done, of: progress(index * of + done, count * of)
 
 

@@ -16,10 +16,10 @@ _LEAST_NOISE = 1e-3
 
 
 class KnownLatents:
-    """Moves what the transformer sees to what is likeliest where some latents are known.
+    """Moves the transformer's numbers to the likeliest values, given that some latents are known.
 
-    What the transformer sees is linear in the codec's latents (``y = A x``), so for numbers x that are normal with
-    variances v about the denoiser's x0 the likeliest are ``x0 + V A' (A V A' + s I)^-1 (y - A x0)``: the null-space
+    The codec's latents are linear in the transformer's numbers (``y = A x``), so for x normal with variances v about
+    the denoiser's x0 the likeliest are ``x0 + V A' (A V A' + s I)^-1 (y - A x0)``: the null-space
     projection of Wang et al. (DDNM, ICLR 2023) with noise (Song et al., Pseudoinverse-guided diffusion, ICLR 2023).
     Where the transformer sees the latents one by one it is their replacement; where patches of neighbouring slices and
     frames have become principal components, the known half of a patch also moves the other half, through the

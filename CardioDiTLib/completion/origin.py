@@ -25,7 +25,7 @@ def origin_of(
         plan: Settings of the sampler.
         seed, index: Of the sample.
         kind: "completion" or "variation".
-        about: What else is to be said of it.
+        about: Further entries.
     """
     synthetic = bool(cine.meta.get("synthetic"))
     whose = "synthetic" if synthetic else "real"

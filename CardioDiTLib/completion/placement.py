@@ -92,7 +92,7 @@ def place(
         )
     turn = math.remainder(math.degrees(way) - 180.0, 360.0)
     centre = _centre(cine, found[0], turn, grid)
-    # Which end is the base was found on few frames of labels; the grid is told by labels on the cine's own frames.
+    # Which end is the base was found on few frames of labels; `to_grid` is given those of end-diastole.
     told = np.zeros(cine.shape, np.uint8)
     told[frame] = found[0]
     values, transform = to_grid(
