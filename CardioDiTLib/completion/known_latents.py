@@ -19,14 +19,13 @@ class KnownLatents:
     """Moves the transformer's numbers to the likeliest values, given that some latents are known.
 
     The codec's latents are linear in the transformer's numbers (``y = A x``), so for x normal with variances v about
-    the denoiser's x0 the likeliest are ``x0 + V A' (A V A' + s I)^-1 (y - A x0)``: the null-space
-    projection of Wang et al. (DDNM, ICLR 2023) with noise (Song et al., Pseudoinverse-guided diffusion, ICLR 2023).
-    Where the transformer sees the latents one by one it is their replacement; where patches of neighbouring slices and
-    frames have become principal components, the known half of a patch also moves the other half, through the
-    components. Two variances regularise it: s is what the components cannot represent of the known latents, and v is
-    the remaining variance of each number at a noise level, ``1 / (1 / spread + (alpha / sigma)^2)``. Without both, a
-    small misfit of the known half would cause a large error in the other. It is solved by conjugate gradients; the
-    matrix is never formed.
+    the denoiser's x0 the likeliest are ``x0 + V A' (A V A' + s I)^-1 (y - A x0)``: the null-space projection of Wang et
+    al. (DDNM, ICLR 2023) with noise (Song et al., Pseudoinverse-guided diffusion, ICLR 2023). Where the transformer
+    sees the latents one by one it is their replacement; where patches of neighbouring slices and frames have become
+    principal components, the known half of a patch also moves the other half, through the components. Two variances
+    regularise it: s is what the components cannot represent of the known latents, and v is the remaining variance of
+    each number at a noise level, ``1 / (1 / spread + (alpha / sigma)^2)``. Without both, a small misfit of the known
+    half would cause a large error in the other. It is solved by conjugate gradients; the matrix is never formed.
 
     Args:
         scale: Between the codec's latents and what the transformer sees.

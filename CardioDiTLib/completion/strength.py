@@ -13,9 +13,9 @@ from CardioDiTLib.errors import CardioDiTError
 def levels_from(schedule: AnySchedule, steps: int, spacing: str, strength: float) -> NoiseLevels:
     """The part of a sampler's noise levels that begins at a strength.
 
-    Strength counts evenly in log-SNR from the model's cleanest level (0) to its noisiest (1; not below -8,
-    where the image makes up less than 0.04 % of the variance). The levels from there on keep the spacing of the whole,
-    so that they are a share of its steps.
+    Strength counts evenly in log-SNR from the model's cleanest level (0) to its noisiest (1; not below -8, where the
+    image makes up less than 0.04 % of the variance). The levels from there on keep the spacing of the whole, so that
+    they are a share of its steps.
 
     Args:
         schedule: The noise schedule.

@@ -65,7 +65,7 @@ class Aim:
         return float(np.sqrt(np.mean(away**2))) if np.isfinite(away).all() else float("inf")
 
     def is_met(self, measured: Sequence[float]) -> bool:
-        """Whether the error is at most 0.02 of the usual range, so that nothing is drawn again."""
+        """Whether the error is at most `_NEAR_ENOUGH`, so that nothing is drawn again."""
         return self.error(measured) <= _NEAR_ENOUGH
 
     def next(self, condition: NDArray[np.float64], measured: Sequence[float]) -> NDArray[np.float64]:

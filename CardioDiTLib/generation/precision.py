@@ -1,10 +1,10 @@
 """In which number format to compute, by what the hardware has.
 
-bfloat16 halves the time and more where a machine multiplies matrices in it (a GPU, a CPU with AMX). Elsewhere it may
-be many times slower than float32, and a CPU that lists bfloat16 among its instructions (AVX512-BF16) is 0.5 to 1.6
-times as fast. "auto" takes it only on a GPU or with AMX, and does not time it: a choice that depends on how busy the
-machine is would give other bytes for the same seed from one day to the next. Quantisation to codes is done in float32
-or better in any case.
+bfloat16 halves the time and more where a machine multiplies matrices in it (a GPU, a CPU with AMX). Elsewhere it may be
+many times slower than float32, and a CPU that lists bfloat16 among its instructions (AVX512-BF16) is 0.5 to 1.6 times
+as fast. "auto" takes it only on a GPU that has it and on a CPU with AMX, and does not time it: a choice that depends on
+how busy the machine is would give other bytes for the same seed from one day to the next. Quantisation to codes is done
+in float32 or better in any case.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def detect_landmarks(
         stop.check()
         tracks.append(landmarks_from_segmentation(segmentation, swap=swap))
     found = tracks[0] if len(tracks) == 1 else fused_tracks(tracks[0], tracks[1])
-    # Not for an ED/ES pair: without neighbours in time, outliers across slices are more often right than wrong.
+    # Not for an ED/ES pair: without neighbours in time, points that deviate across slices are mostly right.
     followed = track_landmarks(found) if track and cine.n_frames >= FEWEST_FRAMES else found
     return doubted_angles(followed)
 

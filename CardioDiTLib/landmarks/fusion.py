@@ -37,8 +37,8 @@ class FusionRule:
 def fused_tracks(network: LandmarkTrack, labels: LandmarkTrack, rule: FusionRule | None = None) -> LandmarkTrack:
     """Brings two tracks together.
 
-    Points from labels are ordered by a walk around the left ventricle, those of a network are not: where its pair fits
-    the labels' pair better with the names exchanged, they are exchanged first.
+    The order of points from labels follows from a walk around the left ventricle; a network can exchange the two:
+    where its pair fits the labels' pair better with the names exchanged, they are exchanged first.
 
     Args:
         network: Points of a network.
