@@ -194,7 +194,8 @@ def test_whitening_gives_every_direction_the_same_variance(tmp_path):
     values = values @ torch.linalg.qr(torch.randn(5, 5, generator=generator))[0]
     mean, matrix = whitening(values, 0.0)
     even = (values - mean) @ matrix
-    torch.testing.assert_close(torch.cov(even.T), torch.eye(5), atol=1e-3, rtol=0)
+    # the narrowest direction is a hundred thousandth of the widest: float32 keeps some of its digits
+    torch.testing.assert_close(torch.cov(even.T), torch.eye(5), atol=5e-3, rtol=0)
     torch.testing.assert_close(matrix, matrix.T)
     mean, matrix = whitening(values, 0.01)
     variances = torch.linalg.eigvalsh(torch.cov(((values - mean) @ matrix).T))

@@ -157,7 +157,7 @@ def test_a_heart_comes_with_its_labels_and_what_was_asked_for(steered):
 
 
 def test_a_heart_is_drawn_again_to_come_nearer_and_the_nearest_draw_is_kept(steered, monkeypatch):
-    from CardioDiTLib.generation import nearest_draw as module
+    from CardioDiTLib.generation import aim as module
 
     generator = Generator.from_bundle(steered[0] / "bundle", device="cpu", precision="fp32")
     torch.manual_seed(4)
@@ -210,7 +210,7 @@ def loud(folder):
 
 
 def test_redraws_are_those_of_one_sample_whatever_its_batch_and_leave_the_others_alone(steered, monkeypatch):
-    from CardioDiTLib.generation import nearest_draw as module
+    from CardioDiTLib.generation import aim as module
 
     generator = loud(steered[0])
     quantity = generator.bundle.manifest.quantities[0]

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import numpy as np
-
 from CardioDiTLib.bundles.manifest_parts import (
     DetailSpec,
     FewStepSpec,
@@ -245,6 +243,7 @@ def most_slices_and_frames(folder: Path, manifest: BundleManifest) -> tuple[int,
 
 def _are_of_channels(path: Path) -> bool:
     """Whether statistics (C, Z, H, W, T) are the same for all slices and all frames."""
+    import numpy as np  # looking at bundles needs no numpy
     from safetensors import safe_open
 
     try:

@@ -80,7 +80,7 @@ def _largest(x: torch.Tensor) -> torch.Tensor:
 
 def _three(layer: nn.Conv2d) -> torch.Tensor:
     """Weights (out, 3 C, 1, 1) of three planes side by side as those of a convolution, (out, C, 3, 1)."""
-    return layer.weight.unflatten(1, (3, -1))[..., 0].transpose(1, 2)
+    return layer.weight.unflatten(1, (3, -1))[..., 0].transpose(1, 2).contiguous()  # the gradient needs it so
 
 
 class CineRefiner(nn.Module):
