@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from refusals import refused
 from tiny_encoder import tiny_encoder, tiny_encoder_folder
 
 from CardioDiTLib.cine import Cine
@@ -160,9 +161,9 @@ def test_progress_cancel_and_what_cannot_be_embedded(encoder):
     with pytest.raises(Cancelled):
         encoder.embed([cine, cine], cancel=lambda: len(seen) > 2)
     blank = Cine(np.zeros((3, 2, 40, 40), np.float32), np.diag([3.0, 3.0, 10.0, 1.0]), [0.0, 0.1, 0.2])
-    with pytest.raises(CardioDiTError, match=r"Cine 2 cannot be embedded: .*blank"):
+    with refused("Cine 2", "blank"):
         encoder.embed([cine, blank])
-    with pytest.raises(CardioDiTError, match="not on the encoder's grid"):
+    with refused("encoder", "grid"):
         encoder.embed_arrays(np.zeros((1, 4, 2, 32, 32), np.float32))
     with pytest.raises(CardioDiTError, match="not finite"):
         encoder.embed_arrays(np.full((1, 4, 2, 64, 64), np.nan, np.float32))

@@ -10,8 +10,8 @@ import re
 import numpy as np
 import pytest
 from privacy_sets import copies_of, normal
+from refusals import refused
 
-from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.privacy.audit import audit_memorization
 from CardioDiTLib.privacy.audit_report import AuditReport
 from CardioDiTLib.privacy.embedding_set import EmbeddingSet
@@ -115,23 +115,23 @@ def test_words_say_what_numbers_say(report):
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "named"),
     [
-        ({"schema": "other"}, "schema 'other'"),
-        ({"verdict": "guilty"}, "'verdict'.*'guilty'"),
-        ({"more": 1}, "unknown more"),
-        ({"copies": {"count": 1}}, "lacks of, low, high, expected"),
-        ({"samples": 3}, "'samples'.* 3"),
+        ({"schema": "other"}, ("schema", "other")),
+        ({"verdict": "guilty"}, ("verdict", "guilty")),
+        ({"more": 1}, ("more", "audit")),
+        ({"copies": {"count": 1}}, ("of", "low", "high", "expected")),
+        ({"samples": 3}, ("samples", 3)),
     ],
 )
-def test_what_is_no_report_is_said(report, change, sentence):
-    with pytest.raises(CardioDiTError, match=sentence):
+def test_what_is_no_report_is_said(report, change, named):
+    with refused(*named):
         AuditReport.from_dict({**report.to_dict(), **change})
 
 
 def test_files_that_are_no_report(tmp_path):
     (tmp_path / "a.json").write_text("{", encoding="utf-8")
     (tmp_path / "b.json").write_text("[1]", encoding="utf-8")
-    for name, sentence in (("a.json", "is not JSON"), ("b.json", "audit"), ("c.json", "cannot be read")):
-        with pytest.raises(CardioDiTError, match=sentence):
+    for name, named in (("a.json", ("a.json", "JSON")), ("b.json", ("audit",)), ("c.json", ("c.json",))):
+        with refused(*named):
             AuditReport.from_json(tmp_path / name)
