@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from landmark_hearts import numbers, pairs, published
+from refusals import refused
 
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.landmarks.rvip_metrics import RvipVolume, rvip_summary, rvip_table
@@ -70,9 +71,9 @@ def test_other_observers_have_columns_of_their_own(table):
     assert all(np.array_equal(both[name], table[name], equal_nan=True) for name in table)
     labelled = both["tpr_ant_io"] > 0
     assert labelled.any() and (both["tpr_ant_io"][labelled] == 1).all() and (both["mdists_ant_io"][labelled] == 0).all()
-    with pytest.raises(CardioDiTError, match="others have not"):
+    with refused("volumes", "second observer"):
         rvip_table([cases[0], volume(CASES[1])])
-    with pytest.raises(CardioDiTError, match="no volumes"):
+    with refused("no volumes"):
         rvip_table([])
     with pytest.raises(CardioDiTError, match="second_observer"):
         rvip_table([volume(CASES[0], second_observer=np.zeros((1, 2, 2)))])

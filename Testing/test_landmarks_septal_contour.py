@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from landmark_hearts import decoded, published, slice_labels, true_corners
+from refusals import refused
 from scipy import ndimage
 
-from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.landmarks.septal_contour import (
     edge_contour,
     largest_component,
@@ -160,7 +160,7 @@ def test_a_cleft_in_the_septum_is_bridged():
 
 @pytest.mark.parametrize("function", [trace_septal_contour, rvip_points_of_slice])
 def test_only_slices_are_taken(function):
-    with pytest.raises(CardioDiTError, match=r"\(3, 4, 5\)"):
+    with refused((3, 4, 5)):
         function(np.zeros((3, 4, 5)))
 
 
