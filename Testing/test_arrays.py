@@ -11,9 +11,9 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from refusals import refused
 
 from CardioDiTLib.arrays import Facts, Numbers
-from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.schema import Record
 
 
@@ -56,7 +56,7 @@ def test_arrays_come_back_and_what_is_not_known_is_null():
     ],
 )
 def test_what_is_no_array_is_refused(values, named):
-    with pytest.raises(CardioDiTError, match=f"{named} of the curve") as told:
+    with refused("curve", named) as told:
         Curve.from_dict(values)
     assert told.value.hint == "Draw it again."
 

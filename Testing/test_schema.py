@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pytest
+from refusals import refused
 
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.schema import (
@@ -183,11 +184,11 @@ def test_missing_and_unknown_entries_are_named_together():
     with pytest.raises(CardioDiTError, match="The thing lacks text and has unknown a, b") as caught:
         Everything.from_dict({**values, "b": 1, "a": 2})
     assert caught.value.hint
-    with pytest.raises(CardioDiTError, match="lacks x") as caught:
+    with refused("point", "x") as caught:
         Point.from_dict({})
     assert "x, y" in caught.value.hint, "what there is to choose from"
     for wrong in (None, [], "x", 3):
-        with pytest.raises(CardioDiTError, match="not an object with entries"):
+        with refused("thing", wrong):
             Everything.from_dict(wrong)
 
 
@@ -247,16 +248,16 @@ def test_marks_names_order_and_what_may_be_absent():
     assert Marked("x").to_dict()["double"] is None
     old = {"schema_version": 2, "class": "x", "size": 2}
     assert Marked.from_dict(old) == record, "neither what came later nor what is derived has to be there"
-    for wrong, says in (
-        ({**old, "schema_version": 3}, "schema version 3, this software reads 2"),
-        ({**old, "schema_version": "2"}, "schema version '2'"),
-        ({**old, "schema_version": True}, "schema version True"),
-        ({"class": "x", "size": 2}, "no 'schema_version'"),
-        ({"schema_version": 2, "class": "x"}, "lacks size"),
-        ({"schema_version": 2, "kind": "x", "size": 2}, "lacks class and has unknown kind"),
-        ({**old, "class": 3}, "'class'"),
+    for wrong, *named in (
+        ({**old, "schema_version": 3}, "schema version 3", 2),
+        ({**old, "schema_version": "2"}, "'2'", 2),
+        ({**old, "schema_version": True}, True, 2),
+        ({"class": "x", "size": 2}, "schema_version"),
+        ({"schema_version": 2, "class": "x"}, "size"),
+        ({"schema_version": 2, "kind": "x", "size": 2}, "class", "kind"),
+        ({**old, "class": 3}, "class", 3),
     ):
-        with pytest.raises(CardioDiTError, match=says) as caught:
+        with refused(*named) as caught:
             Marked.from_dict(wrong)
         assert caught.value.hint
 
@@ -273,7 +274,7 @@ def test_a_mark_of_one_is_not_true():
 
 def test_what_json_does_not_have_is_not_written():
     for value in (math.nan, {1, 2}, [math.inf], {"a": object()}):
-        with pytest.raises(CardioDiTError, match="JSON does not have") as caught:
+        with refused("thing", "JSON") as caught:
             Everything("a", anything=value).to_json()
         assert caught.value.hint == "Mend it."
 
@@ -284,10 +285,10 @@ def test_files_are_read_strictly(tmp_path):
     assert Everything.read(path).to_dict() == FULL
     for content in (b"", b"{", b"\xff", b"[" * 100_000):
         path.write_bytes(content)
-        with pytest.raises(CardioDiTError, match=r"is (no|not) JSON") as caught:
+        with refused(path, "JSON") as caught:
             Everything.read(path)
         assert str(path) in caught.value.message
-    with pytest.raises(CardioDiTError, match="cannot be read") as caught:
+    with refused(tmp_path / "absent.json", "No such file or directory") as caught:
         Everything.read(tmp_path / "absent.json")
     assert caught.value.hint
 
