@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from misbehaving_server import MisbehavingServer, cut, length, redirect, slow, status, wait_until
+from refusals import names, refused
 from tiny_bundle import write_tiny_bundle
 
 from CardioDiTLib import files
@@ -59,7 +60,7 @@ def zipped(path: Path, folder: Path, prefix: str = "", method: int = zipfile.ZIP
     return path
 
 
-def names(place: Path) -> list[str]:
+def visible(place: Path) -> list[str]:
     return sorted(path.name for path in place.iterdir()) if place.is_dir() else []
 
 
@@ -68,7 +69,7 @@ def assert_whole(folder: Path, original: Path) -> None:
     assert verify(folder) == []
 
 
-def refused(source: object, **more) -> str:
+def import_fails(source: object, **more) -> str:
     with pytest.raises(CardioDiTError) as caught:
         import_bundle(source, **{"policy": QUICK, **more})
     assert "\n" not in str(caught.value) and caught.value.message.endswith(".") and caught.value.hint
@@ -95,7 +96,7 @@ def test_every_form_arrives_whole(folder, original, place, tmp_path, form):
         (folder / ".DS_Store").write_text("x", encoding="utf-8")
     signs: list[TransferProgress] = []
     made = import_bundle(source, progress=signs.append)
-    assert made == place / "tiny" and names(place) == ["tiny"]
+    assert made == place / "tiny" and visible(place) == ["tiny"]
     assert_whole(made, original)
     assert signs[-1].done_bytes == signs[-1].total_bytes == bundle_size_bytes(original) and signs[-1].state == "done"
     assert load_bundle("tiny").dit is not None
@@ -122,23 +123,23 @@ def _flip(folder: Path) -> None:
 
 
 BOTH = [
-    (_flip, ["'dit.safetensors'", "SHA-256 differs"]),
-    (lambda f: (f / "dit.safetensors").unlink(), ["'dit.safetensors' is missing"]),
-    (lambda f: (f / "dit.safetensors").write_bytes(b"x"), ["'dit.safetensors'", "1 bytes instead of"]),
-    (lambda f: (f / "notes.txt").write_text("x", encoding="utf-8"), ["'notes.txt'", "does not belong"]),
-    (lambda f: (f / ".hidden").write_text("x", encoding="utf-8"), ["'.hidden'", "does not belong"]),
+    (_flip, ["'dit.safetensors'", "SHA-256"]),
+    (lambda f: (f / "dit.safetensors").unlink(), ["dit.safetensors", "missing"]),
+    (lambda f: (f / "dit.safetensors").write_bytes(b"x"), ["'dit.safetensors'", "1 bytes"]),
+    (lambda f: (f / "notes.txt").write_text("x", encoding="utf-8"), ["'notes.txt'", "belong"]),
+    (lambda f: (f / ".hidden").write_text("x", encoding="utf-8"), ["'.hidden'", "belong"]),
     (lambda f: (f / "bundle.json").unlink(), ["bundle.json"]),
-    (lambda f: (f / "bundle.json").write_text("{", encoding="utf-8"), ["not JSON"]),
-    (lambda f: (f / "bundle.json").write_text(" " * (2 << 20), encoding="utf-8"), ["larger than 1 MB"]),
+    (lambda f: (f / "bundle.json").write_text("{", encoding="utf-8"), ["bundle.json", "JSON"]),
+    (lambda f: (f / "bundle.json").write_text(" " * (2 << 20), encoding="utf-8"), ["bundle.json", "1 MB"]),
     (_edit(schema_version=7), ["schema version 7"]),
-    (_edit(name="../../up"), ["'../../up', not a name"]),
-    (_edit(name="nul"), ["'nul'", "every system"]),
-    (_edit(files={}), ["is missing"]),
+    (_edit(name="../../up"), ["name", "../../up"]),
+    (_edit(name="nul"), ["'nul'", "system"]),
+    (_edit(files={}), ["dit.safetensors", "missing"]),
 ]
 ONLY_FOLDER = [
     (_symlink, ["'dit.safetensors'", "link"]),
-    (lambda f: (f / "more").mkdir(), ["'more'", "not a file"]),
-    (lambda f: os.mkfifo(f / "pipe"), ["'pipe'", "not a file"]),
+    (lambda f: (f / "more").mkdir(), ["'more'", "file"]),
+    (lambda f: os.mkfifo(f / "pipe"), ["'pipe'", "file"]),
 ]
 
 
@@ -146,26 +147,26 @@ ONLY_FOLDER = [
 @pytest.mark.parametrize(("spoil", "words"), BOTH)
 def test_each_fault_is_a_sentence_and_leaves_nothing(folder, place, tmp_path, form, spoil, words):
     spoil(folder)
-    said = refused(folder if form == "folder" else zipped(tmp_path / "tiny.zip", folder))
-    assert all(word in said for word in words), said
-    assert names(place) == [] and not (tmp_path / "up").exists()
+    said = import_fails(folder if form == "folder" else zipped(tmp_path / "tiny.zip", folder))
+    assert names(said, *words)
+    assert visible(place) == [] and not (tmp_path / "up").exists()
 
 
 @pytest.mark.parametrize(("spoil", "words"), ONLY_FOLDER)
 def test_a_folder_holds_files_only(folder, place, spoil, words):
     spoil(folder)
-    said = refused(folder)
-    assert all(word in said for word in words), said
-    assert names(place) == []
+    said = import_fails(folder)
+    assert names(said, *words)
+    assert visible(place) == []
 
 
 def test_what_is_not_there_is_told(tmp_path, place):
-    assert "There is no" in refused(tmp_path / "absent")
+    assert names(import_fails(tmp_path / "absent"), tmp_path / "absent")
     (tmp_path / "empty").mkdir()
-    assert "holds no bundle.json" in refused(tmp_path / "empty")
+    assert names(import_fails(tmp_path / "empty"), tmp_path / "empty", "bundle.json")
     (tmp_path / "text.zip").write_text("hello", encoding="utf-8")
-    assert "'text.zip' is not a whole zip" in refused(tmp_path / "text.zip")
-    assert names(place) == []
+    assert names(import_fails(tmp_path / "text.zip"), "text.zip", "whole")
+    assert visible(place) == []
 
 
 def _add(name: str, content: bytes = b"x", **fields):
@@ -198,39 +199,42 @@ def _swap_name(old: bytes, new: bytes):
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (_add("../evil.txt"), ["outside of its folder", "../evil.txt"]),
-        (_add("a/../../evil.txt"), ["outside of its folder"]),
-        (_add("/etc/evil.txt"), ["outside of its folder", "/etc/evil.txt"]),
-        (_add("C:/evil.txt"), ["outside of its folder", "C:/evil.txt"]),
-        (_swap_name(b"MODEL_CARD.md", b"..\\..\\evil.md"), ["outside of its folder"]),
-        (_swap_name(b"MODEL_CARD.md", b"\\evil_CARD.md"), ["outside of its folder"]),
-        (_swap_name(b"MODEL_CARD.md", b"evil\\CARD.md1"), ["odd name"]),
-        (_swap_name(b"MODEL_CARD.md", b"MODEL_C\0RD.md"), ["odd name"]),
-        (_add("./x"), ["odd name"]),
-        (_add("a//x"), ["odd name"]),
-        (_add("sub/"), ["'sub'", "does not belong"]),
-        (_add("sub/x"), ["'sub/x'", "does not belong"]),
+        (_add("../evil.txt"), ["outside", "../evil.txt"]),
+        (_add("a/../../evil.txt"), ["outside"]),
+        (_add("/etc/evil.txt"), ["outside", "/etc/evil.txt"]),
+        (_add("C:/evil.txt"), ["outside", "C:/evil.txt"]),
+        (_swap_name(b"MODEL_CARD.md", b"..\\..\\evil.md"), ["outside"]),
+        (_swap_name(b"MODEL_CARD.md", b"\\evil_CARD.md"), ["outside"]),
+        (_swap_name(b"MODEL_CARD.md", b"evil\\CARD.md1"), ["odd"]),
+        (_swap_name(b"MODEL_CARD.md", b"MODEL_C\0RD.md"), ["odd"]),
+        (_add("./x"), ["odd"]),
+        (_add("a//x"), ["odd"]),
+        (_add("sub/"), ["'sub'", "belong"]),
+        (_add("sub/x"), ["'sub/x'", "belong"]),
         (_add("other/bundle.json"), ["2 bundles"]),
-        (_add("dit.safetensors"), ["'dit.safetensors' twice"]),
-        (_add("DIT.safetensors"), ["twice"]),
-        (_add("link", b"/etc/passwd", external_attr=(stat.S_IFLNK | 0o777) << 16), ["'link'", "link to another place"]),
-        (_add("pipe", external_attr=(stat.S_IFIFO | 0o600) << 16), ["'pipe'", "not a file"]),
-        (_add("packed", b"x" * 99, compress_type=zipfile.ZIP_LZMA), ["unusual way (method 14)"]),
+        (_add("dit.safetensors"), ["dit.safetensors", "twice"]),
+        (_add("DIT.safetensors"), ["DIT.safetensors", "twice"]),
+        (_add("link", b"/etc/passwd", external_attr=(stat.S_IFLNK | 0o777) << 16), ["'link'", "another place"]),
+        (_add("pipe", external_attr=(stat.S_IFIFO | 0o600) << 16), ["'pipe'", "file"]),
+        (_add("packed", b"x" * 99, compress_type=zipfile.ZIP_LZMA), ["packed", "method 14"]),
         (lambda p: _patch(p, b"dit.safetensors", 8, b"\x01\x00"), ["'dit.safetensors'", "encrypted"]),
-        (lambda p: p.write_bytes(p.read_bytes()[:-200]), ["not a whole zip"]),
-        (lambda p: p.write_bytes(p.read_bytes()[: p.stat().st_size // 2]), ["not a whole zip"]),
-        (lambda p: p.write_bytes(b""), ["not a whole zip"]),
+        (lambda p: p.write_bytes(p.read_bytes()[:-200]), ["tiny.zip", "whole"]),
+        (lambda p: p.write_bytes(p.read_bytes()[: p.stat().st_size // 2]), ["tiny.zip", "whole"]),
+        (lambda p: p.write_bytes(b""), ["tiny.zip", "whole"]),
         # sizes that the zip claims, other than those of the manifest, and other than what really comes out
-        (lambda p: _patch(p, b"dit.safetensors", 24, struct.pack("<I", 2**31)), ["bytes instead of"]),
-        (lambda p: _patch(p, b"MODEL_CARD.md", 16, b"\0\0\0\0"), ["not a whole zip", "CRC"]),
+        (
+            lambda p: _patch(p, b"dit.safetensors", 24, struct.pack("<I", 2**31)),
+            ["dit.safetensors", 2**31],
+        ),
+        (lambda p: _patch(p, b"MODEL_CARD.md", 16, b"\0\0\0\0"), ["MODEL_CARD.md", "CRC-32"]),
     ],
 )
 def test_a_zip_is_not_believed(folder, place, tmp_path, spoil, words):
     path = zipped(tmp_path / "tiny.zip", folder)
     spoil(path)
-    said = refused(path)
-    assert all(word in said for word in words), said
-    assert names(place) == [] and not list(tmp_path.rglob("evil*"))
+    said = import_fails(path)
+    assert names(said, *words)
+    assert visible(place) == [] and not list(tmp_path.rglob("evil*"))
 
 
 def test_a_file_that_unpacks_to_more_than_it_says_is_stopped(folder, place, tmp_path):
@@ -241,40 +245,41 @@ def test_a_file_that_unpacks_to_more_than_it_says_is_stopped(folder, place, tmp_
     (folder / "bomb.bin").write_bytes(bytes(50_000_000))
     path = zipped(tmp_path / "tiny.zip", folder)
     assert path.stat().st_size < 1_000_000
-    assert "'bomb.bin' in 'tiny.zip' has 50000000 bytes instead of 1000" in refused(path)
+    assert names(import_fails(path), "bomb.bin", "tiny.zip", "50000000 bytes", 1000)
     _patch(path, b"bomb.bin", 24, struct.pack("<I", 1000))
-    said = refused(path)
-    assert "bomb.bin" in said or "not a whole zip" in said
-    assert names(place) == []
+    said = import_fails(path)
+    assert names(said, "tiny.zip", "bomb.bin")
+    assert visible(place) == []
 
 
 def test_a_bundle_too_large_for_the_disk_is_refused_first(folder, place, monkeypatch):
     monkeypatch.setattr(files.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))
-    assert "not enough room" in refused(folder) and names(place) == []
+    assert names(import_fails(folder), place, "tiny", "room", CACHE_VARIABLE) and visible(place) == []
 
 
 def test_a_name_that_is_taken_is_not_overwritten_unless_asked(folder, original, place, tmp_path, monkeypatch):
     import_bundle(folder)
     write_tiny_bundle(tmp_path / "new" / "tiny", version="2.0.0")
-    assert "tiny' already" in refused(tmp_path / "new" / "tiny")
+    assert names(import_fails(tmp_path / "new" / "tiny"), place / "tiny", "overwriting")
     assert_whole(place / "tiny", original)
     import_bundle(tmp_path / "new" / "tiny", overwrite=True)
-    assert json.loads((place / "tiny" / "bundle.json").read_text(encoding="utf-8"))["version"] == "2.0.0" and names(
+    assert json.loads((place / "tiny" / "bundle.json").read_text(encoding="utf-8"))["version"] == "2.0.0" and visible(
         place
     ) == ["tiny"]
     # a broken one does not cost the good one
     _flip(folder)
-    assert "SHA-256" in refused(folder, overwrite=True)
-    assert load_bundle("tiny").manifest.version == "2.0.0" and verify("tiny") == [] and names(place) == ["tiny"]
+    assert "SHA-256" in import_fails(folder, overwrite=True)
+    assert load_bundle("tiny").manifest.version == "2.0.0" and verify("tiny") == [] and visible(place) == ["tiny"]
     # nor does one that hides behind another
     monkeypatch.setenv(BUNDLES_VARIABLE, str(tmp_path / "new"))
     remove_bundle("tiny")
-    assert "always be taken instead" in refused(original) and names(place) == []
+    assert names(import_fails(original), tmp_path / "new", "tiny", "destination") and visible(place) == []
     # something else under the name
     monkeypatch.delenv(BUNDLES_VARIABLE)
     (place / "tiny").mkdir()
     (place / "tiny" / "thesis.txt").write_text("years", encoding="utf-8")
-    assert "is no bundle" in refused(original, overwrite=True) and (place / "tiny" / "thesis.txt").is_file()
+    assert names(import_fails(original, overwrite=True), place / "tiny", "exists")
+    assert (place / "tiny" / "thesis.txt").is_file()
 
 
 def test_cancelling_leaves_nothing(folder, place, tmp_path):
@@ -282,7 +287,7 @@ def test_cancelling_leaves_nothing(folder, place, tmp_path):
         signs: list[TransferProgress] = []
         with pytest.raises(Cancelled):
             import_bundle(source, progress=signs.append, cancel=lambda seen=signs: bool(seen))
-        assert signs and names(place) == []
+        assert signs and visible(place) == []
 
 
 def test_a_zip_on_the_web(folder, original, place, tmp_path):
@@ -293,22 +298,22 @@ def test_a_zip_on_the_web(folder, original, place, tmp_path):
         server.misbehave("tiny.zip", cut(5000))
         assert_whole(import_bundle(server.url("tiny.zip?key=1"), policy=QUICK), original)
         assert server.sent_bytes("tiny.zip") == size, "it goes on where it was cut off"
-        assert names(place) == ["tiny"] and not list((place.parent / "downloads").iterdir())
+        assert visible(place) == ["tiny"] and not list((place.parent / "downloads").iterdir())
         remove_bundle("tiny")
 
-        for fault, word in [
-            (status(404), "has no"),
-            (redirect("http://example.org/tiny.zip"), "only https"),
-            (length(1 << 60), "larger than"),
-            (cut(5000), "was cut"),
+        for fault, *words in [
+            (status(404), "127.0.0.1", 404),
+            (redirect("http://example.org/tiny.zip"), "https", "http://example.org/tiny.zip"),
+            (length(1 << 60), "127.0.0.1", "larger"),
+            (cut(5000), "127.0.0.1", "cut"),
         ]:
             server.always("tiny.zip", fault)
-            assert word in refused(server.url("tiny.zip"))
+            assert names(import_fails(server.url("tiny.zip")), *words)
         server.always("tiny.zip", None)
         (web / "text.zip").write_text("<html>", encoding="utf-8")
-        assert "'text.zip' is not a whole zip" in refused(server.url("text.zip"))
-        assert ".zip" in refused(server.url("tiny/bundle.json"))
-        assert names(place) == []
+        assert names(import_fails(server.url("text.zip")), "text.zip", "whole")
+        assert ".zip" in import_fails(server.url("tiny/bundle.json"))
+        assert visible(place) == []
 
         # cancelled, it goes on from there
         server.served.clear()
@@ -325,7 +330,7 @@ def test_a_zip_on_the_web(folder, original, place, tmp_path):
         assert_whole(import_bundle(server.url("tiny.zip"), policy=QUICK), original)
         assert server.requests("tiny.zip")[-1].wanted_range.startswith("bytes=")
     assert not list((place.parent / "downloads").iterdir())
-    assert "only https" in refused("http://example.org/tiny.zip")
+    assert names(import_fails("http://example.org/tiny.zip"), "http://example.org/tiny.zip", "https")
 
 
 def test_removing(folder, place, tmp_path, monkeypatch):
@@ -334,37 +339,37 @@ def test_removing(folder, place, tmp_path, monkeypatch):
     assert size == sum(path.stat().st_size for path in folder.iterdir())
     lock = FileLock(place / ".tiny.lock")
     assert lock.try_acquire()
-    with pytest.raises(CardioDiTError, match="right now"):
+    with refused("tiny", "downloaded", "changed"):
         remove_bundle("tiny")
     lock.release()
-    assert remove_bundle("tiny") == size and names(place) == []
-    with pytest.raises(CardioDiTError, match="no bundle called 'tiny'"):
+    assert remove_bundle("tiny") == size and visible(place) == []
+    with refused("tiny"):
         remove_bundle("tiny")
     # a damaged one can be removed too
     import_bundle(folder)
     (place / "tiny" / "bundle.json").write_text("{", encoding="utf-8")
-    assert remove_bundle("tiny") > 0 and names(place) == []
+    assert remove_bundle("tiny") > 0 and visible(place) == []
     # one that is only linked keeps its files
     (place / "mine").symlink_to(folder)
-    assert remove_bundle("mine") == 0 and names(place) == [] and verify(folder) == []
+    assert remove_bundle("mine") == 0 and visible(place) == [] and verify(folder) == []
 
 
 @pytest.mark.parametrize("name", ["..", "../bundles", "a/b", "", ".", ".tiny.download"])
 def test_removing_reaches_nothing_else(folder, place, name):
     import_bundle(folder)
-    with pytest.raises(CardioDiTError, match="no bundle called"):
+    with refused(repr(name), "tiny"):
         remove_bundle(name)
-    assert names(place) == ["tiny"]
+    assert visible(place) == ["tiny"]
 
 
 def test_bundles_of_others_are_not_removed(folder, monkeypatch):
     monkeypatch.setenv(BUNDLES_VARIABLE, str(folder.parent))
-    with pytest.raises(CardioDiTError, match=rf"'tiny' lies in {BUNDLES_VARIABLE}.*not removed"):
+    with refused("tiny", BUNDLES_VARIABLE, "removed"):
         remove_bundle("tiny")
     monkeypatch.delenv(BUNDLES_VARIABLE)
     monkeypatch.setattr("CardioDiTLib.bundles.registry.embedded_bundles_folder", lambda: folder.parent)
     assert [entry.name for entry in list_bundles()] == ["tiny"]
-    with pytest.raises(CardioDiTError, match=r"comes with CardioDiT.*Only bundles that were downloaded"):
+    with refused("tiny", "CardioDiT", "removed"):
         remove_bundle("tiny")
     assert verify(folder) == []
 
@@ -376,7 +381,7 @@ def test_a_bundle_in_use_is_not_half_removed(folder, original, place, monkeypatc
         raise PermissionError(13, "in use")
 
     monkeypatch.setattr(installation.os, "replace", refuse)
-    with pytest.raises(CardioDiTError, match="in use"):
+    with refused(place / "tiny", "in use"):
         remove_bundle("tiny")
     assert_whole(place / "tiny", original)
 
@@ -386,4 +391,4 @@ def test_what_dead_processes_left_is_swept_away_but_not_the_neighbours(folder, p
     for name in (".tiny.0123abcd.import", ".tiny.0123abcd.removed", ".tiny.2.0123abcd.import", ".tiny.download"):
         (place / name).mkdir()
     import_bundle(folder)
-    assert names(place) == [".tiny.2.0123abcd.import", ".tiny.download", "tiny"]
+    assert visible(place) == [".tiny.2.0123abcd.import", ".tiny.download", "tiny"]

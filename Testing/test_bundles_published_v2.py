@@ -23,6 +23,7 @@ from published_v2_files import (
     write_pointer,
     write_stage1,
 )
+from refusals import refused
 
 from CardioDiTLib.bundles import import_published, load_bundle
 from CardioDiTLib.bundles.cardiodit_checkpoint import SkippedArray, numpy_globals, read_published_state
@@ -71,18 +72,22 @@ def test_latents_have_the_mean_and_deviation_of_the_checkpoint(tmp_path):
     torch.testing.assert_close(models.latent_scale.restore(x), x * (std + 1e-8) + mean)
     torch.testing.assert_close(read_published(*files, scale_factor=2.0).latent_scale.restore(x), x / 2 * std + mean)
     checkpoint = torch.load(files[2], weights_only=False)
-    for change, word in (
-        ({"latent_mean": None, "latent_std": None}, "no latent_mean"),
-        ({"latent_mean": None}, "absent"),
-        ({"latent_std": torch.ones(1, 5, 1, 1, 1, 1)}, "belong together"),
-        ({"latent_std": torch.full((4,), float("nan"))}, "not finite"),
-        ({"latent_std": torch.ones(2, 2)}, "one a channel"),
-        ({"normalize_latents": False}, "do not agree"),
-        ({"latent_mean": torch.zeros(5), "latent_std": torch.ones(5)}, "5 channels"),
-        ({"checkpoint_schema": {"name": "cardiodit.training-checkpoint", "version": 2}}, "version|form"),
+    for change, *named in (
+        ({"latent_mean": None, "latent_std": None}, "changed.pth", "latent_mean"),
+        ({"latent_mean": None}, "changed.pth", "absent"),
+        ({"latent_std": torch.ones(1, 5, 1, 1, 1, 1)}, "changed.pth", "deviation", "together"),
+        ({"latent_std": torch.full((4,), float("nan"))}, "changed.pth", "finite"),
+        ({"latent_std": torch.ones(2, 2)}, "changed.pth", (2, 2)),
+        ({"normalize_latents": False}, "changed.pth", "normalize_latents"),
+        ({"latent_mean": torch.zeros(5), "latent_std": torch.ones(5)}, "changed.pth", "5 channels", 4),
+        (
+            {"checkpoint_schema": {"name": "cardiodit.training-checkpoint", "version": 2}},
+            "changed.pth",
+            "cardiodit.training-checkpoint 2",
+        ),
     ):
         torch.save({**checkpoint, **change}, tmp_path / "changed.pth")
-        with pytest.raises(CardioDiTError, match=word):
+        with refused(*named):
             read_published(files[0], files[1], tmp_path / "changed.pth", files[3])
 
 
@@ -146,8 +151,8 @@ def test_other_grids_of_a_model_that_takes_them(tmp_path):
     assert GenerationRequest.from_dict(json.loads(json.dumps(request.to_dict()))) == request
     again = generator.generate(GenerationRequest(steps=2, slices=4, frames=16))[0]
     assert np.array_equal(again.cine.array, own.cine.array)
-    for asked, word in (({"slices": 5}, "at most 4 slices"), ({"frames": 17}, "at most 16 frames")):
-        with pytest.raises(CardioDiTError, match=word):
+    for asked, *named in (({"slices": 5}, "4 slices", 5), ({"frames": 17}, "16 frames", 17)):
+        with refused(*named):
             generator.provenances(GenerationRequest(**asked))
     for asked in ({"slices": 0}, {"frames": 1}, {"frames": 2.5}):
         with pytest.raises(CardioDiTError):
@@ -200,28 +205,28 @@ def test_a_pointer_and_a_folder_lead_to_the_checkpoint(tmp_path):
         assert info.file_name == "checkpoint_update_300000.pth" and info.ema_keys
     for target in ("../dit.pth", str(tmp_path.parent / "x.pth"), "last_checkpoint.json", "absent.pth", "", 5):
         write_pointer(tmp_path, target)
-        with pytest.raises(CardioDiTError, match=r"leads to|not a pointer"):
+        with refused("last_checkpoint.json", *([target] if target and isinstance(target, str) else ["pointer"])):
             read_published_state(pointer)
     pointer.write_text("[1]", encoding="utf-8")
-    with pytest.raises(CardioDiTError, match="not a pointer"):
+    with refused("last_checkpoint.json", "pointer"):
         read_published_state(pointer)
     pointer.write_text("{", encoding="utf-8")
-    with pytest.raises(CardioDiTError, match="cannot be read"):
+    with refused("last_checkpoint.json", "read"):
         read_published_state(pointer)
 
 
 def test_the_configuration_inside_has_to_be_the_one_given(tmp_path):
     files, _, _ = written(tmp_path)
-    for change in (
-        lambda c: c["model"]["params"].update(rope_temporal_scale=2.0),
-        lambda c: c["scheduler"].update(zero_terminal_snr=False),
+    for differs, change in (
+        ("rope_temporal_scale", lambda c: c["model"]["params"].update(rope_temporal_scale=2.0)),
+        ("scheduler", lambda c: c["scheduler"].update(zero_terminal_snr=False)),
     ):
         other = copy.deepcopy(files[3])
         change(other)
-        with pytest.raises(CardioDiTError, match=r"differ in (rope_temporal_scale|scheduler)"):
+        with refused("dit.pth", differs):
             read_published(*files[:3], other)
     write_dit(tmp_path / "bare.pth", files[3], inside=False)
-    with pytest.raises(CardioDiTError, match="no configuration of its own"):
+    with refused("bare.pth", "configuration"):
         read_published(files[0], files[1], tmp_path / "bare.pth", None)
 
 
@@ -266,7 +271,7 @@ def test_an_invented_setting_is_refused_by_name(tmp_path, place, scheduler):
         section = section[name]
     section["flux_capacitor"] = 1.21
     write_dit(tmp_path / "bare.pth", files[3], inside=False)
-    with pytest.raises(CardioDiTError, match="flux_capacitor"):
+    with refused("flux_capacitor"):
         read_published(files[0], files[1], tmp_path / "bare.pth", config)
 
 
@@ -278,7 +283,7 @@ def test_an_invented_setting_of_the_codec_is_refused_by_name(tmp_path, place):
     for name in place:
         section = section[name]
     section["flux_capacitor"] = 1.21
-    with pytest.raises(CardioDiTError, match="flux_capacitor"):
+    with refused("flux_capacitor"):
         read_published(files[0], config, files[2], files[3])
 
 
@@ -295,7 +300,7 @@ def test_settings_of_single_published_configurations_are_known(tmp_path):
     for word in ("perceptual_network (params", "log_best_artifact", "sidecar_dir"):
         assert word in notes
     codec["perceptual_network"]["flux_capacitor"] = 1
-    with pytest.raises(CardioDiTError, match=r"perceptual_network\.flux_capacitor"):
+    with refused("perceptual_network.flux_capacitor"):
         read_published(files[0], codec, tmp_path / "bare.pth", transformer)
 
 
@@ -313,15 +318,15 @@ def test_schedules_are_read_and_impossible_ones_refused():
     assert published_schedule(dit_config(plain))[0].to_schedule() == NoiseSchedule("cosine", 1000)
     linear = {**plain, "schedule": "scaled_linear_beta", "beta_end": 0.0195}
     assert published_schedule(dit_config(linear))[0].to_schedule().beta_end == 0.0195
-    for bad, word in (
+    for bad, *named in (
         ({**dit_config(FLOW), "scheduler": ZERO_SNR}, "schedule"),
         ({**dit_config(ZERO_SNR), "scheduler_type": "bridge"}, "bridge"),
-        (dit_config({**ZERO_SNR, "prediction_type": "epsilon"}), "predicts the noise"),
+        (dit_config({**ZERO_SNR, "prediction_type": "epsilon"}), "noise", "v_prediction"),
         (dit_config({**ZERO_SNR, "clip_sample": True}), "clip_sample"),
         (dit_config({**FLOW, "sample_method": "mode"}), "mode"),
         (dit_config({**ZERO_SNR, "zero_terminal_snr": "perhaps"}), "perhaps"),
     ):
-        with pytest.raises(CardioDiTError, match=word):
+        with refused(*named):
             published_schedule(bad)
 
 
@@ -353,7 +358,7 @@ def test_random_states_are_passed_over_and_code_beside_them_is_not_run(tmp_path)
     assert info.ignored == ("rng",)
     for how in (os.mkdir, np.load, np.fromfile, np.dtype("u4").newbyteorder):
         torch.save({"model": weights, "rng": _Harm(mark, how)}, path)
-        with pytest.raises(CardioDiTError, match=r"not run|cannot be read"):
+        with refused("x.pth", "objects", "run"):
             read_published_state(path)
     assert not mark.exists()
 

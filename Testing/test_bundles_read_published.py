@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from refusals import refused
 
 from CardioDiTLib.bundles.cardiodit_checkpoint import read_published_state
 from CardioDiTLib.bundles.cardiodit_config import (
@@ -211,7 +212,7 @@ def test_schedule_and_scale_factor():
     for bad in ({"schedule": "linear"}, {"prediction_type": "flow"}, {"num_train_timesteps": 0}):
         with pytest.raises(CardioDiTError):
             published_schedule({"scheduler": {**config["scheduler"], "beta_schedule": "cosine", **bad}})
-    with pytest.raises(CardioDiTError, match="more than once"):
+    with refused("num_train_timesteps", 300, 1000):
         published_schedule({"a": {"num_train_timesteps": 300}, "b": {"num_train_timesteps": 1000}})
 
     assert published_scale_factor({"training": {"lr": 1}}) is None
@@ -297,7 +298,7 @@ def test_numbers_with_an_exponent_are_numbers(tmp_path):
 
 
 def test_an_absent_or_binary_configuration_is_refused(tmp_path):
-    with pytest.raises(CardioDiTError, match="no configuration"):
+    with refused(tmp_path / "absent.yaml"):
         read_config(tmp_path / "absent.yaml")
-    with pytest.raises(CardioDiTError, match="cannot be read"):
+    with refused("vqgan_tiny.pth", "YAML"):
         read_config(DATA / "vqgan_tiny.pth")
