@@ -8,6 +8,7 @@ from functools import cache
 import nibabel as nib
 import numpy as np
 import pytest
+from refusals import refused
 
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.data.grid_transform import GridTransform
@@ -278,17 +279,17 @@ def test_the_record_survives_json():
 def test_misfits_are_refused():
     phantom = made()
     array, transform = to_grid(phantom.cine, GRID)
-    with pytest.raises(CardioDiTError, match="grid has"):
+    with refused((4, 10, 96, 96), (8, 10, 96, 96)):
         from_grid(array[:4], transform)
-    with pytest.raises(CardioDiTError, match="labels have shape"):
+    with refused("labels", (3, 10, 104, 112), (12, 10, 104, 112)):
         to_grid(phantom.cine, GRID, labels=phantom.segmentation.array[:3])
-    with pytest.raises(CardioDiTError, match="no heart"):
+    with refused("heart", "labels"):
         to_grid(phantom.cine, GRID, labels=np.zeros_like(phantom.segmentation.array))
     with pytest.raises(CardioDiTError, match="outside"):
         to_grid(phantom.cine, GRID, centre=(5000.0, 0.0, 0.0))
-    with pytest.raises(CardioDiTError, match="not a point"):
+    with refused("centre", (1.0, 2.0)):
         to_grid(phantom.cine, GRID, centre=(1.0, 2.0))
-    with pytest.raises(CardioDiTError, match="no frame"):
+    with refused("frame 99", 11):
         to_grid(phantom.cine, GRID, end_diastole=99)
 
 

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from evaluation_cohorts import cohort, phantoms
+from refusals import refused
 from scipy import ndimage
 
 from CardioDiTLib.cine import Cine, Segmentation
@@ -234,39 +235,39 @@ def test_reports_as_tables(good, tmp_path):
 
 def test_damaged_reports_are_refused(good, tmp_path):
     values = good.to_dict()
-    for bad, words in (
+    for bad, *named in (
         ({**values, "schema": "x"}, "schema"),
         ({**values, "extra": 1}, "extra"),
         ({k: v for k, v in values.items() if k != "sets"}, "sets"),
-        ({**values, "quantities": [{"field": "a"}]}, "lacks title"),
-        ({**values, "n_real": "many"}, "'n_real'.*'many'"),
+        ({**values, "quantities": [{"field": "a"}]}, "quantity", "title", "distance"),
+        ({**values, "n_real": "many"}, "n_real", "many"),
     ):
-        with pytest.raises(CardioDiTError, match=words):
+        with refused(*named):
             SynthesisReport.from_dict(bad)
     (tmp_path / "bad.json").write_text("{", encoding="utf-8")
-    for path, words in ((tmp_path / "bad.json", "not JSON"), (tmp_path / "none.json", "cannot be read")):
-        with pytest.raises(CardioDiTError, match=words):
+    for path, word in ((tmp_path / "bad.json", "JSON"), (tmp_path / "none.json", "No such file or directory")):
+        with refused(path, word):
             from_json(path)
-    with pytest.raises(CardioDiTError, match="no quantity 'mood'"):
+    with refused("mood"):
         good.quantity("mood")
 
 
 @pytest.mark.parametrize(
-    ("words", "settings"),
-    [("0 cines", {"neighbours": 0}), ("0 resamples", {"resamples": 0}), ("seed -1", {"seed": -1})],
+    ("named", "settings"),
+    [(("0 cines",), {"neighbours": 0}), (("0 resamples",), {"resamples": 0}), (("seed -1",), {"seed": -1})],
 )
-def test_impossible_settings(real, hearts, words, settings):
-    with pytest.raises(CardioDiTError, match=words):
+def test_impossible_settings(real, hearts, named, settings):
+    with refused(*named):
         evaluate_synthesis(real, [hearts[0].cine], **settings)
 
 
 def test_empty_cohorts_and_other_boxes(real, hearts):
-    with pytest.raises(CardioDiTError, match="'synthetic' has no cines"):
+    with refused("synthetic", "no cines"):
         evaluate_synthesis(real, [])
     other = measure_cohort(Cohort.from_cines([hearts[0].cine]), centre="heart")
-    with pytest.raises(CardioDiTError, match="different places"):
+    with refused("heart", "places"):
         evaluate_synthesis(real, other)
-    with pytest.raises(CardioDiTError, match="2 segmentations"):
+    with refused("1 cines", "2 segmentations"):
         Cohort.from_cines([hearts[0].cine], [None, None])
 
 

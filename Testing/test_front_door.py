@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from evaluation_cohorts import cohort, phantoms
 from html_pages import check_page
+from refusals import refused
 
 import CardioDiTLib as cd
 from CardioDiTLib.cine import Cine, Segmentation
@@ -61,7 +62,7 @@ def test_simpleitk_images_of_others():
     assert cd.from_simpleitk(image).meta["frame_times_assumed"]
     image.SetMetaData("CardioDiT", "[" * 5000)
     assert cd.from_simpleitk(image).n_frames == 5
-    with pytest.raises(cd.CardioDiTError, match="3 dimensions"):
+    with refused("3 dimensions"):
         cd.from_simpleitk(sitk.GetImageFromArray(np.zeros((3, 8, 8))))
 
 
@@ -78,9 +79,9 @@ def test_nibabel_and_back(heart, tmp_path):
     same(cine, cd.from_nibabel(nibabel.load(tmp_path / "a.nii.gz")))
     other = nibabel.Nifti1Image(np.zeros((8, 8, 3, 5), np.int16), np.diag([1.2, 1.2, 8, 1]))
     assert cd.from_nibabel(other).meta["frame_times_assumed"]
-    with pytest.raises(cd.CardioDiTError, match="3 dimensions"):
+    with refused("3 dimensions"):
         cd.from_nibabel(nibabel.Nifti1Image(np.zeros((8, 8, 3)), np.eye(4)))
-    with pytest.raises(cd.CardioDiTError, match="no NIfTI image"):
+    with refused("ndarray", "NIfTI", "nibabel"):
         cd.from_nibabel(np.zeros((8, 8, 3, 5)))
 
 
@@ -98,7 +99,7 @@ def test_torchio_frames_are_channels(heart):
     back = cd.from_torchio(given)
     np.testing.assert_array_equal(back.array, cine.array)
     np.testing.assert_allclose(back.frame_times, cine.frame_times)
-    with pytest.raises(cd.CardioDiTError, match="no image of TorchIO"):
+    with refused("ndarray", "TorchIO"):
         cd.from_torchio(np.zeros((2, 2)))
 
 
@@ -120,7 +121,7 @@ def test_without_a_package_it_says_which(heart, monkeypatch, tmp_path):
         lambda: cd.cohort_table({"a": report}),
         lambda: cd.save_film(cine, tmp_path / "a.mp4"),
     ):
-        with pytest.raises(cd.CardioDiTError, match="not installed") as caught:
+        with refused("installed", "pip install") as caught:
             call()
         assert "pip install" in caught.value.hint
     assert list(tmp_path.iterdir()) == []
@@ -133,9 +134,9 @@ def test_films_of_every_kind(heart, tmp_path):
     film = Image.open(cd.save_film(cine, tmp_path / "a.webp", segmentation=labels))
     assert film.n_frames == cine.n_frames
     assert Image.open(cd.save_film(cine, tmp_path / "a.gif")).n_frames == cine.n_frames
-    with pytest.raises(cd.CardioDiTError, match="no file for a film"):
+    with refused("a.avi", ".mp4"):
         cd.save_film(cine, tmp_path / "a.avi")
-    with pytest.raises(cd.CardioDiTError, match="0 beats"):
+    with refused("0 beats"):
         cd.save_film(cine, tmp_path / "a.mp4", beats=0)
 
 
@@ -180,7 +181,7 @@ def test_models_side_by_side(tmp_path):
     assert edv["good"]["value"] < edv[evil]["value"] and edv[evil]["within_floor"] is False
     text = check_page(found.to_html(tmp_path / "a.html").read_text(encoding="utf-8")).text
     assert "End-diastolic volume, mL" in text and "<b>: median" in text and "Recall" in text
-    with pytest.raises(cd.CardioDiTError, match="two or more"):
+    with refused("1 model"):
         cd.compare_models(cohort(hearts[:6], "real"), {"one": cohort(hearts[6:], "x")})
 
 
@@ -194,5 +195,5 @@ def test_a_quick_look(heart, tmp_path):
         assert isinstance(figure, figure_type)
         figure.savefig(tmp_path / "a.png", dpi=40)
     for wrong in (None, 3, np.zeros((2, 2))):
-        with pytest.raises(cd.CardioDiTError, match="cannot be drawn"):
+        with refused(type(wrong).__name__, "drawn"):
             cd.plot(wrong)

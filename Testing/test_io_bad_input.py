@@ -9,19 +9,20 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from refusals import refused
 from synthetic_cines import make_cine
 from synthetic_dicom import write_series
 
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io import load_cine, load_segmentation, save_cine
 
+KINDS = {".nii": "NIfTI", ".nii.gz": "NIfTI", ".seq.nrrd": "NRRD", ".nrrd": "NRRD", ".zip": "zip"}
 SUFFIXES = [".nii", ".nii.gz", ".seq.nrrd", ".zip"]
 
 
-def refused(path: Path, sentence: str, **options: float) -> None:
-    with pytest.raises(CardioDiTError, match=sentence) as caught:
-        load_cine(path, **options)  # type: ignore[arg-type]
-    assert caught.value.hint
+def reading_fails(path: Path, *named: object) -> None:
+    with refused(*named) as caught:
+        load_cine(path)
     assert path.name[:40] in str(caught.value)
 
 
@@ -35,39 +36,39 @@ def good_file(folder: Path, suffix: str) -> Path:
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".seq.nrrd", ".nrrd", ".zip"])
 def test_files_that_are_something_else(tmp_path: Path, suffix: str) -> None:
-    refused(tmp_path / f"none{suffix}", "does not exist")
+    reading_fails(tmp_path / f"none{suffix}", "exist")
     (tmp_path / f"empty{suffix}").touch()
-    refused(tmp_path / f"empty{suffix}", "is empty")
+    reading_fails(tmp_path / f"empty{suffix}", "empty")
     (tmp_path / f"text{suffix}").write_text("This is a letter, not an image. " * 40, encoding="utf-8")
-    refused(tmp_path / f"text{suffix}", "is not a")
+    reading_fails(tmp_path / f"text{suffix}", KINDS[suffix])
     (tmp_path / f"short{suffix}").write_bytes(b"\x1f")
-    refused(tmp_path / f"short{suffix}", "is not a")
+    reading_fails(tmp_path / f"short{suffix}", KINDS[suffix])
 
 
 def test_compressed_text(tmp_path: Path) -> None:
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(b"letter" * 200))
-    refused(tmp_path / "a.nii.gz", "is not a NIfTI image")
+    reading_fails(tmp_path / "a.nii.gz", "NIfTI")
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.npz", "a.mha", "a", "a.nii.bz2"])
 def test_formats_that_are_not_read(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("x", encoding="utf-8")
-    refused(tmp_path / name, "no format that is read here")
+    reading_fails(tmp_path / name, "format")
 
 
 def test_single_dicom_file(tmp_path: Path) -> None:
     write_series(make_cine(), tmp_path)
-    refused(min(tmp_path.iterdir()), "single DICOM file")
+    reading_fails(min(tmp_path.iterdir()), "single", "DICOM")
 
 
 def test_folder_named_like_a_file(tmp_path: Path) -> None:
     (tmp_path / "a.nii.gz").mkdir()
-    refused(tmp_path / "a.nii.gz", "no DICOM images")
+    reading_fails(tmp_path / "a.nii.gz", "no DICOM")
 
 
 def test_impossible_names(tmp_path: Path) -> None:
-    refused(tmp_path / ("a" * 5000 + ".nii"), "cannot be opened")
-    with pytest.raises(CardioDiTError, match=r"does not exist|cannot be opened"):
+    reading_fails(tmp_path / ("a" * 5000 + ".nii"), "opened")
+    with refused("null byte"):
         load_cine(f"{tmp_path}/a\0b.nii")
 
 
@@ -77,30 +78,30 @@ def nifti(path: Path, array: np.ndarray) -> Path:
 
 
 def test_wrong_dimensions(tmp_path: Path) -> None:
-    refused(nifti(tmp_path / "a.nii.gz", np.zeros((6, 5, 4), np.int16)), r"is a 3D volume \(6x5x4\)")
-    refused(nifti(tmp_path / "b.nii.gz", np.zeros((6, 5), np.int16)), "has 2 dimensions")
-    refused(nifti(tmp_path / "c.nii.gz", np.zeros((6, 5, 4, 3, 2), np.int16)), "has 5 dimensions")
-    refused(nifti(tmp_path / "d.nii.gz", np.zeros((6, 5, 4, 1), np.int16)), "needs at least 2 frames, this one has 1")
+    reading_fails(nifti(tmp_path / "a.nii.gz", np.zeros((6, 5, 4), np.int16)), "3D", "6x5x4")
+    reading_fails(nifti(tmp_path / "b.nii.gz", np.zeros((6, 5), np.int16)), "2 dimensions", "6x5")
+    reading_fails(nifti(tmp_path / "c.nii.gz", np.zeros((6, 5, 4, 3, 2), np.int16)), "5 dimensions", "6x5x4x3x2")
+    reading_fails(nifti(tmp_path / "d.nii.gz", np.zeros((6, 5, 4, 1), np.int16)), "2 frames", 1)
     header = b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nspacings: 1 1 1\nencoding: raw\n\n"
     (tmp_path / "e.nrrd").write_bytes(header + bytes(8))
-    refused(tmp_path / "e.nrrd", r"is a 3D volume \(2x2x2\)")
-    with pytest.raises(CardioDiTError, match="has 2 dimensions"):
+    reading_fails(tmp_path / "e.nrrd", "3D", "2x2x2")
+    with refused("b.nii.gz", "2 dimensions"):
         load_segmentation(tmp_path / "b.nii.gz")
 
 
 def test_one_frame_sequence(tmp_path: Path) -> None:
     header = b"NRRD0004\ntype: uchar\ndimension: 4\nsizes: 2 2 2 1\nspacings: 1 1 1 1\nencoding: raw\n\n"
     (tmp_path / "a.nrrd").write_bytes(header + bytes(8))
-    refused(tmp_path / "a.nrrd", "needs at least 2 frames, this one has 1")
+    reading_fails(tmp_path / "a.nrrd", "2 frames", 1)
 
 
 def test_colour_complex_and_nan_voxels(tmp_path: Path) -> None:
     rgb = np.zeros((6, 5, 4, 3), [("R", "u1"), ("G", "u1"), ("B", "u1")])
-    refused(nifti(tmp_path / "a.nii.gz", rgb), "one real number a voxel")
-    refused(nifti(tmp_path / "b.nii.gz", np.zeros((6, 5, 4, 3), np.complex64)), "one real number a voxel")
+    reading_fails(nifti(tmp_path / "a.nii.gz", rgb), "u1", "voxel")
+    reading_fails(nifti(tmp_path / "b.nii.gz", np.zeros((6, 5, 4, 3), np.complex64)), "complex64", "voxel")
     holed = np.zeros((6, 5, 4, 3), np.float32)
     holed[1, 2, 3, :2] = np.nan
-    refused(nifti(tmp_path / "c.nii.gz", holed), "2 voxels that are not finite")
+    reading_fails(nifti(tmp_path / "c.nii.gz", holed), "2 voxels", "finite")
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -109,7 +110,7 @@ def test_truncated_anywhere(tmp_path: Path, suffix: str) -> None:
     content = path.read_bytes()
     for part in np.linspace(0.02, 0.98, 40):
         path.write_bytes(content[: int(part * len(content))])
-        refused(path, ".")
+        reading_fails(path)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -161,7 +162,7 @@ def test_headers_of_garbage(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.zip", "a", "a.nii.bz2", "a.dcm.gz"])
 def test_formats_that_are_not_written(tmp_path: Path, name: str) -> None:
-    with pytest.raises(CardioDiTError, match="no format that is written here") as caught:
+    with refused(name, "format") as caught:
         save_cine(make_cine(), tmp_path / name)
     assert ".seq.nrrd" in caught.value.hint
     assert list(tmp_path.iterdir()) == []

@@ -7,8 +7,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from refusals import refused
 
-from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io import load_cine, load_segmentation, save_cine
 
 SUNNYBROOK = "data/sunnybrook_scd0002001"
@@ -83,12 +83,12 @@ def test_swine(shared_dir: Path) -> None:
 def test_crooked_axes_of_a_real_file(shared_dir: Path, tmp_path: Path) -> None:
     """ITK refuses this affine; as a volume and as a cine it is named, and squaring it moves no corner by 0.1 mm."""
     bad = shared_dir / "data/bad_geometry/worse_C8O0P2_sa_ED.nii.gz"
-    with pytest.raises(CardioDiTError, match=r"3D volume \(256x256x10\), and its axes are not at right angles"):
+    with refused("3D", "256x256x10", "axes"):
         load_cine(bad)
     volume = nibabel.load(bad)
     data = np.asanyarray(volume.dataobj)[:, :, :, np.newaxis].repeat(2, axis=3).astype(np.float32)
     nibabel.save(nibabel.Nifti1Image(data, volume.affine), tmp_path / "cine.nii")
-    with pytest.raises(CardioDiTError, match=r"cine\.nii.*not at right angles"):
+    with refused("cine.nii", 0.0066, "square_axes=True"):
         load_cine(tmp_path / "cine.nii")
     squared = load_cine(tmp_path / "cine.nii", square_axes=True)
     corners = np.array([[x, y, z] for x in (0, 255) for y in (0, 255) for z in (0, 9)])
