@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from cohort_folders import EDV, EF, planned, write_labelled_bundle
+from refusals import refused
 from tiny_bundle import DIT, tiny_manifest, write_tiny_bundle
 
 from CardioDiTLib.bundles import NetworkSpec
@@ -134,7 +135,7 @@ def test_a_table_that_cannot_be_names_the_row(tmp_path, text, named):
 
 def test_one_heart_twice_is_refused(bundle, tmp_path):
     (tmp_path / "asked.csv").write_text("seed,index\n1,2\n1,3\n1,2\n", encoding="utf-8")
-    with pytest.raises(CardioDiTError, match="Hearts 0 and 2"):
+    with refused("Hearts 0 and 2", "seed 1", "index 2"):
         plan_cohort(tmp_path / "c", PlanRequest(table=str(tmp_path / "asked.csv"), bundle=str(bundle)))
     assert not (tmp_path / "c").exists()
 

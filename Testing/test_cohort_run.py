@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from cohort_folders import planned, start_worker, tars, write_labelled_bundle
+from refusals import refused
 from tiny_bundle import write_tiny_bundle
 
 from CardioDiTLib import cli
@@ -221,7 +222,7 @@ def test_hearts_that_fail_are_listed_and_tried_again(folder, calm, monkeypatch):
 def test_where_nothing_works_no_heart_is_to_blame(folder, calm, monkeypatch):
     with monkeypatch.context() as context:
         failing(context, set(range(8)), "there is no such device")
-        with pytest.raises(CardioDiTError, match="no such device"):
+        with refused("3 hearts", "there is no such device"):
             run_cohort(folder)
     assert not cohort_status(folder).failed
     run_cohort(folder)
