@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from refusals import refused
 
-from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.training.config import read_config
 
 RECIPES = sorted((Path(__file__).parents[1] / "Resources" / "Training").glob("acdc-mini*.yaml"))
@@ -45,8 +45,8 @@ def test_numbers_in_exponent_form_are_numbers(tmp_path):
         ("vqgan: {loop: {steps: many}}\ndit: {}", "steps"),
         ("vqgan: {stage: {lr: fast}}\ndit: {}", "lr"),
         ("vqgan: {}", "dit"),
-        ("- a\n- b", "no settings"),
-        ("vqgan: [", "cannot be read"),
+        ("- a\n- b", "settings"),
+        ("vqgan: [", "read"),
         ("vqgan: {}\ndit: {}\nother: {}", "other"),
         ("vqgan: {}\ndit: {stage: {loss: hubber}}", "hubber"),
         ("vqgan: {}\ndit: {stage: {optimizer: moun}}", "moun"),
@@ -57,5 +57,5 @@ def test_numbers_in_exponent_form_are_numbers(tmp_path):
     ],
 )
 def test_mistakes_are_told(tmp_path, text, said):
-    with pytest.raises(CardioDiTError, match=said):
+    with refused(said):
         read_config(write(tmp_path, text))
