@@ -59,9 +59,9 @@ class TestPythonQt:
             ui.applyButton.text()
 
     def test_unknown_signal(self, ui):
-        with pytest.raises(AttributeError, match="does not exist"):
+        with pytest.raises(AttributeError, match=r"clickt\(bool\)"):
             ui.applyButton.connect("clickt(bool)", print)
-        with pytest.raises(AttributeError, match="does not exist"):
+        with pytest.raises(AttributeError, match=r"currentNodeChanged\(int\)"):
             ui.inputSelector.connect("currentNodeChanged(int)", print)
 
     @pytest.mark.parametrize("name", ["setMinimum", "setRange", "value_", "spinBox"])
@@ -70,7 +70,7 @@ class TestPythonQt:
             getattr(ui.framesSlider, name)
 
     def test_what_the_stand_in_does_not_do_says_so(self, ui):
-        with pytest.raises(NotImplementedError, match="stand-in of qMRMLVolumeThresholdWidget"):
+        with pytest.raises(NotImplementedError, match=r"qMRMLVolumeThresholdWidget.*setThreshold"):
             ui.thresholdWidget.setThreshold(1, 2)
 
     def test_read_only_properties(self, ui, app):
@@ -81,12 +81,12 @@ class TestPythonQt:
 
     @pytest.mark.parametrize("name", ["applyButton", "framesSlider"])
     def test_no_new_attributes(self, ui, name):
-        with pytest.raises(AttributeError, match="cannot be added"):
+        with pytest.raises(AttributeError, match="'foo'"):
             getattr(ui, name).foo = 1
 
     @pytest.mark.parametrize(("name", "attribute"), [("log", "maximumBlockCount"), ("framesSlider", "minimum")])
     def test_wrong_type(self, ui, name, attribute):
-        with pytest.raises(AttributeError, match="does not accept"):
+        with pytest.raises(AttributeError, match=rf"'{attribute}'.*accept"):
             setattr(getattr(ui, name), attribute, "x")
 
     def test_unknown_names(self, app):
@@ -175,7 +175,7 @@ class TestPythonQt:
     def test_image_without_buffer(self, app):
         import qt
 
-        with pytest.raises(ValueError, match="no QImage constructor"):
+        with pytest.raises(ValueError, match=r"QImage.*bytes"):
             qt.QImage(b"\0" * 12, 2, 2, 6, qt.QImage.Format_RGB888)
         image = qt.QImage(2, 3, qt.QImage.Format_RGB888)
         assert (image.width(), image.height()) == (2, 3)
@@ -284,7 +284,7 @@ class TestUiFiles:
         import slicer
 
         path = self.write(tmp_path, '<widget class="qMRMLFooWidget" name="Form"/>')
-        with pytest.raises(RuntimeError, match="a class that Slicer does not have"):
+        with pytest.raises(RuntimeError, match="qMRMLFooWidget"):
             slicer.util.loadUI(path)
 
     def test_unknown_property(self, app, tmp_path):
@@ -292,7 +292,7 @@ class TestUiFiles:
 
         text = '<property name="speed"><number>1</number></property>'
         path = self.write(tmp_path, f'<widget class="ctkSliderWidget" name="Form">{text}</widget>')
-        with pytest.raises(RuntimeError, match="no property 'speed'"):
+        with pytest.raises(RuntimeError, match=r"ctkSliderWidget.*'speed'"):
             slicer.util.loadUI(path)
 
     def test_unknown_signal(self, app, tmp_path):
@@ -346,7 +346,7 @@ class TestParameterNode:
             parameters.repeats = 2.5
         with pytest.raises(TypeError):
             parameters.weights = "w.pt"
-        with pytest.raises(ValueError, match="one of the following"):
+        with pytest.raises(ValueError, match=r"other.*plain.*noisy"):
             parameters.mode = "other"
         with pytest.raises(TypeError):
             parameters.speed = "SLOW"
@@ -377,7 +377,7 @@ class TestParameterNode:
         assert (ui.framesSlider.minimum, ui.framesSlider.maximum) == limits, "those of the .ui stay"
         with pytest.raises(RuntimeError, match="Choice"):
             createGuiConnector(ui.modeCombo, str)
-        with pytest.raises(RuntimeError, match="Unable to create GUI connector"):
+        with pytest.raises(RuntimeError, match=r"float.*CheckBox"):
             createGuiConnector(ui.invertCheckBox, float)
 
     def test_packs_and_containers(self, scene):
@@ -771,5 +771,5 @@ class TestFiles:
     def test_unreadable(self, scene, tmp_path):
         import slicer
 
-        with pytest.raises(RuntimeError, match="Failed to load"):
+        with pytest.raises(RuntimeError, match=r"x\.unknown"):
             slicer.util.loadNodeFromFile(str(tmp_path / "x.unknown"))
