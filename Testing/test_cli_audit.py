@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from command_line import problem, run
 from privacy_sets import copies_of, normal
+from refusals import names
 from tiny_bundle import write_tiny_bundle
 from tiny_encoder import tiny_encoder_folder
 
@@ -90,7 +91,7 @@ def test_from_cines_to_a_gate(tmp_path, capsys):
     # its own training cines are drawn again
     gated = ("--gate", "--false-alarm", 0.1, "--count", 2, "--seed", 1)
     assert run(*make, *gated, "--out", tmp_path / "gated") == 0
-    assert "The gate refused" in capsys.readouterr().err
+    assert names(capsys.readouterr().err, "gate", "refused")
     for path in sorted((tmp_path / "gated").glob("*.json")):
         audit = json.loads(path.read_text(encoding="utf-8"))["audit"]
         assert audit["passed"] and audit["drawn"] >= 2 and audit["requested_seed"] == 1

@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from refusals import refused
+from refusals import names, refused
 from synthetic_cines import make_cine
 from synthetic_dicom import PATIENT, write_series
 
@@ -154,7 +154,7 @@ def test_convert(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert", str(tmp_path / "c.dcm"), str(tmp_path / "d.seq.nrrd")]) == 0
     assert np.array_equal(load_cine(tmp_path / "d.seq.nrrd").array, CINE.array)
     assert main(["convert", str(tmp_path / "a.nii.gz"), str(tmp_path / "b.dcm")]) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert names(capsys.readouterr().err, "b.dcm", "already")
 
 
 # ------------------------------------------------------------------------------------------ SEG and SR

@@ -5,7 +5,7 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
-from refusals import refused
+from refusals import names, refused
 
 from CardioDiTLib import cli
 from CardioDiTLib.cine import Segmentation
@@ -134,7 +134,7 @@ def test_commands_read_any_numbering(tmp_path, capsys):
     assert cli.main(["landmarks", file, str(tmp_path / "points.csv")]) == 0
     assert "both points in 12 of 2 x 8 slices" in capsys.readouterr().out
     assert cli.main(["function", file, "-o", str(tmp_path), "--overwrite", "--label-map", "7:LV"]) != 0
-    assert "names none of the labels" in capsys.readouterr().err
+    assert names(capsys.readouterr().err, "label map", "200, 500, 600")
 
 
 def test_scaled_labels_are_whole(tmp_path):

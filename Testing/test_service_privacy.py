@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from privacy_bundle import write_privacy_bundle
+from refusals import names
 from tiny_bundle import write_tiny_bundle
 from worker_client import WorkerUnderTest
 
@@ -97,10 +98,10 @@ def test_a_folder_of_ones_own_tells_the_nearest_file_but_no_name(worker, parts, 
 
 def test_a_bundle_without_embeddings_is_one_sentence(worker, parts, described, tmp_path):
     answer = worker.ask("audit_cines", cines=described[:1], bundles=[str(parts["plain"])])
-    assert answer["event"] == "error" and "carries no training embeddings" in answer["message"] and answer["hint"]
+    assert answer["event"] == "error" and names(answer["message"], "plain", "training embeddings") and answer["hint"]
     request = {"bundle": str(parts["plain"]), "preset": "draft"}
     answer = worker.ask("generate", request=request, folder=str(tmp_path), gate=True)
-    assert answer["event"] == "error" and "carries no training embeddings" in answer["message"]
+    assert answer["event"] == "error" and names(answer["message"], "plain", "training embeddings")
 
 
 def test_an_audit_can_be_cancelled(worker, parts, described):

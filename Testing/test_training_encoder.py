@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from command_line import run
-from refusals import refused
+from refusals import names, refused
 from tiny_bundle import write_tiny_bundle
 from training_pieces import pieces_with_the_same_bits
 
@@ -272,7 +272,7 @@ def test_a_run_becomes_an_encoder_that_embeds(pack, settings, tmp_path, capsys):
     assert run(*words, "--overwrite") == 0
     (tmp_path / "run" / "encoder" / FILE_NAME).unlink()
     assert run(*words, "--overwrite") == 1
-    assert "trained to its end" in capsys.readouterr().err
+    assert names(capsys.readouterr().err, "end")
     assert run("train", "encoder", "--config", settings, "--data", pack, "--out", tmp_path / "run") == 0
     again = read_whitening(tmp_path / "run" / "encoder", 3)
     assert again is not None and torch.equal(again[1], found[1])
@@ -368,7 +368,7 @@ def test_wrong_settings_and_packs_are_refused(tmp_path, pack, settings, capsys):
         with refused(*named):
             EncoderRun(tmp_path / "wrong.yaml")
     assert run("train", "encoder", "--config", settings, "--out", tmp_path / "run") == 1
-    assert "no training pack" in capsys.readouterr().err
+    assert names(capsys.readouterr().err, "--data")
     settings.write_text(SETTINGS.replace("spacing_mm: 6", "spacing_mm: 19"), encoding="utf-8")
     assert run("train", "encoder", "--config", settings, "--data", pack, "--out", tmp_path / "run") == 1
     assert "pixels" in capsys.readouterr().err

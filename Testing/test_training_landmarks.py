@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from command_line import run
-from refusals import refused
+from refusals import names, refused
 from test_training_segmentation import OFF, make_pack
 from tiny_segmentation import tiny_manifest, tiny_network
 from tiny_segmentation import tiny_network as tiny_segmentation_network
@@ -181,7 +181,7 @@ def test_a_run_becomes_a_model_that_finds_points(pack, settings, tmp_path, capsy
     assert run(*words, "--bundle", tmp_path / "model") == 1
     assert "already" in capsys.readouterr().err
     assert run(*words) == 1
-    assert "no folder" in capsys.readouterr().err
+    assert names(capsys.readouterr().err, "--bundle")
 
 
 def test_a_segmentation_model_to_start_from_is_taken_over_whole(pack, settings, tmp_path, capsys):
@@ -219,7 +219,7 @@ def test_a_segmentation_model_to_start_from_is_taken_over_whole(pack, settings, 
     wrong = write_model(tmp_path / "other", tiny_manifest(other), other, storage="fp32")
     again = ("train", "landmarks", "--config", settings, "--data", pack, "--out", tmp_path / "more", "--start-from")
     assert run(*again, wrong) == 1
-    assert "do not fit" in capsys.readouterr().err
+    assert names(capsys.readouterr().err, "fit")
 
 
 @pytest.mark.parametrize("variant", ["base", "var1", "var2"])
