@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from refusals import refused
 from synthetic_cines import make_cine, oblique_affine
 
 from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
@@ -95,26 +96,25 @@ def test_with_array_keeps_geometry_time_and_provenance() -> None:
     assert np.array_equal(other.frame_times, cine.frame_times)
     assert other.meta == cine.meta and other.meta is not cine.meta
     assert cine.with_array(cine.array, {"b": 2}).meta == {"b": 2}
-    with pytest.raises(CardioDiTError, match="new array has shape"):
+    with refused((4, 3, 7, 6), (5, 3, 7, 6)):
         cine.with_array(cine.array[:-1])
 
 
-def refused(sentence: str, array: object = None, affine: object = GRID, times: object = TIMES) -> None:
+def cine_fails(*named: object, array: object = None, affine: object = GRID, times: object = TIMES) -> None:
     array = np.zeros((3, 2, 4, 5), np.float32) if array is None else array
-    with pytest.raises(CardioDiTError, match=sentence) as caught:
+    with refused(*named):
         Cine(array, affine, times)  # type: ignore[arg-type]
-    assert caught.value.hint
 
 
 def test_wrong_arrays_are_refused() -> None:
-    refused("four dimensions", np.zeros((3, 4, 5)))
-    refused("at least 2 frames, this one has 1", np.zeros((1, 2, 4, 5)), times=[0.0])
-    refused("is empty", np.zeros((3, 0, 4, 5)))
-    refused("type complex64", np.zeros((3, 2, 4, 5), np.complex64))
-    refused("type <U1", np.full((3, 2, 4, 5), "a"))
-    refused("1 voxel that", np.where(np.arange(120).reshape(3, 2, 4, 5) == 7, np.nan, 0.0))
-    refused("2 voxels that", np.where(np.arange(120).reshape(3, 2, 4, 5) < 2, np.inf, 0.0))
-    refused("not finite", np.full((3, 2, 4, 5), 1e300))
+    cine_fails("four dimensions", array=np.zeros((3, 4, 5)))
+    cine_fails("2 frames", 1, array=np.zeros((1, 2, 4, 5)), times=[0.0])
+    cine_fails("empty", array=np.zeros((3, 0, 4, 5)))
+    cine_fails("complex64", array=np.zeros((3, 2, 4, 5), np.complex64))
+    cine_fails("<U1", array=np.full((3, 2, 4, 5), "a"))
+    cine_fails("1 voxel", "finite", array=np.where(np.arange(120).reshape(3, 2, 4, 5) == 7, np.nan, 0.0))
+    cine_fails("2 voxels", "finite", array=np.where(np.arange(120).reshape(3, 2, 4, 5) < 2, np.inf, 0.0))
+    cine_fails("not finite", array=np.full((3, 2, 4, 5), 1e300))
 
 
 def test_wrong_affines_are_refused() -> None:
@@ -122,13 +122,13 @@ def test_wrong_affines_are_refused() -> None:
     sheared[0, 1] = 2e-3
     perspective = GRID.copy()
     perspective[3, 0] = 0.1
-    refused("shape", affine=np.eye(3))
-    refused("not a matrix of numbers", affine="wrong")
-    refused("not finite", affine=np.full((4, 4), np.nan))
-    refused("last row", affine=perspective)
-    refused("no length", affine=np.diag([1.0, 1.0, 0.0, 1.0]))
-    refused("right angles", affine=sheared)
-    refused(
+    cine_fails("shape", affine=np.eye(3))
+    cine_fails("matrix", affine="wrong")
+    cine_fails("not finite", affine=np.full((4, 4), np.nan))
+    cine_fails("last row", affine=perspective)
+    cine_fails("no length", affine=np.diag([1.0, 1.0, 0.0, 1.0]))
+    cine_fails("right angles", affine=sheared)
+    cine_fails(
         "right angles", affine=np.ones((4, 4)) * [[1], [1], [1], [0]] + np.diag([0, 0, 0, 1.0]) * [[0], [0], [0], [1]]
     )
 
@@ -139,15 +139,15 @@ def test_right_angles_are_judged_as_itk_does() -> None:
     affine[0, 1] = 8e-6
     assert Cine(np.zeros((3, 2, 4, 5)), affine, TIMES).spacing == pytest.approx((1, 1, 1))
     affine[0, 1] = 1.15e-4
-    refused("off by 0.00659 degrees", affine=affine)
+    cine_fails("0.00659 degrees", affine=affine)
 
 
 def test_wrong_times_are_refused() -> None:
-    refused("3 frames but frame times of shape", times=[0.0, 0.1])
-    refused("start at 0.1 s", times=[0.1, 0.2, 0.3])
-    refused("do not rise at frame 2", times=[0.0, 0.1, 0.1])
-    refused("not all finite", times=[0.0, np.nan, 0.1])
-    refused("not numbers", times=["a", "b", "c"])
+    cine_fails("3 frames", (2,), times=[0.0, 0.1])
+    cine_fails("0.1 s", times=[0.1, 0.2, 0.3])
+    cine_fails("frame 2", times=[0.0, 0.1, 0.1])
+    cine_fails("frame times", "finite", times=[0.0, np.nan, 0.1])
+    cine_fails("frame times", "numbers", times=["a", "b", "c"])
 
 
 def test_segmentation_stores_uint8_labels() -> None:
