@@ -343,7 +343,7 @@ def test_removing(folder, place, tmp_path, monkeypatch):
         remove_bundle("tiny")
     lock.release()
     assert remove_bundle("tiny") == size and visible(place) == []
-    with refused("tiny"):
+    with refused("tiny", "none"):
         remove_bundle("tiny")
     # a damaged one can be removed too
     import_bundle(folder)

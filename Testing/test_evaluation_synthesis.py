@@ -248,7 +248,7 @@ def test_damaged_reports_are_refused(good, tmp_path):
     for path, word in ((tmp_path / "bad.json", "JSON"), (tmp_path / "none.json", "No such file or directory")):
         with refused(path, word):
             from_json(path)
-    with refused("mood"):
+    with refused("mood", "quantities"):
         good.quantity("mood")
 
 

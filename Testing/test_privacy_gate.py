@@ -117,7 +117,7 @@ def test_what_a_gate_cannot_do():
     with refused(99, 0.001, 999):
         Gate(reference(), false_alarm=0.001)
     gate = Gate(reference())
-    with refused("encoder"):
+    with refused("no encoder"):
         gate.judge(noise_cine(0))
     with refused(DIMENSION, (1, 7)):
         gate.judge(normal(1, 0, 7))
