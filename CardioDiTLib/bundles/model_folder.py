@@ -37,6 +37,11 @@ class ModelFolder(Generic[ManifestT]):
     noun: str
 
     @property
+    def one(self) -> str:
+        """The noun with its article."""
+        return f"{'an' if self.noun[0] in 'aeiou' else 'a'} {self.noun}"
+
+    @property
     def manifest_name(self) -> str:
         """File of the manifest."""
         return self.manifest.file_name
@@ -52,7 +57,7 @@ class ModelFolder(Generic[ManifestT]):
             CardioDiTError: There is none, or it is damaged; the sentence names the folder.
         """
         if not self.is_one(place):
-            raise CardioDiTError(f"'{place}' holds no {self.manifest_name}.", f"Give the folder of a {self.noun}.")
+            raise CardioDiTError(f"'{place}' holds no {self.manifest_name}.", f"Give the folder of {self.one}.")
         try:
             text = (place / self.manifest_name).read_text(encoding="utf-8")
             values = parse_json(text, parse_constant=refuse_constant)
@@ -153,7 +158,7 @@ class ModelFolder(Generic[ManifestT]):
         if self.is_one(final):
             if not overwrite:
                 raise CardioDiTError(
-                    f"There is a {self.noun} in '{final}' already.", "Choose another folder, or ask for overwriting."
+                    f"There is {self.one} in '{final}' already.", "Choose another folder, or ask for overwriting."
                 )
         elif not final.is_dir() or any(final.iterdir()):
             raise CardioDiTError(f"'{final}' exists and is no {self.noun}.", "Choose another folder, or move it away.")
@@ -204,7 +209,7 @@ class NetworkFolder(ModelFolder[NetworkManifestT]):
                 "Give a model's folder as weights (--weights FOLDER), or train one as docs/training.md says.",
             )
         if not place.is_dir():
-            raise CardioDiTError(f"'{place}' is no folder.", f"Give the folder of a {self.noun}.")
+            raise CardioDiTError(f"'{place}' is no folder.", f"Give the folder of {self.one}.")
         return place
 
     def load(self, place: Path, make: Callable[[NetworkManifestT], NetworkT]) -> tuple[NetworkT, NetworkManifestT]:

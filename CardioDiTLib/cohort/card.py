@@ -120,7 +120,7 @@ def _about(facts: CardFacts) -> list[tuple[str, str]]:
         ("settings", _settings(plan)),
         ("hearts", f"{len(facts.made)} of {plan.count} that were planned, seed {plan.seed}"),
         ("table of hearts", f"`hearts.csv`, SHA-256 `{plan.hearts_sha256}`"),
-        ("size", f"{bytes_text(bytes_)} in {len(facts.records)} shards"),
+        ("size", f"{bytes_text(bytes_)} in {len(facts.records)} shard{'s' * (len(facts.records) != 1)}"),
     ]
     if timed:
         rows.append(
