@@ -112,7 +112,7 @@ FEW = {
         ({"preset": "draft", "steps": 2}, 2, "few_steps", 1.0),
         ({"sampler": "few_steps"}, 3, "few_steps", 1.0),
         ({"preset": "draft", "steps": 7, "pathology": "NOR"}, 7, "dpmpp_2m", 2.0),
-        ({"preset": "draft", "sampler": "ddim", "pathology": "NOR"}, 3, "ddim", 2.0),
+        ({"preset": "draft", "sampler": "ddim", "pathology": "NOR"}, 12, "ddim", 2.0),
         ({"preset": "draft", "pathology": "NOR", "guidance": 1.0}, 12, "dpmpp_2m", 1.0),
         ({"pathology": "NOR"}, 4, "dpmpp_2m", 2.0),
     ],

@@ -73,6 +73,8 @@ class GenerateSection(Section):
         ui.pathologyCombo.connect("currentIndexChanged(int)", self._onPathology)
         ui.deviceCombo.connect("currentIndexChanged(int)", self._onDevice)
         ui.presetCombo.connect("currentIndexChanged(int)", self._onTimingChanged)
+        # by hand alone: a scene that is loaded keeps its guidance
+        ui.presetCombo.connect("activated(int)", lambda _index: self._later(0, self._takePresetGuidance))
         ui.diceButton.connect("clicked(bool)", self._onDice)
         models.modelsChanged.connect(self._fillBundles)
         self.update()
@@ -195,9 +197,7 @@ class GenerateSection(Section):
         if self._filling or node is None:
             return
         node.bundle = str(self.ui.bundleCombo.currentData or "")
-        preset = ((self._model() or {}).get("presets") or {}).get(node.preset.value) or {}
-        if preset.get("guidance"):
-            node.guidance = min(GUIDANCE_RANGE[1], max(GUIDANCE_RANGE[0], float(preset["guidance"])))
+        self._setGuidance(self._presetGuidances().get(node.preset.value))
         self._filling = True
         self._fillPathologies()
         self._fillSteering()
@@ -235,6 +235,21 @@ class GenerateSection(Section):
             node.device = self._device()
             self._askForEstimate()
             self._showDeviceNote()
+
+    def _takePresetGuidance(self) -> None:
+        """A guidance that is some preset's goes along with the preset; one that was set by hand stays."""
+        node, usual = self._parameterNode(), self._presetGuidances()
+        if node is not None and node.guidance in usual.values():
+            self._setGuidance(usual.get(node.preset.value))
+
+    def _setGuidance(self, guidance: float | None) -> None:
+        node = self._parameterNode()
+        if guidance and node is not None:
+            node.guidance = min(GUIDANCE_RANGE[1], max(GUIDANCE_RANGE[0], guidance))
+
+    def _presetGuidances(self) -> dict[str, float]:
+        presets = (self._model() or {}).get("presets") or {}
+        return {name: float(preset.get("guidance") or 0) for name, preset in presets.items()}
 
     def _onTimingChanged(self, _index: int) -> None:
         # after the parameter node has taken the new value

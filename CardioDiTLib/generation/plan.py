@@ -129,7 +129,8 @@ def _sampling(
                 f"The bundle '{manifest.name}' names the sampler {sampler!r}, which is not known.",
                 f"Ask for one of {', '.join(DEFAULT_SPACING)}.",
             )
-        return replace(asked, sampler=sampler, steps=request.steps or asked.steps), (), ()
+        usual = _WHOLE_WAY_STEPS if asked.sampler == FEW_STEPS else asked.steps
+        return replace(asked, sampler=sampler, steps=request.steps or usual), (), ()
     spec = manifest.few_steps
     guidance = asked.guidance if spec is None else spec.guidance
     other_guidance = request.guidance is not None and request.guidance != guidance

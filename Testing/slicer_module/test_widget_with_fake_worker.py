@@ -154,6 +154,26 @@ def test_guidance_needs_a_pathology(panel, ui):
     assert ui.guidanceSlider.enabled
 
 
+def test_guidance_goes_along_with_the_preset_unless_it_was_set_by_hand(panel, ui, spin):
+    def choose(index: int) -> float:
+        ui.presetCombo.setCurrentIndex(index)
+        ui.presetCombo.activated.emit(index)
+        spin(5)
+        return panel._parameterNode.guidance
+
+    ui.presetCombo.setCurrentIndex(1)
+    spin(5)
+    assert choose(0) == 1.5 and choose(1) == 2.0
+    ui.guidanceSlider.value = 3.0
+    assert choose(0) == 3.0
+    # what a scene brings, it keeps
+    panel._parameterNode.guidance = 2.0
+    ui.presetCombo.setCurrentIndex(1)
+    ui.presetCombo.setCurrentIndex(0)
+    spin(5)
+    assert panel._parameterNode.guidance == 2.0
+
+
 def test_the_dice_changes_the_seed(ui):
     seeds = set()
     for _ in range(4):
