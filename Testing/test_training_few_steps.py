@@ -14,6 +14,8 @@ from tiny_bundle import tiny_manifest, tiny_networks, write_tiny_bundle
 from CardioDiTLib.bundles import load_bundle
 from CardioDiTLib.bundles.manifest_parts import FewStepSpec, Preset
 from CardioDiTLib.cli import main
+from CardioDiTLib.diffusion import ddim
+from CardioDiTLib.diffusion.levels import NoiseLevels
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation import GenerationRequest, Generator
 from CardioDiTLib.generation.plan import make_plan
@@ -147,12 +149,16 @@ def test_each_step_is_asked_for_where_the_teacher_arrives(tmp_path):
     assert data.seen.shape == (8, 5, 4, 3, 8, 8, 4) and config.kept == [0, 2, 4, 5, 8] and data.aside == 4
     stage = FewStepStage(config, bundle, data)
     assert stage.ways == way_levels(config, bundle) and stage.ways[1][0] == pytest.approx(stage.ways[0][0] + 1.0)
-    # a single step of the teacher is the student's own prediction, so from its last level but one it errs by rounding
-    for way in stage.steps:
-        for step in way:
-            x, arrived = data.seen[:4, step.first].double(), data.seen[:4, step.last].double()
-            clean = (arrived - step.sigma_next / step.sigma * x) / step.share
-            torch.testing.assert_close(step.arrived(x, clean), arrived)
+    # what is trained as a step is what the generator runs: DDIM between the levels of the way
+    for way, log_snr in zip(stage.steps, stage.ways):
+        levels = NoiseLevels.at(bundle.schedule, bundle.schedule.t_of_log_snr(np.array(log_snr)).tolist())
+        x = noise = data.seen[:4, 0].double()
+        said = [torch.randn_like(x) for _ in way]
+        for step, clean in zip(way, said):
+            x = step.arrived(x, clean)
+        answers = iter(said)
+        torch.testing.assert_close(ddim(lambda _x, _t, answers=answers: next(answers), noise, levels), x)
+        assert [step.t for step in way] == pytest.approx(levels.t[:-1].tolist())
     # the folder belongs to what was drawn
     with pytest.raises(CardioDiTError):
         draw_paths(bundle, tmp_path / "ways", PathSettings(count=8, file_size=4, batch=4, steps=9), config.kept)

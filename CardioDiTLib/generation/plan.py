@@ -14,7 +14,7 @@ from CardioDiTLib.generation.asked_grid import check_grid
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE, RESHAPED, GenerationRequest
 
 _WHOLE_WAY_STEPS = 12
-"""What is run where a preset of few steps cannot: with another guidance, or from noisy latents on."""
+"""What is run where a preset of few steps cannot: with another guidance or sampler, or from noisy latents on."""
 
 
 @dataclass(frozen=True)

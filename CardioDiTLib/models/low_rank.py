@@ -1,6 +1,6 @@
 """Low-rank changes of a network's matrices: W + up @ down (E. Hu et al., LoRA, arXiv 2106.09685).
 
-A second network that differs little from the first is kept as its difference, a twentieth of its size.
+A second network that differs little from the first is kept as its difference, here a thirteenth of its size.
 """
 
 from __future__ import annotations
