@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 
 import numpy as np
 import pytest
@@ -517,9 +518,18 @@ def test_missing_packages_are_named_and_nothing_runs_before_they_are_there(load,
     SharedWorker.stopSharedWorker()
 
 
-def test_the_module_can_be_reloaded_while_a_run_is_on(panel, load, spin):
-    import sys
+@pytest.fixture
+def library_kept():
+    """Reloading lets go of the library, of which other tests of this process hold classes: they need their modules."""
+    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "CardioDiTLib"}
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "CardioDiTLib"]:
+        del sys.modules[name]
+    sys.modules.update(before)
 
+
+@pytest.mark.usefixtures("library_kept")
+def test_the_module_can_be_reloaded_while_a_run_is_on(panel, load, spin):
     accept(panel)
     panel.ui.generateButton.click()
     first = FakeProcess.made[-1]
