@@ -181,6 +181,22 @@ class TestPythonQt:
         assert (image.width(), image.height()) == (2, 3)
         assert not qt.QPixmap.fromImage(image).isNull()
 
+    def test_widgets_that_are_collected_leave_others_of_their_class_alone(self, app):
+        """PySide6's description of a class is void once the widget that was asked first is gone."""
+        import qt
+        from slicer_standin.pythonqt import meta_objects
+
+        def asked_while_collecting(meta) -> str:
+            assert len([[] for _ in range(100_000)]) == 100_000  # more than any threshold of the collector
+            return meta.className()
+
+        panel, stays = qt.QWidget(), qt.QSpinBox()
+        assert qt.QSpinBox(panel).className() == "QSpinBox"
+        cycle = [panel]
+        cycle.append(cycle)
+        del panel, cycle
+        assert meta_objects.asked(stays, asked_while_collecting) == "QSpinBox"
+
 
 class TestQtClassesOfAModule:
     def test_process(self, app, waitUntil):

@@ -12,6 +12,7 @@ from PySide6.QtCore import Property
 from shiboken6 import Shiboken
 
 from slicer_standin.pythonqt import connections
+from slicer_standin.pythonqt.meta_objects import is_writable
 from slicer_standin.pythonqt.properties import for_python, read_property, set_property, write_property
 
 # Names of the objects in the .ui that is being loaded: PySide6's loader would add them as attributes of the parent.
@@ -49,8 +50,7 @@ def _write_declared(widget, name: str, declared: Property, value) -> None:
     """Write a property that a stand-in's class declares."""
     if declared.fset is None:
         raise AttributeError(f"Property '{name}' of {type(widget).__name__} object is not writable")
-    meta = widget.metaObject()
-    if meta.property(meta.indexOfProperty(name)).isWritable():
+    if is_writable(widget, name):
         set_property(widget, name, value)
     else:
         declared.fset(widget, value)  # a base class declares it read-only, and Qt keeps to that declaration

@@ -6,7 +6,7 @@ import inspect
 
 from PySide6.QtCore import SIGNAL, QMetaObject, QObject
 
-from slicer_standin.pythonqt import exceptions
+from slicer_standin.pythonqt import exceptions, meta_objects
 
 _connect = QObject.connect
 _disconnect = QObject.disconnect
@@ -21,12 +21,12 @@ def normalized(signature: str) -> str:
 def _signal(sender: QObject, signature: str) -> str:
     """The signal's name for PySide6; AttributeError where the class has no such signal."""
     wanted = normalized(signature)
-    if sender.metaObject().indexOfSignal(wanted) >= 0:
+    if meta_objects.has_signal(sender, wanted):
         return SIGNAL(wanted)
     # Stand-ins of C++ widgets carry VTK pointers as Python objects: translate the signature of the real class.
     translated = getattr(type(sender), "_signal_translation", {}).get(wanted)
     if translated is None:
-        raise AttributeError(f"signal '{signature}' does not exist on {sender.metaObject().className()}")
+        raise AttributeError(f"signal '{signature}' does not exist on {meta_objects.class_name(sender)}")
     return SIGNAL(translated)
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import QObject, QTimer
 
-from slicer_standin.pythonqt import attributes, connections, corrections, dialogs, enums, exceptions, singletons
+from slicer_standin.pythonqt import (
+    attributes,
+    connections,
+    corrections,
+    dialogs,
+    enums,
+    exceptions,
+    meta_objects,
+    singletons,
+)
 from slicer_standin.pythonqt.properties import NameAttribute, PropertyAttribute
 
 MODULES = [QtCore, QtGui, QtWidgets]
@@ -53,7 +62,7 @@ def _patch_base() -> None:
     QObject.name = NameAttribute()
     QObject.connect = staticmethod(connections.connect)
     QObject.disconnect = staticmethod(connections.disconnect)
-    QObject.className = lambda self: self.metaObject().className()
+    QObject.className = lambda self: meta_objects.class_name(self)
     QObject.delete = lambda self: self.deleteLater()
 
 

@@ -8,6 +8,7 @@ from PySide6.QtCore import QObject
 
 from slicer_standin.pythonqt import corrections
 from slicer_standin.pythonqt.enums import EnumInt
+from slicer_standin.pythonqt.meta_objects import property_type
 
 read_property = QObject.property
 write_property = QObject.setProperty
@@ -41,8 +42,7 @@ def for_python(value):
 
 def set_property(widget, name: str, value) -> None:
     """Write a property, or say that it does not take the value."""
-    meta = widget.metaObject()
-    type_name = meta.property(meta.indexOfProperty(name)).typeName()
+    type_name = property_type(widget, name)
     if name == "toolTip" and isinstance(value, str):
         value = corrections.wrapped_tool_tip(value)
     try:
