@@ -9,7 +9,8 @@ each, ``--samples`` cines are drawn with the classes of the training cines in tu
 segmentation network (real cines too, so that both are judged alike), and compared with the real ones by
 `evaluate_synthesis`. Every number stands beside what it is between random halves of the real cines.
 
-In ``--work``: ``latents/`` (made once), ``<baseline>-<seed>/`` with the trainer's own files and ``report.json``.
+In ``--work``: ``latents/`` (made once), ``real/`` (labels of the real cines), ``<baseline>-<seed>/`` with the trainer's
+own files and ``report.json``.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from CardioDiTLib.evaluation.measures import MeasuredCohort, measure_cohort
 from CardioDiTLib.evaluation.synthesis_report import SetNumber, SynthesisReport
 from CardioDiTLib.files import atomic_path
 from CardioDiTLib.generation.decode import SliceDecoder
+from CardioDiTLib.io import load_segmentation, save_segmentation
 from CardioDiTLib.models.baselines import BASELINES
 from CardioDiTLib.training.dit_stage import DitStage, DitStageConfig
 from CardioDiTLib.training.latents import LatentAugmentation, LatentSet, encode_pack, read_latents
@@ -135,7 +137,10 @@ def sampled(trainer: Trainer, bundle: Bundle, latents: LatentSet, seed: int, arg
     groups = latents.groups[stage.train_index[first]]
     names = list(latents.about["group_names"])
     low, high = bundle.manifest.intensity_range
-    decoder = SliceDecoder(bundle.vqgan.to(device), bundle.manifest.latents.quantised, intensity_range=(low, high))
+    # drawn in the precision that they were trained in
+    narrow = torch.bfloat16 if trainer.precision == "bf16" else None
+    codec, quantised = bundle.vqgan.to(device), bundle.manifest.latents.quantised
+    decoder = SliceDecoder(codec, quantised, narrow or torch.float32, (low, high))
     levels = noise_levels(stage.schedule, arguments.steps, DEFAULT_SPACING["dpmpp_2m"])
     cines, segmentations, classes = [], [], []
     for start in range(0, arguments.samples, arguments.sample_batch):
@@ -144,7 +149,7 @@ def sampled(trainer: Trainer, bundle: Bundle, latents: LatentSet, seed: int, arg
         generators = sample_generators(seed, len(numbers), start)
         noise = draw_noise(generators, latents.latents.shape[1:], device)
         known = None if not names else torch.where(labels < 0, torch.full_like(labels, len(names)), labels)
-        denoise = Denoiser(network, stage.schedule, labels=known)
+        denoise = Denoiser(network, stage.schedule, labels=known, autocast=narrow)
         made = scale.restore(SAMPLERS["dpmpp_2m"](denoise, noise, levels, generators=generators).float())
         for place, label in enumerate(labels.tolist()):
             array = decoder.decode(made[place : place + 1])
@@ -176,11 +181,20 @@ def labelled(cine: Cine, arguments: argparse.Namespace) -> Segmentation | None:
 
 
 def real_cohort(arguments: argparse.Namespace) -> MeasuredCohort:
-    """The pack's cines, labelled by the same network as the synthetic ones."""
+    """The pack's cines, labelled by the same network as the synthetic ones; labels are kept in ``real/``."""
     given = cohort_from_pack(arguments.data, "all")
-    pairs = [item.load() for item in given.items]
-    labels = [labelled(cine, arguments) for cine, _ in pairs]
-    cohort = Cohort.from_cines([cine for cine, _ in pairs], labels, [item.group for item in given.items], name="real")
+    cines, labels = [], []
+    for item in given.items:
+        cine, _ = item.load()
+        kept = arguments.work / "real" / f"{item.name}.nii.gz"
+        if kept.is_file() and not arguments.no_labels:
+            labels.append(load_segmentation(kept))
+        else:
+            labels.append(labelled(cine, arguments))
+            if labels[-1] is not None:
+                save_segmentation(labels[-1], kept)
+        cines.append(cine)
+    cohort = Cohort.from_cines(cines, labels, [item.group for item in given.items], name="real")
     return measure_cohort(cohort, stack_covers_heart=True)
 
 
@@ -351,9 +365,11 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def _told(arguments: argparse.Namespace) -> list[tuple[str, str]]:
-    kept = ("data", "work", "seconds", "seeds", "samples", "copies", "width", "depth", "heads", "batch", "out")
-    told = [(name, str(getattr(arguments, name))) for name in kept if getattr(arguments, name) is not None]
-    return [*told, ("patch", " ".join(map(str, arguments.patch)))]
+    """What was asked for otherwise than by default."""
+    usual = vars(parsed(["--data", "", "--work", ""]))
+    flags = [(name, "") for name, value in vars(arguments).items() if value is True]
+    other = [(name, value) for name, value in vars(arguments).items() if value != usual[name] and value is not True]
+    return [(name, " ".join(map(str, value)) if name == "patch" else str(value)) for name, value in other] + flags
 
 
 if __name__ == "__main__":
