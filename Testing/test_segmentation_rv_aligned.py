@@ -75,6 +75,7 @@ class _LeftIsRight(torch.nn.Module):
 
     class config:
         spacing_mm = 1.5
+        multiple = 4
         neighbours = 0
         motion = False
 

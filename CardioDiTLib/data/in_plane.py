@@ -128,6 +128,8 @@ class PlaneSampler:
         target_mm: Pixel spacing of the network, mm.
         turn_rad: What lies in this direction from the middle of the source (x to the right, y down) lies to the right
             in the network's planes. These are then square, and beyond the source they are as dark as its darkest pixel.
+        middle: Pixel (x, y) of the source about which the network's planes lie; None for its middle.
+        side: Rows and columns of the network's planes; None for those that cover the source.
 
     Attributes:
         shape: (H, W) of the network's planes.
@@ -139,25 +141,28 @@ class PlaneSampler:
         spacing_xy_mm: tuple[float, float],
         target_mm: float,
         turn_rad: float = 0.0,
+        middle: tuple[float, float] | None = None,
+        side: int | None = None,
     ) -> None:
         self.source_shape = shape_yx
         sizes = (shape_yx[1], shape_yx[0])
         ratio = [target_mm / spacing for spacing in spacing_xy_mm]
         counts = [max(1, round(size / r)) for size, r in zip(sizes, ratio)]
-        if turn_rad:
-            counts = [max(counts)] * 2
+        if side or turn_rad:
+            counts = [side or max(counts)] * 2
         self.shape = (counts[1], counts[0])
         cos, sin = math.cos(turn_rad), math.sin(turn_rad)
         self._there_linear = np.diag(ratio) @ np.array([[cos, -sin], [sin, cos]])
         self._middle = np.array([(count - 1) / 2 for count in counts])
-        self._source_middle = np.array([(size - 1) / 2 for size in sizes])
+        self._source_middle = np.array([(size - 1) / 2 for size in sizes] if middle is None else middle)
         back_linear = np.linalg.inv(self._there_linear)
         there = np.column_stack([self._there_linear, self._source_middle - self._there_linear @ self._middle])
         back = np.column_stack([back_linear, self._middle - back_linear @ self._source_middle])
         self._there, seen = plane_operator(there, self.source_shape, self.shape)
         self._back, held = plane_operator(back, self.shape, self.source_shape)
-        self._unseen: NDArray[np.bool_] | None = ~seen if turn_rad else None
-        self._unheld: NDArray[np.bool_] | None = ~held if turn_rad else None
+        parted = bool(turn_rad) or side is not None or middle is not None
+        self._unseen: NDArray[np.bool_] | None = ~seen if parted else None
+        self._unheld: NDArray[np.bool_] | None = ~held if parted else None
         self._blur_there = (_sigma(ratio[1]), _sigma(ratio[0]))
         self._blur_back = (_sigma(1 / ratio[1]), _sigma(1 / ratio[0]))
 
@@ -169,7 +174,7 @@ class PlaneSampler:
         return result
 
     def to_source(self, planes: NDArray[Any]) -> NDArray[np.float32]:
-        """(..., H, W) -> (..., Y, X) float32; 0 where a turned plane does not reach."""
+        """(..., H, W) -> (..., Y, X) float32; 0 where a turned or smaller plane does not reach."""
         result = apply_plane_operator(self._back, _blurred(planes, self._blur_back), self.source_shape)
         if self._unheld is not None:
             result[..., self._unheld] = 0.0

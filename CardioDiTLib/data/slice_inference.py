@@ -6,8 +6,9 @@ the network's spacing and intensities; `predict_slices` runs a network over the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ from CardioDiTLib.progress import Stop
 
 SPREAD_SCALE = 2.0
 """Standard deviations over the beat are multiplied by this, to be of the size of the other channels."""
+
+MARGIN_MM = 20.0
+"""So much of its surroundings is seen around a heart at least."""
 
 Flip = tuple[int, ...]
 """Axes of an image that are reversed."""
@@ -148,6 +152,74 @@ class CineView:
         return [(every, every, *part) for part in ([roi] if roi == whole else [roi, whole])]
 
 
+@dataclass(frozen=True)
+class Window:
+    """A square in plane about the heart, turned or not: what a network looks at once it is known where the heart lies.
+
+    Attributes:
+        middle: Pixel (x, y) of the image.
+        side: Rows and columns at the network's spacing.
+        turn_rad: See `PlaneSampler`.
+    """
+
+    middle: tuple[float, float]
+    side: int
+    turn_rad: float = 0.0
+
+    @classmethod
+    def about(
+        cls,
+        labels: NDArray[np.uint8],
+        spacing_xy_mm: tuple[float, float],
+        config: NetworkConfig,
+        *,
+        least_mm: float,
+        turn_rad: float = 0.0,
+    ) -> Window | None:
+        """The window about everything that is labelled, in all slices and frames, with `MARGIN_MM` around it.
+
+        It is no larger than the longer side of the image.
+
+        Args:
+            labels: (..., Y, X) of the whole image, 0 background.
+            spacing_xy_mm: (x, y) mm.
+            config: The network's.
+            least_mm: Smallest side.
+            turn_rad: See `PlaneSampler`.
+
+        Returns:
+            The window; None where nothing is labelled.
+        """
+        rows, columns = np.nonzero(labels.reshape(-1, *labels.shape[-2:]).any(axis=0))
+        if not len(rows):
+            return None
+        cos, sin = np.cos(turn_rad), np.sin(turn_rad)
+        turned = np.array([[cos, sin], [-sin, cos]])
+        places = turned @ np.stack([columns * spacing_xy_mm[0], rows * spacing_xy_mm[1]])
+        low, high = places.min(axis=1), places.max(axis=1)
+        x, y = turned.T @ ((low + high) / 2) / spacing_xy_mm
+        side_mm = max(least_mm, float((high - low).max()) + 2 * MARGIN_MM)
+        steps = math.ceil(side_mm / (config.spacing_mm * config.multiple) - 1e-6)
+        image = max(size * spacing for size, spacing in zip(labels.shape[:-3:-1], spacing_xy_mm))
+        side = min(steps * config.multiple, max(1, round(image / config.spacing_mm)))
+        return cls((float(x), float(y)), side, turn_rad)
+
+    def rows_and_columns(
+        self, shape_yx: tuple[int, int], spacing_xy_mm: tuple[float, float], target_mm: float
+    ) -> tuple[slice, slice]:
+        """The part of an image of this shape that the window shows."""
+        half = self.side * target_mm / 2 * (abs(math.cos(self.turn_rad)) + abs(math.sin(self.turn_rad)))
+        parts = []
+        for middle, spacing, size in zip(self.middle, spacing_xy_mm, shape_yx[::-1]):
+            first = min(max(math.floor(middle - half / spacing), 0), size - 1)
+            parts.append(slice(first, max(min(math.ceil(middle + half / spacing) + 1, size), first + 1)))
+        return parts[1], parts[0]
+
+    def within(self, rows: slice, columns: slice) -> Window:
+        """The same window in pixels of a part of the image."""
+        return replace(self, middle=(self.middle[0] - columns.start, self.middle[1] - rows.start))
+
+
 class RegionReader:
     """Frames of a region as a network on slices sees them.
 
@@ -156,7 +228,7 @@ class RegionReader:
         spacing_mm: (x, y, z) mm.
         config: The network's.
         intensity: What becomes -1 and +1.
-        turn_rad: See `PlaneSampler`.
+        window: What of it is seen; None for all of it.
 
     Attributes:
         sampler: From the region's pixels to the network's, and back.
@@ -170,10 +242,11 @@ class RegionReader:
         spacing_mm: tuple[float, float, float],
         config: NetworkConfig,
         intensity: IntensityRange,
-        turn_rad: float = 0.0,
+        window: Window | None = None,
     ) -> None:
         self._intensity = intensity
-        self.sampler = PlaneSampler((array.shape[2], array.shape[3]), spacing_mm[:2], config.spacing_mm, turn_rad)
+        seen = (0.0,) if window is None else (window.turn_rad, window.middle, window.side)
+        self.sampler = PlaneSampler((array.shape[2], array.shape[3]), spacing_mm[:2], config.spacing_mm, *seen)
         self.step = config.neighbour_step(spacing_mm[2])
         self.beat = self._beat_of(array) if config.motion and len(array) > 1 else None
 

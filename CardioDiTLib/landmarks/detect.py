@@ -41,7 +41,7 @@ def detect_landmarks(
     cancel: CancelSource = None,
     track: bool = True,
     swap: bool = False,
-    views: int = 4,
+    views: int | None = None,
     batch: int = 8,
 ) -> LandmarkTrack:
     """Finds the right-ventricular insertion points in every slice and frame of a short-axis cine.
@@ -72,7 +72,7 @@ def detect_landmarks(
             smoothing.
         swap: Exchange anterior and inferior, for mirrored images that do not say so.
         views: The landmark network sees the image and so many of its mirror images, 1 to 4 in all, and the mean is
-            taken; each takes as long as the first.
+            taken; each takes as long as the first. None for two where labels tell where the heart lies, else four.
         batch: Slices at once.
 
     Returns:
@@ -92,7 +92,7 @@ def detect_landmarks(
         raise CardioDiTError(f"There is no method '{method}'.", f"Use one of {', '.join(METHODS)}.")
     if batch < 1:
         raise CardioDiTError(f"A batch of {batch} slices is not possible.", "Give 1 or more.")
-    if not 1 <= views <= len(FLIPS):
+    if views is not None and not 1 <= views <= len(FLIPS):
         raise CardioDiTError(f"{views} views are not possible.", f"Give 1 to {len(FLIPS)}.")
     if segmentation is not None and segmentation.shape != cine.shape:
         raise CardioDiTError(
@@ -118,6 +118,8 @@ def detect_landmarks(
         return show
 
     tracks = []
+    if to_segment:
+        segmentation = segment(cine, weights=labeller, device=device, progress=part(0), cancel=cancel, batch=batch)
     if model is not None:
         home = next(model.network.parameters()).device
         try:
@@ -125,16 +127,21 @@ def detect_landmarks(
                 model.network.to(where)
                 tracks.append(
                     landmarks_from_network(
-                        cine, model, device=where, batch=batch, views=views, swap=swap, progress=part(0), stop=stop
+                        cine,
+                        model,
+                        device=where,
+                        batch=batch,
+                        views=views,
+                        swap=swap,
+                        labels=segmentation if with_labels else None,
+                        progress=part(int(to_segment)),
+                        stop=stop,
                     )
                 )
         finally:
             model.network.to(home)
     if with_labels:
-        if segmentation is None:
-            segmentation = segment(
-                cine, weights=labeller, device=device, progress=part(len(tracks)), cancel=cancel, batch=batch
-            )
+        assert segmentation is not None
         stop.check()
         tracks.append(landmarks_from_segmentation(segmentation, swap=swap))
     found = tracks[0] if len(tracks) == 1 else fused_tracks(tracks[0], tracks[1])

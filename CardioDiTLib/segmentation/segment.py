@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.data.heart_roi import intensity_range
 from CardioDiTLib.data.orientation import base_end
-from CardioDiTLib.data.slice_inference import FLIPS, CineView, Flip, RegionReader, predict_slices
+from CardioDiTLib.data.slice_inference import FLIPS, CineView, Flip, RegionReader, Window, predict_slices
 from CardioDiTLib.device import choose_device, told_when_out_of_memory
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.labels import LABEL_NAMES, LV, RV
@@ -39,6 +39,12 @@ AGREEMENT = 0.5
 
 FRAMES = 4
 """So many frames, evenly over the cycle, are enough to tell."""
+
+SEEN_MM = 192.0
+"""Side of the square about the heart that is looked at once it is known where the heart lies: as large as the images
+that the embedded network was trained on. Ten ACDC patients held out: mean Dice over labels, ED and ES +0.0015 against
+the whole region of 228 mm, no label at either moment lower by more than 0.0009; with 168 mm the myocardium was 0.005
+lower."""
 
 Weights = SegmentationModel | str | os.PathLike[str] | None
 
@@ -137,8 +143,9 @@ def segment(
             the whole image is searched.
         cancel: A function that says whether to stop, an event, or None; asked before every batch.
         mirrored: Take the mean over mirror images: twice the work (four times without `posed`), steadier rims.
-        posed: Label a few frames first, to find on which side the right ventricle lies, and turn the images so that it
-            lies on the left, as in most training images. Where slices do not agree nothing is turned.
+        posed: Label a few frames first, to find where the heart and on which side the right ventricle lies; then look
+            at `SEEN_MM` about the heart only, turned so that the right ventricle lies on the left, as in most training
+            images. Where slices do not agree about the side, all of the region is looked at, and nothing is turned.
         batch: Slices at once.
         plausible: Undo jumps of a single frame and remove implausible labels (`postprocess`); False gives the network's
             own labels.
@@ -166,13 +173,12 @@ def segment(
     model.network.to(where)
     try:
         with told_when_out_of_memory("Give a smaller batch, or the device cpu."):
-            labels = np.zeros(looked_at.array.shape, np.uint8)
             sure = Sureness(*looked_at.array.shape[:2])
             for region in looked_at.regions(model.manifest.field_mm):
-                labels[:] = 0
-                labels[region] = _labels(
+                labels = _labels(
                     model,
-                    looked_at.array[region],
+                    looked_at.array,
+                    (region[2], region[3]),
                     looked_at.spacing,
                     device=where,
                     batch=batch,
@@ -216,6 +222,7 @@ def segment(
 def _labels(
     model: SegmentationModel,
     array: NDArray[np.generic],
+    region: tuple[slice, slice],
     spacing: tuple[float, float, float],
     *,
     device: torch.device,
@@ -227,12 +234,12 @@ def _labels(
     progress: Progress | None,
     sure: Sureness,
 ) -> NDArray[np.uint8]:
-    """Labels (T, Z, Y, X) of a region, frame by frame."""
+    """Labels (T, Z, Y, X), frame by frame, of what is found in a region (rows, columns)."""
     config, rule = model.network.config, model.manifest.intensity
-    scale = intensity_range(array, rule.low_percentile, rule.high_percentile)
+    scale = intensity_range(array[(slice(None), slice(None), *region)], rule.low_percentile, rule.high_percentile)
 
     def probabilities_of(
-        frame: NDArray[np.generic], reader: RegionReader, rv_aligned: bool = False
+        frame: NDArray[np.generic], reader: RegionReader, rv_aligned: bool = False, tta: bool = tta
     ) -> NDArray[np.float32]:
         stop.check()
         found = slice_probabilities(
@@ -248,24 +255,34 @@ def _labels(
         )
         return reader.sampler.to_source(found)
 
-    reader, direction = RegionReader(array, spacing, config, scale), None
-    known: dict[int, NDArray[np.float32]] = {}
+    size, in_plane = (array.shape[2], array.shape[3]), (spacing[0], spacing[1])
+    part, window = array[(slice(None), slice(None), *region)], None
     if rv_aligned:
-        chosen = np.unique(np.linspace(0, len(array), FRAMES, endpoint=False).astype(int))
-        known = {int(t): probabilities_of(array[t], reader) for t in chosen}
-        rough = np.stack([probabilities.argmax(axis=1) for probabilities in known.values()]).astype(np.uint8)
-        direction = right_ventricle_direction(rough, (spacing[0], spacing[1]))
+        # One look without mirror images is enough to tell where the heart lies, and how.
+        reader = RegionReader(part, spacing, config, scale)
+        chosen = np.unique(np.linspace(0, len(part), FRAMES, endpoint=False).astype(int))
+        rough = np.zeros((len(chosen), *array.shape[1:]), np.uint8)
+        for place, t in enumerate(chosen):
+            rough[(place, slice(None), *region)] = probabilities_of(part[t], reader, tta=False).argmax(axis=1)
+        direction = right_ventricle_direction(rough, in_plane)
         if direction is not None:
-            reader, known = RegionReader(array, spacing, config, scale, direction - math.pi), {}
-    labels = np.empty(array.shape, np.uint8)
-    flicker = TemporalLabelFilter(len(array))
-    for t, frame in enumerate(array):
-        probabilities = known.pop(t) if t in known else probabilities_of(frame, reader, direction is not None)
+            found = clean_labels(rough, spacing)
+            window = Window.about(found, in_plane, config, least_mm=SEEN_MM, turn_rad=direction - math.pi)
+        if window is not None:
+            region = window.rows_and_columns(size, in_plane, config.spacing_mm)
+            part, window = array[(slice(None), slice(None), *region)], window.within(*region)
+    reader, posed = RegionReader(part, spacing, config, scale, window), window is not None
+    labels = np.empty(part.shape, np.uint8)
+    flicker = TemporalLabelFilter(len(part))
+    for t, frame in enumerate(part):
+        probabilities = probabilities_of(frame, reader, posed)
         labels[t] = probabilities.argmax(axis=1)
         sure.add(t, probabilities, labels[t])
         if postprocess:
             labels[t][outside_the_wall(labels[t], probabilities)] = 0
             flicker.add(labels[t], probabilities)
         if progress is not None:
-            progress(t + 1, len(array))
-    return clean_labels(flicker.apply(labels), spacing) if postprocess else labels
+            progress(t + 1, len(part))
+    whole = np.zeros(array.shape, np.uint8)
+    whole[(slice(None), slice(None), *region)] = clean_labels(flicker.apply(labels), spacing) if postprocess else labels
+    return whole
