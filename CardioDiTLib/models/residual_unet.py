@@ -12,6 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+_FEW_CHANNELS = 16
+"""With fewer channels torch normalises faster where rows and columns, not channels, are innermost in memory."""
+
+_MANY_CHANNELS = 64
+"""With as many channels innermost in memory plain sums are some times as fast as torch's group normalisation."""
+
 
 class InstanceNorm2d(nn.InstanceNorm2d):
     """Instance normalisation without weights; where nothing is learned by torch's group normalisation, a fifth faster.
@@ -23,7 +29,25 @@ class InstanceNorm2d(nn.InstanceNorm2d):
         """(N, C, H, W) -> the same shape."""
         if self.training or torch.is_grad_enabled():
             return super().forward(input)
-        return F.group_norm(input, input.shape[1], eps=self.eps)
+        channels = input.shape[1]
+        if channels < _FEW_CHANNELS:
+            return F.group_norm(input.contiguous(), channels, eps=self.eps)
+        if channels >= _MANY_CHANNELS and input.device.type == "cpu":
+            pixels = input.permute(0, 2, 3, 1).flatten(1, 2)
+            centred = pixels - pixels.mean(1, keepdim=True)
+            centred *= centred.square().mean(1, keepdim=True).add_(self.eps).rsqrt_()
+            return centred.unflatten(1, input.shape[2:]).permute(0, 3, 1, 2)
+        return F.group_norm(input, channels, eps=self.eps)
+
+
+class PReLU(nn.PReLU):
+    """Parametric ReLU with one slope; where nothing is learned in place, since what comes in is nobody else's."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Any shape -> the same shape."""
+        if self.training or torch.is_grad_enabled():
+            return super().forward(input)
+        return F.leaky_relu_(input, float(self.weight))
 
 
 def _convolution(width_in: int, width_out: int, stride: int, *, up: bool = False, only: bool = False) -> nn.Sequential:
@@ -38,7 +62,7 @@ def _convolution(width_in: int, width_out: int, stride: int, *, up: bool = False
         after = nn.Sequential()
         after.add_module("N", InstanceNorm2d(width_out))
         after.add_module("D", nn.Dropout(0.0))
-        after.add_module("A", nn.PReLU())
+        after.add_module("A", PReLU())
         made.add_module("adn", after)
     return made
 

@@ -104,7 +104,11 @@ class SliceNetwork(nn.Module):
         for size in (width, height):
             missing = max(2 * self.config.multiple, -(-size // self.config.multiple) * self.config.multiple) - size
             padding += [missing // 2, missing - missing // 2]
-        numbers: torch.Tensor = self.unet(F.pad(images, padding, mode="replicate"))
+        padded = F.pad(images, padding, mode="replicate")
+        if not self.training and not torch.is_grad_enabled():
+            # channels innermost: what convolutions on CPUs take in any case, without bringing every map there and back
+            padded = padded.contiguous(memory_format=torch.channels_last)
+        numbers: torch.Tensor = self.unet(padded)
         return numbers[..., padding[2] : padding[2] + height, padding[0] : padding[0] + width]
 
 
