@@ -50,10 +50,10 @@ class CardioDiTLogic(ScriptedLoadableModuleLogic):
             gate: Draw again what lies too near to a training patient; the model has to carry training embeddings.
             falseAlarm: Of the gate: share of novel patients who are refused.
             **request: Entries of `CardioDiTLib.GenerationRequest`: seed, count, pathology, guidance, preset, steps,
-                sampler, bundle, device, cycle_s; where the model can be steered also edv_ml, ef_percent, lv_mass_g,
-                lv_slices (`models()` lists models, their bundle.json what they can be asked for); where the model makes
-                several grids (``other_grids`` in `models()`) also slices and frames. What is to be known about the
-                request is logged as a warning.
+                sampler, bundle, device, backend, cycle_s; where the model can be steered also edv_ml, ef_percent,
+                lv_mass_g, lv_slices (`models()` lists models, their bundle.json what they can be asked for); where the
+                model makes several grids (``other_grids`` in `models()`) also slices and frames. What is to be known
+                about the request is logged as a warning.
 
         Returns:
             The sequence browser node; a list of them where count is more than 1. Where the model makes labels, they

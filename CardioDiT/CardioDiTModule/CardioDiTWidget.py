@@ -17,7 +17,7 @@ from .ExportSection import ExportSection
 from .FolderSection import FolderSection
 from .FunctionSection import FunctionSection
 from .GenerateSection import GenerateSection
-from .InstallLogic import PICTURES_SIZE_TEXT, InstallLogic
+from .InstallLogic import OPENVINO_SIZE_TEXT, PICTURES_SIZE_TEXT, InstallLogic
 from .LandmarksSection import LandmarksSection
 from .ModelsSection import ModelsSection
 from .PanelLife import PanelLife, PanelWorker
@@ -66,6 +66,7 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.browserSelector.connect("nodeActivated(vtkMRMLNode*)", self.onBrowserChosen)
         ui.installButton.connect("clicked(bool)", self.onInstall)
         ui.picturesButton.connect("clicked(bool)", self.onInstallForPictures)
+        ui.openvinoButton.connect("clicked(bool)", self.onInstallOpenvino)
         ui.copyLogButton.connect("clicked(bool)", self.onCopyLog)
         ui.dismissButton.connect("clicked(bool)", self.onDismiss)
         ui.problemFrame.setVisible(False)
@@ -94,7 +95,15 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui, worker, manager = self.ui, self.panelWorker, self.logic.modelManager
         node, later = self.parameterNode, self._life.later
         self.privacy = PrivacySection(ui, worker, manager.hasPrivacy, later, node)
-        self.generate = GenerateSection(ui, worker, manager, node, later, lambda: self.privacy.falseAlarm)
+        self.generate = GenerateSection(
+            ui,
+            worker,
+            manager,
+            node,
+            later,
+            lambda: self.privacy.falseAlarm,
+            lambda: bool(self.installLogic.missingForOpenvino()),
+        )
         self.play = PlaySection(ui, node)
         self.landmarks = LandmarksSection(ui, worker, node, later)
         self.function = FunctionSection(ui, worker, node, later)
@@ -220,6 +229,14 @@ class CardioDiTWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
         if self._install(text, self.installLogic.installForPictures):
             self.updateSetup()
+
+    def onInstallOpenvino(self, _checked=False):
+        """Ask, then install what the backend OpenVINO needs."""
+        text = _("To be installed into Slicer's Python: {packages} (about {size}).").format(
+            packages=", ".join(self.installLogic.missingForOpenvino()), size=OPENVINO_SIZE_TEXT
+        )
+        if self._install(text, self.installLogic.installForOpenvino):
+            self.generate.updateBackend()
 
     def _install(self, text, install):
         """Whether the user wanted it."""

@@ -29,6 +29,7 @@ class GenerateSection(Section):
         ui, worker, parameterNode, later: As `Section`.
         models: The models.
         falseAlarm: () -> share of novel patients whom the gate may refuse.
+        openvinoMissing: () -> whether OpenVINO is not installed.
 
     Attributes:
         generated: (browser nodes).
@@ -42,13 +43,14 @@ class GenerateSection(Section):
         parameterNode: Callable[[], Any],
         later: Later,
         falseAlarm: Callable[[], float] = lambda: 0.05,
+        openvinoMissing: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__(ui, worker, parameterNode, later)
-        self._models, self._falseAlarm = models, falseAlarm
+        self._models, self._falseAlarm, self._openvinoMissing = models, falseAlarm, openvinoMissing
         self.generated = Signal("generated")
         self._lastRun: GenerationRun | None = None
         self._preview = PreviewPlayer(ui.previewLabel)
-        self._estimates: dict[tuple[str, str], dict[str, Any]] = {}
+        self._estimates: dict[tuple[str, str, str], dict[str, Any]] = {}
         self._probe: dict[str, Any] | None = None
         self.controls = self.makeControls(
             (ui.generateButton, ui.progressBar, ui.progressLabel),
@@ -72,6 +74,7 @@ class GenerateSection(Section):
         ui.bundleCombo.connect("currentIndexChanged(int)", self._onBundle)
         ui.pathologyCombo.connect("currentIndexChanged(int)", self._onPathology)
         ui.deviceCombo.connect("currentIndexChanged(int)", self._onDevice)
+        ui.backendCombo.connect("currentIndexChanged(int)", lambda _index: self._later(0, self.updateBackend))
         ui.presetCombo.connect("currentIndexChanged(int)", self._onTimingChanged)
         # by hand alone: a scene that is loaded keeps its guidance
         ui.presetCombo.connect("activated(int)", lambda _index: self._later(0, self._takePresetGuidance))
@@ -119,7 +122,8 @@ class GenerateSection(Section):
         self.update()
 
     def update(self, _unused: Any = None) -> None:
-        self.controls.setReason(self._notReady or self._modelReason())
+        self.controls.setReason(self._notReady or self._modelReason() or self._backendReason())
+        self.ui.openvinoButton.setVisible(bool(self._backendReason()))
         self.ui.previewLabel.setVisible(self.run is not None)
         if self.run is None:
             self._preview.stop()
@@ -144,6 +148,7 @@ class GenerateSection(Section):
             "sampler": node.sampler.value or None,
             "steps": node.steps or None,
             "device": node.device,
+            "backend": node.backend.value,
             "preview_every": max(1, round(steps / PREVIEWS_A_RUN)),
             **self.steering.request(),
             **self.grid.request(),
@@ -157,6 +162,18 @@ class GenerateSection(Section):
         if model["state"] != "installed":
             return str(_("This model is not installed: see the section Models"))
         return ""
+
+    def _backendReason(self) -> str:
+        """Why the chosen backend cannot be used; empty where it can."""
+        if self._backend() == "openvino" and self._openvinoMissing():
+            return str(_("OpenVINO is not installed: install it under Advanced, or choose PyTorch there"))
+        return ""
+
+    def updateBackend(self) -> None:
+        """Another backend was chosen, or installed."""
+        self.update()
+        self._askForEstimate()
+        self._showDeviceNote()
 
     def modelReason(self) -> str:
         """Why other sections cannot use the chosen model; empty where they can."""
@@ -356,7 +373,9 @@ class GenerateSection(Section):
         node, model = self._parameterNode(), self._model()
         if self._probe is None or node is None or model is None or model["state"] != "installed":
             return
-        key = (node.bundle, self._device())
+        if self._backendReason():
+            return
+        key = (node.bundle, self._device(), self._backend())
         if key in self._estimates or self.run is not None:
             return
         self._estimates[key] = {}
@@ -371,7 +390,7 @@ class GenerateSection(Section):
 
         self._worker.request(
             "estimate",
-            {"bundle": node.bundle, "device": key[1]},
+            {"bundle": node.bundle, "device": key[1], "backend": key[2]},
             onResult=take,
             onProblem=fail,
             onCancelled=lambda: self._estimates.pop(key, None),
@@ -385,7 +404,8 @@ class GenerateSection(Section):
         node = self._parameterNode()
         if self._probe is None or node is None:
             return
-        preset = (self._estimates.get((node.bundle, self._device())) or {}).get("presets", {}).get(node.preset.value)
+        known = self._estimates.get((node.bundle, self._device(), self._backend())) or {}
+        preset = known.get("presets", {}).get(node.preset.value)
         seconds = None
         if preset:
             seconds = preset["guided_seconds" if self._hasAim() and node.guidance != 1 else "seconds"]
@@ -400,6 +420,10 @@ class GenerateSection(Section):
 
     def _device(self) -> str:
         return str(self.ui.deviceCombo.currentData or "auto")
+
+    def _backend(self) -> str:
+        node = self._parameterNode()
+        return "torch" if node is None else str(node.backend.value)
 
     def _model(self) -> dict[str, Any] | None:
         return self._models.model(str(self.ui.bundleCombo.currentData or ""))

@@ -22,6 +22,10 @@ PICTURE_REQUIREMENTS = ("matplotlib>=3.8", "pillow>=10")
 """What the bullseye and the pages with pictures need beside; all else works without."""
 
 PICTURES_SIZE_TEXT = "20 MB"
+OPENVINO_REQUIREMENT = "openvino>=2025.0"
+"""What the choice OpenVINO of the section Generate needs; all else works without."""
+
+OPENVINO_SIZE_TEXT = "60 MB to download, 180 MB on disk"
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,21 @@ class InstallLogic:
             CardioDiTProblem: The installation failed.
         """
         missing = self.missingForPictures()
+        if missing:
+            self._installOthers(missing)
+
+    def missingForOpenvino(self) -> tuple[str, ...]:
+        """`OPENVINO_REQUIREMENT` where it is absent or too old."""
+        importlib.invalidate_caches()
+        return (OPENVINO_REQUIREMENT,) if self._problemOf(OPENVINO_REQUIREMENT) else ()
+
+    def installForOpenvino(self) -> None:
+        """Install it. The caller has asked the user.
+
+        Raises:
+            CardioDiTProblem: The installation failed.
+        """
+        missing = self.missingForOpenvino()
         if missing:
             self._installOthers(missing)
 

@@ -36,6 +36,16 @@ class Sampler(enum.Enum):
         }[self]
 
 
+class Backend(enum.Enum):
+    """What networks run in; values are the library's names."""
+
+    TORCH = "torch"
+    OPENVINO = "openvino"
+
+    def label(self):
+        return {Backend.TORCH: "PyTorch", Backend.OPENVINO: _("OpenVINO (processor)")}[self]
+
+
 @parameterNodeWrapper
 class CardioDiTParameterNode:
     """What is saved with the scene.
@@ -47,7 +57,7 @@ class CardioDiTParameterNode:
     seed, count - Which hearts, how many.
     preset, sampler, steps - Quality; 0 steps for those of the preset.
     slices, frames - Of models that make several grids: how many; 0 for the model's own.
-    device - Where to compute.
+    device, backend - Where to compute, and in what.
     browser - The cine that is shown.
     gate, falseAlarm - Whether hearts too near to a training patient are drawn again; share of false alarms, in percent.
     auditCines, auditAgainst - What is audited, and against what. Folders are not saved: they may be named like
@@ -69,6 +79,7 @@ class CardioDiTParameterNode:
     slices: Annotated[int, WithinRange(0, 1000)] = 0
     frames: Annotated[int, WithinRange(0, 1000)] = 0
     device: str = "auto"
+    backend: Backend = Backend.TORCH
     browser: vtkMRMLSequenceBrowserNode
     gate: bool = False
     falseAlarm: Annotated[float, WithinRange(0.1, 50)] = 5.0

@@ -12,7 +12,18 @@ from .SegmentationSequence import SegmentationSequence
 from .SequenceBuilder import beatRateFps, madeFromText, originOf
 from .ShortAxisViews import showInViews
 
-SHOWN_ORIGIN = ("model", "model_version", "seed", "index", "pathology", "guidance", "steps", "sampler", "precision")
+SHOWN_ORIGIN = (
+    "model",
+    "model_version",
+    "seed",
+    "index",
+    "pathology",
+    "guidance",
+    "steps",
+    "sampler",
+    "precision",
+    "backend",
+)
 
 
 class PlaySection:

@@ -12,7 +12,7 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.service.job import Job
 from CardioDiTLib.version import __version__
 
-PACKAGES = ("torch", "monai", "numpy", "scipy", "SimpleITK", "nibabel", "safetensors", "einops")
+PACKAGES = ("torch", "monai", "numpy", "scipy", "SimpleITK", "nibabel", "safetensors", "einops", "openvino")
 
 
 def probe(job: Job) -> dict[str, Any]:

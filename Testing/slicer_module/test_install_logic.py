@@ -85,6 +85,23 @@ def test_what_pictures_need_is_asked_for_by_itself(logic, monkeypatch):
     assert len(asked) == 1
 
 
+def test_openvino_is_optional_and_asked_for_by_itself(logic, monkeypatch):
+    from CardioDiTModule import InstallLogic as home
+
+    text = (MODULE_FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'"{home.OPENVINO_REQUIREMENT}"' in text
+    made = logic(openvino="2024.6.0")
+    assert made.missingForOpenvino() == (home.OPENVINO_REQUIREMENT,)
+    assert not any("openvino" in line for line in made.requirements())
+    asked = []
+    monkeypatch.setattr(made, "_installOthers", asked.append)
+    made.installForOpenvino()
+    assert asked == [(home.OPENVINO_REQUIREMENT,)]
+    made.packages.versions["openvino"] = "2026.4.1"
+    made.installForOpenvino()
+    assert len(asked) == 1 and made.missingForOpenvino() == ()
+
+
 @pytest.fixture
 def pytorch(monkeypatch):
     """The PyTorch extension, as far as this module uses it."""

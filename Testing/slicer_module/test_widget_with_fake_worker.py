@@ -139,11 +139,41 @@ def test_the_order_is_what_the_widgets_say(panel, ui, spin):
         "sampler": "ddim",
         "steps": None,
         "device": "auto",
+        "backend": "torch",
         "preview_every": 2,
     }
     from CardioDiTLib.generation.request import GenerationRequest
 
     GenerationRequest.from_dict(request)
+
+
+def test_openvino_is_offered_with_its_size_and_goes_to_the_worker(panel, ui, spin, messages, monkeypatch):
+    from CardioDiTModule.InstallLogic import InstallLogic
+
+    from CardioDiTLib.generation.request import GenerationRequest
+
+    missing, installed = ["openvino>=2025.0"], []
+    monkeypatch.setattr(InstallLogic, "missingForOpenvino", lambda self: tuple(missing))
+    monkeypatch.setattr(InstallLogic, "installForOpenvino", lambda self: installed.append(missing.pop()))
+    accept(panel)
+    before = process()
+    assert ui.generateButton.enabled and not ui.openvinoButton.isVisibleTo(ui.advancedCollapsible)
+    ui.backendCombo.setCurrentIndex(1)
+    spin(5)
+    assert not ui.generateButton.enabled and "OpenVINO" in ui.generateButton.toolTip
+    assert ui.openvinoButton.isVisibleTo(ui.advancedCollapsible)
+    messages.answers.append(False)
+    ui.openvinoButton.click()
+    assert not installed and "openvino" in messages.texts()[-1] and "60 MB" in messages.texts()[-1]
+    messages.answers.append(True)
+    ui.openvinoButton.click()
+    assert installed and not before.running, "the worker starts anew with what is there now"
+    assert ui.generateButton.enabled and not ui.openvinoButton.isVisibleTo(ui.advancedCollapsible)
+    assert process().asked("estimate")["arguments"]["backend"] == "openvino"
+    assert GenerationRequest.from_dict(panel.generate.request()).backend == "openvino"
+    ui.backendCombo.setCurrentIndex(0)
+    spin(5)
+    assert panel.generate.request()["backend"] == "torch"
 
 
 def test_guidance_needs_a_pathology(panel, ui):
