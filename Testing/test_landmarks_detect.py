@@ -203,6 +203,33 @@ def test_methods(walker):
     assert cd.detect_landmarks.__wrapped__ is detect_landmarks and cd.landmarks.detect_landmarks is detect_landmarks
 
 
+def test_labels_tell_where_to_look_and_nothing_likely_there_is_looked_for_everywhere(walker, monkeypatch):
+    from CardioDiTLib.landmarks import heatmap
+
+    labels = heart(shape=(1, 3, 200, 190))
+    cine, looks, original = picture_of(labels), [], heatmap.predict_points
+
+    def predict(network, stack, **how):
+        looks.append((stack.shape[1:], how["views"]))
+        return original(network, stack, **how)
+
+    monkeypatch.setattr(heatmap, "predict_points", predict)
+    alone = landmarks_from_network(cine, walker)
+    assert len(looks) == 1 and {views for _, views in looks} == {heatmap.VIEWS_ALONE}
+    whole = looks[0][0]
+    looks.clear()
+    about = landmarks_from_network(cine, walker, labels=labels)
+    assert {views for _, views in looks} == {heatmap.VIEWS_WITH_LABELS} and looks[0][0][0] < whole[0]
+    np.testing.assert_array_equal(about.found, alone.found)
+    assert np.nanmax(np.linalg.norm(about.points - alone.points, axis=-1)) < 0.5
+    looks.clear()
+    corner = np.zeros_like(labels.array)
+    corner[:, :, :4, :4] = 3
+    found = landmarks_from_network(cine, walker, labels=Segmentation(corner, labels.affine, labels.frame_times))
+    assert looks[0][1] == heatmap.VIEWS_WITH_LABELS and looks[-1] == (whole, heatmap.VIEWS_ALONE)
+    np.testing.assert_array_equal(found.points, alone.points)
+
+
 def test_what_is_missing_is_told_before_any_work(walker, monkeypatch, tmp_path):
     cine = picture_of(heart(shape=(2, 2, 72, 64)))
     for module in (landmark_model, segmentation_model):

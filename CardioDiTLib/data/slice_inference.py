@@ -202,6 +202,10 @@ class Window:
         steps = math.ceil(side_mm / (config.spacing_mm * config.multiple) - 1e-6)
         image = max(size * spacing for size, spacing in zip(labels.shape[:-3:-1], spacing_xy_mm))
         side = min(steps * config.multiple, max(1, round(image / config.spacing_mm)))
+        if not turn_rad:
+            # the first pixel lies on one of the image, which at the same spacing keeps every grey value as it is
+            half = (side - 1) / 2 * config.spacing_mm / np.asarray(spacing_xy_mm)
+            x, y = np.rint((x, y) - half) + half
         return cls((float(x), float(y)), side, turn_rad)
 
     def rows_and_columns(

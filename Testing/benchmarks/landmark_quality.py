@@ -53,11 +53,13 @@ def found(
     _, cine, _ = case
     seconds: dict[str, float] = {}
     began = time.perf_counter()
-    network = landmarks_from_network(cine, model)
-    seconds["network"] = time.perf_counter() - began
-    began = time.perf_counter()
-    labels = landmarks_from_segmentation(segment(cine, weights=labeller))
+    segmentation = segment(cine, weights=labeller)
+    labels = landmarks_from_segmentation(segmentation)
     seconds["segmentation"] = time.perf_counter() - began
+    began = time.perf_counter()
+    # as `detect_landmarks` has it: labels tell where the heart lies
+    network = landmarks_from_network(cine, model, labels=segmentation)
+    seconds["network"] = time.perf_counter() - began
     tracks = {"network": network, "segmentation": labels, "fusion": fused_tracks(network, labels)}
     follow = follow and case[1].n_frames >= FEWEST_FRAMES  # as detect_landmarks does
     return {name: track_landmarks(track) if follow else track for name, track in tracks.items()}, seconds

@@ -1,4 +1,4 @@
-"""Seconds of each part of measuring a cine, every round in a new process: start, reading, labels, points, numbers, files.
+"""Seconds of each part of measuring a cine, every round in a new process (start, reading, labels, points, files).
 
 Run: ``python Testing/benchmarks/measure_cost.py CINE --threads 2 --rounds 3``. The library on PYTHONPATH is measured,
 so that another tree can be: ``PYTHONPATH=OTHER python ...``. Printed are the smallest of the rounds, wall clock and
