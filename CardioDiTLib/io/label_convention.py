@@ -316,7 +316,8 @@ def _contacts(planes: list[NDArray[Any]], labels: list[int]) -> dict[tuple[int, 
     """Share of the outline of the first label that touches the second, all slices together."""
     totals = dict.fromkeys(labels, 0)
     shared = {(a, b): 0 for a in labels for b in labels if a != b}
-    for plane in planes:
+    for whole in planes:
+        plane = _about_labels(whole)
         for label in labels:
             own = plane == label
             if own.sum() < FEWEST_PIXELS:
@@ -329,6 +330,12 @@ def _contacts(planes: list[NDArray[Any]], labels: list[int]) -> dict[tuple[int, 
                 if other != label:
                     shared[label, other] += int((rim == other).sum())
     return {(a, b): shared[a, b] / max(totals[a], 1) for a, b in shared}
+
+
+def _about_labels(plane: NDArray[Any]) -> NDArray[Any]:
+    """What is labelled of a plane, with a pixel around it: outlines are the same, and found sooner."""
+    rows, columns = (np.flatnonzero(plane.any(axis=axis)) for axis in (1, 0))
+    return plane[max(rows[0] - 1, 0) : rows[-1] + 2, max(columns[0] - 1, 0) : columns[-1] + 2]
 
 
 def _lone(label: int, planes: list[NDArray[Any]]) -> Recognised:
