@@ -206,7 +206,7 @@ def test_methods(walker):
 def test_labels_tell_where_to_look_and_nothing_likely_there_is_looked_for_everywhere(walker, monkeypatch):
     from CardioDiTLib.landmarks import heatmap
 
-    labels = heart(shape=(1, 3, 200, 190))
+    labels = heart(shape=(2, 3, 200, 190))
     cine, looks, original = picture_of(labels), [], heatmap.predict_points
 
     def predict(network, stack, **how):
@@ -215,7 +215,7 @@ def test_labels_tell_where_to_look_and_nothing_likely_there_is_looked_for_everyw
 
     monkeypatch.setattr(heatmap, "predict_points", predict)
     alone = landmarks_from_network(cine, walker)
-    assert len(looks) == 1 and {views for _, views in looks} == {heatmap.VIEWS_ALONE}
+    assert len(looks) == 2 and {views for _, views in looks} == {heatmap.VIEWS_ALONE}
     whole = looks[0][0]
     looks.clear()
     about = landmarks_from_network(cine, walker, labels=labels)
