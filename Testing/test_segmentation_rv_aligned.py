@@ -10,8 +10,9 @@ import torch
 
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.data.canonical_view import CanonicalView
+from CardioDiTLib.data.header_check import right_ventricle_direction
 from CardioDiTLib.data.in_plane import PlaneSampler
-from CardioDiTLib.segmentation.segment import right_ventricle_direction, slice_probabilities
+from CardioDiTLib.segmentation.segment import slice_probabilities
 
 
 def blobs(angle_deg: float, spacing=(1.5, 1.5), distance_mm: float = 30.0, shape=(80, 90)) -> np.ndarray:

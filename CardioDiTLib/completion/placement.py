@@ -14,13 +14,14 @@ from CardioDiTLib.bundles.manifest import BundleManifest
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.data.cine_from_pair import choose_slices
 from CardioDiTLib.data.grid_transform import GridTransform
+from CardioDiTLib.data.header_check import right_ventricle_direction
 from CardioDiTLib.data.intensity import IntensityRange, robust_range
 from CardioDiTLib.data.orientation import APEX_DIRECTION, base_end
 from CardioDiTLib.data.preprocess import estimate_end_diastole_frame, from_grid, to_grid
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.decode import BRIGHTEST
 from CardioDiTLib.grid import ModelGrid
-from CardioDiTLib.segmentation.segment import FRAMES, Weights, right_ventricle_direction, segment
+from CardioDiTLib.segmentation.segment import FRAMES, Weights, segment
 
 BLOOD_ENTRY = "blood_grey"
 """Entry of a bundle's provenance: grey value (of 255) that the blood of the left ventricle had at end-diastole in

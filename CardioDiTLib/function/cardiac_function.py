@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CardioDiTLib.cine import LandmarkTrack, Segmentation
+from CardioDiTLib.data.header_check import header_doubts
 from CardioDiTLib.data.orientation import End, base_end
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.function.aha import CAP_REASON, segment_labels, segment_layout, segment_mass_g, segment_thickness_mm
@@ -126,9 +127,9 @@ def cardiac_function(
     right = (values.get("rv_ed_frame"), values.get("rv_es_frame"))
     told = sureness_note(segmentation.meta, {"RV": right, "myocardium": muscle, "LV": muscle})
     notes += [told] if told else []
-    if landmarks is not None:
-        about = landmarks.meta.get("landmarks", {})
-        notes += [str(about["naming_note"])] if about.get("naming_note") else []
+    named = str((landmarks.meta if landmarks is not None else {}).get("landmarks", {}).get("naming_note", ""))
+    notes += [doubt for doubt in header_doubts(segmentation.affine, segmentation.array) if doubt not in named]
+    notes += [named] if named else []
     meta = dict(segmentation.meta)
     if landmarks is not None and landmarks.meta.get("landmarks"):
         meta["landmarks"] = landmarks.meta["landmarks"]

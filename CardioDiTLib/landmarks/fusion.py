@@ -83,6 +83,9 @@ def fused_tracks(network: LandmarkTrack, labels: LandmarkTrack, rule: FusionRule
         "network_alone": int(alone.sum()),
         "labels_alone": int(only_labels.sum()),
     }
+    # Labels show the shape of the heart, by which the header is judged; points alone do not.
+    if told := labels.meta.get("landmarks", {}).get("naming_note"):
+        about["naming_note"] = told
     meta = {**labels.meta, **network.meta, "landmarks": about}
     return LandmarkTrack(result, np.clip(confidence, 0, 1), network.frame_times, meta)
 

@@ -9,13 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from CardioDiTLib.data.orientation import APEX_DIRECTION
-
-ANTERIOR_DIRECTION = np.array([0.0, 1.0, 1.0]) / np.sqrt(2.0)
-"""In RAS: forward and up, which is where the anterior insertion lies from the inferior one."""
-
-SMALLEST_COSINE = 0.35
-"""A direction that agrees less than this (about 70 degrees off) decides nothing."""
+from CardioDiTLib.data.orientation import ANTERIOR_DIRECTION, APEX_DIRECTION, SMALLEST_COSINE, has_directions
 
 _NO_ORIENTATION = "gives no orientation"  # what the readers note where a file's header has none
 
@@ -88,7 +82,7 @@ def name_points(
         return Naming(True, "none", float("nan"))
     axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     facing = np.cross(axes[:, 0], axes[:, 1])  # away from who looks at the picture, x to the right and y down
-    if np.allclose(np.abs(axes).max(axis=0), 1.0, atol=1e-3):
+    if not has_directions(affine):
         through = int(np.argmax(np.abs(facing)))
         # a reader that knows no orientation mirrors x, which must be taken back
         mirrored = any(_NO_ORIENTATION in str(note) for note in meta.get("notes", []))

@@ -11,9 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from CardioDiTLib.cine import LandmarkTrack, Segmentation
+from CardioDiTLib.data.header_check import header_doubts
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io.label_convention import named_segmentation
 from CardioDiTLib.labels import LV, MYOCARDIUM, RV
+from CardioDiTLib.landmarks.handedness import first_is_anterior_log_odds, naming_note
 from CardioDiTLib.landmarks.naming import name_points
 
 # Neighbours of a pixel, clockwise on the screen (y runs down), from the left one.
@@ -384,8 +386,15 @@ def landmarks_from_segmentation(
     about: dict[str, Any] = {"source": "segmentation", "named_by": naming.rule, "swapped": swap}
     if np.isfinite(naming.agreement):
         about["agreement"] = naming.agreement
-    if naming.note:
-        about["naming_note"] = naming.note
+    odds = first_is_anterior_log_odds(segmentation, list(walks), pixels[..., :2], septum_mm)
+    doubt = naming_note(
+        odds,
+        naming.first_is_anterior != swap,
+        naming.note,
+        header_doubts(segmentation.affine, segmentation.array),
+    )
+    if doubt:
+        about["naming_note"] = doubt
     if note:
         about["label_note"] = note
     return LandmarkTrack(points, confidence, segmentation.frame_times, {**segmentation.meta, "landmarks": about})

@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from CardioDiTLib.cine import Cine, Segmentation
+from CardioDiTLib.data.header_check import right_ventricle_direction
 from CardioDiTLib.data.heart_roi import intensity_range
 from CardioDiTLib.data.orientation import base_end
 from CardioDiTLib.data.slice_inference import FLIPS, CineView, Flip, RegionReader, Window, predict_slices
 from CardioDiTLib.device import choose_device, told_when_out_of_memory
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.labels import LABEL_NAMES, LV, RV
+from CardioDiTLib.labels import LABEL_NAMES, LV
 from CardioDiTLib.models.slice_unet import SegmentationNetwork
 from CardioDiTLib.progress import CancelSource, Stop
 from CardioDiTLib.progress import StepCallback as Progress
@@ -31,12 +32,6 @@ from CardioDiTLib.segmentation.postprocess import (
 )
 from CardioDiTLib.segmentation.sureness import Sureness
 
-FEWEST_PIXELS = 20
-"""A slice with less of either cavity is not used for the direction."""
-
-AGREEMENT = 0.5
-"""Length of the mean unit vector, slices weighted by the right ventricle's area, below which there is no direction."""
-
 FRAMES = 4
 """So many frames, evenly over the cycle, are enough to tell."""
 
@@ -47,32 +42,6 @@ the whole region of 228 mm, no label at either moment lower by more than 0.0009;
 lower."""
 
 Weights = SegmentationModel | str | os.PathLike[str] | None
-
-
-def right_ventricle_direction(labels: NDArray[np.uint8], spacing_xy_mm: tuple[float, float]) -> float | None:
-    """Angle of the direction from the left to the right cavity's centre, over all slices and frames.
-
-    Args:
-        labels: (T, Z, Y, X) 0 background, 1 RV, 2 myocardium, 3 LV.
-        spacing_xy_mm: (x, y) mm.
-
-    Returns:
-        Radians in the image, x to the right and y down: 0 to the right, pi to the left; None where slices do not
-        agree, or none shows both cavities.
-    """
-    total, weights = np.zeros(2), 0.0
-    for plane in labels.reshape(-1, *labels.shape[2:]):
-        right, left = np.argwhere(plane == RV), np.argwhere(plane == LV)
-        if min(len(right), len(left)) < FEWEST_PIXELS:
-            continue
-        way = (right.mean(axis=0) - left.mean(axis=0))[::-1] * spacing_xy_mm
-        length = float(np.hypot(*way))
-        if length > 0:
-            total += len(right) * way / length
-            weights += len(right)
-    if weights == 0 or np.hypot(*total) < AGREEMENT * weights:
-        return None
-    return math.atan2(total[1], total[0])
 
 
 @torch.inference_mode()

@@ -1,0 +1,95 @@
+"""An image that was turned or mirrored without its header is told, by files, from the heart that it shows."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from command_line import run
+
+from CardioDiTLib.cine import Segmentation
+from CardioDiTLib.data.header_check import header_doubts
+from CardioDiTLib.data.orientation import base_end, short_axis_affine
+from CardioDiTLib.io import save_segmentation
+from CardioDiTLib.landmarks.files import load_landmarks
+from CardioDiTLib.landmarks.septal_contour import landmarks_from_segmentation
+
+SLICES, SIZE = 8, 72
+CHANGES = {
+    "as recorded": lambda array: array,
+    "mirrored": lambda array: array[..., ::-1],
+    "upside down": lambda array: array[..., ::-1, :],
+    "turned by 180": lambda array: array[..., ::-1, ::-1],
+    "turned by 90": lambda array: np.rot90(array, 1, (2, 3)),
+    "turned by 270": lambda array: np.rot90(array, -1, (2, 3)),
+    "transposed": lambda array: array.swapaxes(2, 3),
+    "slices reversed": lambda array: array[:, ::-1],
+}
+
+
+def patient() -> np.ndarray:
+    """Labels (2, Z, Y, X), base first, front wall up: the septum turns, the RV leans down, as in recorded hearts."""
+    y, x = np.mgrid[:SIZE, :SIZE] - SIZE / 2
+    labels = np.zeros((2, SLICES, SIZE, SIZE), np.uint8)
+    for z in range(SLICES - 1):
+        taper = 1 - 0.06 * z
+        turn = np.radians(6.0 * z - 62)  # anti-clockwise on the screen from base to apex
+        across, along = x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)
+        plane = labels[:, z]
+        right = (np.hypot(across + 17 * taper, (along - 2.5) / 1.2) < 13 * taper) & (z < SLICES - 2)
+        plane[:, right] = 1
+        plane[:, np.hypot(x, y) < 16 * taper] = 2
+        plane[:, np.hypot(x, y) < 10 * taper] = 3
+    return labels
+
+
+def affine() -> np.ndarray:
+    """Oblique; its anterior direction is up and a little to the right in the picture."""
+    return short_axis_affine((SLICES, SIZE, SIZE), (1.5, 1.5, 10.0))
+
+
+def stored(change: str, matrix: np.ndarray | None = None) -> Segmentation:
+    array = np.ascontiguousarray(CHANGES[change](patient()))
+    return Segmentation(array, affine() if matrix is None else matrix, [0.0, 0.4])
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_was_changed_without_its_header_is_told_by_files(tmp_path, capsys, change):
+    save_segmentation(stored(change), tmp_path / "labels.nii.gz")
+    assert run("landmarks", tmp_path / "labels.nii.gz", tmp_path / "points.json") == 0
+    said = capsys.readouterr().out
+    about = load_landmarks(tmp_path / "points.json").meta["landmarks"]
+    assert ("naming_note" in about) == (change != "as recorded") == ("note:" in said)
+    assert (
+        run("function", tmp_path / "labels.nii.gz", "-o", tmp_path / "out", "-f", "json", "--stack-covers-heart") == 0
+    )
+    (report,) = (tmp_path / "out").glob("*.json")
+    told = [note for note in json.loads(report.read_text(encoding="utf-8"))["notes"] if "without their header" in note]
+    # what mirrors the heart and leaves its right ventricle on its side changes no number of function
+    assert bool(told) == (change not in ("as recorded", "upside down", "transposed"))
+
+
+def test_a_header_that_says_what_was_done_is_not_doubted():
+    matrix = affine()
+    flip = np.diag([1.0, 1.0, -1.0, 1.0])
+    flip[2, 3] = SLICES - 1
+    reversed_with_header = Segmentation(patient()[:, ::-1], matrix @ flip, [0.0, 0.4])
+    assert "naming_note" not in landmarks_from_segmentation(reversed_with_header).meta["landmarks"]
+    assert header_doubts(matrix, patient()) == ()
+    assert header_doubts(np.diag([1.5, 1.5, 10.0, 1.0]), patient()[:, ::-1]) == ()
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_without_directions_the_shape_says_whether_the_picture_is_mirrored(mirrored):
+    labels = stored("mirrored" if mirrored else "turned by 90", np.diag([1.5, 1.5, 10.0, 1.0]))
+    about = landmarks_from_segmentation(labels).meta["landmarks"]
+    assert about["named_by"] == "picture" and ("naming_note" in about) == mirrored
+    swapped = landmarks_from_segmentation(labels, swap=True).meta["landmarks"]
+    assert ("naming_note" in swapped) != mirrored
+
+
+def test_labels_that_tell_clearly_are_believed_against_the_header():
+    assert base_end(affine(), patient()) == "first"
+    assert base_end(affine(), patient()[:, ::-1]) == "last"
+    assert base_end(affine(), np.zeros_like(patient())) == "first"
