@@ -7,7 +7,7 @@ import pytest
 
 from CardioDiTLib.cine import LandmarkTrack, Segmentation
 from CardioDiTLib.data.orientation import short_axis_affine
-from CardioDiTLib.landmarks.angle_check import LOW, doubted_angles
+from CardioDiTLib.landmarks.angle_check import LOW, doubted_angles, without_turned_ends
 from CardioDiTLib.landmarks.fusion import fused_tracks
 from CardioDiTLib.landmarks.septal_contour import landmarks_from_segmentation
 
@@ -33,6 +33,25 @@ def test_a_line_that_turns_by_much_is_doubted():
     low = found.confidence[..., 0] <= LOW
     assert np.argwhere(low).tolist() == [[1, 3]]
     assert found.meta["landmarks"]["doubted_angles"] == 1
+
+
+def test_an_end_slice_that_turns_is_left_out_and_one_between_others_is_not():
+    turns = np.tile(np.linspace(0, 15, 6), (2, 1))
+    assert without_turned_ends(track(turns)).found.all()
+    turns[1, 0] -= 50
+    turns[0, 2] += 50
+    found = without_turned_ends(track(turns))
+    assert np.argwhere(~found.found.all(axis=-1)).tolist() == [[1, 0]] and not found.confidence[1, 0].any()
+    assert found.meta["landmarks"]["turned_ends"] == 1
+
+
+def test_a_pair_on_which_the_sources_differ_has_a_low_confidence():
+    turns = np.zeros((1, 6))
+    wrong = turns.copy()
+    wrong[0, 2] = 60
+    for network, labels in ((track(wrong), track(turns)), (track(turns), track(wrong))):
+        confidence = fused_tracks(network, labels).confidence[0]
+        assert confidence[2].max() <= LOW < confidence[[0, 1, 3, 4, 5]].min()
 
 
 def test_labels_fill_holes_of_the_network_but_not_its_ends():

@@ -9,7 +9,7 @@ from CardioDiTLib.data.slice_inference import FLIPS
 from CardioDiTLib.device import choose_device, told_when_out_of_memory
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.landmarks import model as landmark_model
-from CardioDiTLib.landmarks.angle_check import doubted_angles
+from CardioDiTLib.landmarks.angle_check import doubted_angles, without_turned_ends
 from CardioDiTLib.landmarks.fusion import fused_tracks
 from CardioDiTLib.landmarks.heatmap import landmarks_from_network
 from CardioDiTLib.landmarks.model import MANIFEST_NAME as LANDMARKS_JSON
@@ -51,7 +51,8 @@ def detect_landmarks(
     ================  ==============================================================================================
     ``network``       of the landmark network
     ``segmentation``  ends of the septum in labels: those given, else those that ``segment`` finds
-    ``fusion``        both, brought together slice by slice (``fused_tracks``)
+    ``fusion``        both, brought together slice by slice (``fused_tracks``); end slices whose line turns away from
+                      the others are left out (``without_turned_ends``)
     ``auto``          ``fusion`` where both can be had, else the one that can
     ================  ==============================================================================================
 
@@ -147,7 +148,7 @@ def detect_landmarks(
     found = tracks[0] if len(tracks) == 1 else fused_tracks(tracks[0], tracks[1])
     # Not for an ED/ES pair: without neighbours in time, points that deviate across slices are mostly right.
     followed = track_landmarks(found) if track and cine.n_frames >= FEWEST_FRAMES else found
-    return doubted_angles(followed)
+    return doubted_angles(without_turned_ends(followed) if len(tracks) > 1 else followed)
 
 
 def _best(weights: Weights, segmentation: Segmentation | None, segmentation_weights: SegmentationWeights) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CardioDiTLib.cine import LandmarkTrack
+from CardioDiTLib.landmarks.angle_check import LOW
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ def fused_tracks(network: LandmarkTrack, labels: LandmarkTrack, rule: FusionRule
 
     Returns:
         The fused track; confidence is that of the point that was taken, or the weighted mean of two that agree, and
-        half of it where only one of the two has a point. The meta says under "landmarks" what was fused.
+        half of it where only one of the two has a point. A pair of which one point lies farther apart than `apart_mm`
+        in both has `LOW` at most. The meta says under "landmarks" what was fused.
     """
     rule = rule or FusionRule()
     points, sureness = network.points.copy(), np.where(network.found, network.confidence, 0.0)
@@ -74,6 +76,9 @@ def fused_tracks(network: LandmarkTrack, labels: LandmarkTrack, rule: FusionRule
         (only_labels, labels.points, other / 2),
     ):
         result[where], confidence[where] = values[where], sure[where]
+    # Two sources that name different places: whichever was taken, half of its own confidence is too much.
+    torn = apart.any(axis=-1) & (confidence > 0).any(axis=-1)
+    confidence[torn] = np.minimum(confidence[torn], LOW)
     about = {
         **network.meta.get("landmarks", {}),
         "source": "network and segmentation",
