@@ -92,3 +92,38 @@ def test_muscle_that_failed_at_end_diastole_weighs_nothing(frames):
     report = measured(labels)
     assert np.isnan(report.lv_mass_g) and "frame 0" in report.reasons["lv_mass_g"]
     assert report.ef_percent == sound.ef_percent
+
+
+def with_right_ventricle(frames: int) -> np.ndarray:
+    """A beating heart whose right ventricle beats too."""
+    labels = beating(frames)
+    labels[labels == 1] = 0
+    for t in range(frames):
+        width = round(8 - 3 * np.sin(np.pi * t / frames))
+        labels[t, 1:7, 12:36, 10 - width : 10] = 1
+    return labels
+
+
+@pytest.mark.parametrize("frames", [2, 20])
+def test_a_right_ventricle_without_its_base_at_end_systole_is_told_with_the_frame(frames):
+    labels = with_right_ventricle(20)
+    labels = labels[[0, 10]] if frames == 2 else labels
+    sound = measured(labels)
+    assert not [note for note in sound.notes if "basal slices" in note and "experts" in note]
+    for t in [1] if frames == 2 else range(8, 13):  # frames that fail together hide from their neighbours
+        part = labels[t, 1:5]
+        part[part == 1] = 0
+    report = measured(labels)
+    assert report.rv_ef_percent > 75
+    (note,) = [note for note in report.notes if "basal slices at end-systole; look at that frame" in note]
+    assert f"frame {report.rv_es_frame}" in note and "2 slices" in note
+
+
+@pytest.mark.parametrize("label", [1, 3])
+def test_a_frame_without_end_slices_of_its_neighbours_is_told(label):
+    labels = with_right_ventricle(20)
+    assert not [note for note in measured(labels).notes if "lacks slices" in note]
+    part = labels[13, 1]
+    part[part == label] = 0
+    (note,) = [note for note in measured(labels).notes if "lacks slices" in note]
+    assert "frame 13 without slice 2" in note

@@ -13,7 +13,15 @@ from CardioDiTLib.data.header_check import header_doubts
 from CardioDiTLib.data.orientation import End, base_end
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.function.aha import CAP_REASON, segment_labels, segment_layout, segment_mass_g, segment_thickness_mm
-from CardioDiTLib.function.failed_frames import failed_frames, failed_muscle, failed_sentence, sureness_note
+from CardioDiTLib.function.failed_frames import (
+    failed_frames,
+    failed_muscle,
+    failed_sentence,
+    frames_without_ends,
+    missing_ends_note,
+    right_ventricle_note,
+    sureness_note,
+)
 from CardioDiTLib.function.function_report import FunctionReport
 from CardioDiTLib.function.septum import septal_curves, turning_axis
 from CardioDiTLib.function.timing import CycleTime, cycle_time, peak_rates
@@ -197,6 +205,12 @@ def _ventricle(
         return
     values[f"{prefix}ed_frame"], values[f"{prefix}es_frame"] = found
     areas = pixel_counts(segmentation, label).astype(np.float64)
+    lost = missing_ends_note(what, frames_without_ends(areas, volume))
+    notes += [lost] if lost else []
+    if label == RV:
+        share = 100.0 * (1.0 - float(volume[found[1]]) / float(volume[found[0]]))
+        small = right_ventricle_note(areas, found, share, segmentation.spacing[2], base)
+        notes += [small] if small else []
     not_covered = ["", ""]
     for index, (frame, name) in enumerate(zip(found, single)):
         where = open_end(areas, frame, base)
@@ -236,7 +250,8 @@ def _strokes_apart(values: dict[str, Any]) -> list[str]:
         return []
     return [
         f"The ventricles eject {left:.0f} mL (left) and {right:.0f} mL (right). Without a leaking valve or a shunt "
-        "these are equal: the labels of one of them are probably wrong; check the basal slices at end-systole."
+        "these are equal: the labels of one of them are probably wrong; check the basal slices at end-systole (frame "
+        f"{values['es_frame']} of the left, {values['rv_es_frame']} of the right)."
     ]
 
 

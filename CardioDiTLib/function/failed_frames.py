@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from CardioDiTLib.data.orientation import End
+
 UNSURE_DICE = {"RV": 0.90, "myocardium": 0.85, "LV": 0.92}
 """Expected Dice below which a label is called unsure. Probabilities are too sure of themselves: what it means in true
 Dice is told in docs/benchmarks.md."""
@@ -30,6 +32,15 @@ LEAST_STROKE = 0.10
 EMPTY = 0.08
 """No ventricle empties to less than this share of its largest volume (an ejection fraction of 92 %)."""
 
+HIGHEST_RV_EF = 75.0
+"""Percent; experts' labels of 70 ACDC patients give 2 to 73."""
+
+BASE_MOVES_MM = 25.0
+"""The right ventricle's basal end comes nearer to the apex by 0 to 20 mm from end-diastole to end-systole there."""
+
+LOST_SHARE = 0.15
+"""A frame without end slices that both neighbouring frames have is told of where its volume lies below both by more
+than this share of the stroke volume; from `DROP` on it is left out."""
 
 LEAST_MUSCLE, MOST_MUSCLE = 0.6, 1.6
 """Muscle keeps its volume: that of end-diastole is 0.66 to 1.07 of end-systole's in 80 ACDC patients (an expert's
@@ -118,6 +129,76 @@ def failed_frames(volume: NDArray[np.float64]) -> NDArray[np.bool_]:
             return failed
         failed[worst] = True
     return np.zeros(len(volume), bool)
+
+
+def frames_without_ends(areas: NDArray[np.float64], volume: NDArray[np.float64]) -> list[tuple[int, list[int]]]:
+    """Frames in which end slices of a ventricle are missing that the frames before and after both have.
+
+    Args:
+        areas: (T, Z) pixels of the ventricle.
+        volume: (T,) mL, NaN where it is not labelled or left out.
+
+    Returns:
+        Frame and slices, counted from 0, where the volume falls short too (`LOST_SHARE`); nothing where the cycle has
+        fewer than `FEWEST_FRAMES` frames.
+    """
+    sound = np.flatnonzero(np.isfinite(volume))
+    if len(sound) < FEWEST_FRAMES:
+        return []
+    lost = []
+    for place, frame in enumerate(sound):
+        before, after = int(sound[place - 1]), int(sound[(place + 1) % len(sound)])
+        rest = np.delete(volume[sound], place)
+        short = min(volume[before], volume[after]) - volume[frame]
+        slices = np.flatnonzero((areas[before] > 0) & (areas[after] > 0) & (areas[frame] == 0))
+        if len(slices) and short > LOST_SHARE * float(rest.max() - rest.min()):
+            lost.append((int(frame), slices.tolist()))
+    return lost
+
+
+def missing_ends_note(what: str, lost: list[tuple[int, list[int]]]) -> str:
+    """A sentence on `frames_without_ends`; empty where there are none. Slices are counted from 1, frames from 0."""
+    if not lost:
+        return ""
+    parts = "; ".join(
+        f"frame {frame} without slice{'s' * (len(slices) > 1)} {', '.join(str(z + 1) for z in slices)}"
+        for frame, slices in lost
+    )
+    return (
+        f"The {what} lacks slices that the frames before and after have ({parts}), and its volume falls there: look at "
+        "the labels; a volume of such a frame is too small."
+    )
+
+
+def right_ventricle_note(
+    areas: NDArray[np.float64], frames: tuple[int, int], ef_percent: float, slice_mm: float, base: End | None
+) -> str:
+    """A sentence where the right ventricle at end-systole is smaller than one can be; empty where it may be so.
+
+    Args:
+        areas: (T, Z) pixels of the right ventricle.
+        frames: Its end-diastole and end-systole.
+        ef_percent: Its ejection fraction, NaN where there is none.
+        slice_mm: Distance of slices.
+        base: Which end of the stack is the base.
+    """
+    diastole, systole = (np.flatnonzero(areas[frame]) for frame in frames)
+    moved = 0.0
+    if base is not None and len(diastole) and len(systole):
+        end = 0 if base == "first" else -1
+        moved = slice_mm * abs(int(systole[end]) - int(diastole[end]))
+    if not ef_percent > HIGHEST_RV_EF and moved <= BASE_MOVES_MM:  # NaN is not too high
+        return ""
+    why = []
+    if ef_percent > HIGHEST_RV_EF:
+        why.append(f"its ejection fraction of {ef_percent:.0f} % is higher than any that experts' labels gave")
+    if moved > BASE_MOVES_MM:
+        why.append(f"its base moves by {moved:.0f} mm")
+    return (
+        f"The right ventricle is labelled in {len(systole)} slice{'s' * (len(systole) != 1)} at its end-systole (frame "
+        f"{frames[1]}) and in {len(diastole)} at its end-diastole (frame {frames[0]}), and {' and '.join(why)}: its "
+        "labels probably lack basal slices at end-systole; look at that frame."
+    )
 
 
 def failed_sentence(what: str, volume: NDArray[np.float64], failed: NDArray[np.bool_]) -> str:
