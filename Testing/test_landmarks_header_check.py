@@ -6,12 +6,12 @@ import json
 
 import numpy as np
 import pytest
-from command_line import run
+from command_line import problem, run
 
-from CardioDiTLib.cine import Segmentation
+from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.data.header_check import header_doubts
 from CardioDiTLib.data.orientation import base_end, short_axis_affine
-from CardioDiTLib.io import save_segmentation
+from CardioDiTLib.io import save_cine, save_segmentation
 from CardioDiTLib.landmarks.files import load_landmarks
 from CardioDiTLib.landmarks.septal_contour import landmarks_from_segmentation
 
@@ -93,3 +93,28 @@ def test_labels_that_tell_clearly_are_believed_against_the_header():
     assert base_end(affine(), patient()) == "first"
     assert base_end(affine(), patient()[:, ::-1]) == "last"
     assert base_end(affine(), np.zeros_like(patient())) == "first"
+
+
+@pytest.mark.parametrize("header_too", [True, False])
+@pytest.mark.parametrize("command", ["landmarks", "measure"])
+def test_slices_along_another_axis_are_refused_and_nothing_is_written(tmp_path, capsys, header_too, command):
+    matrix = affine()[:, [2, 0, 1, 3]] if header_too else affine() @ np.diag([1.0, 1.0, 2.0, 1.0])
+    array = np.ascontiguousarray(patient().transpose(0, 2, 3, 1))  # (T, Z, Y, X): slices run along x
+    out = tmp_path / "out" if command == "measure" else tmp_path / "points.json"
+    if command == "measure":
+        save_cine(Cine((array * 70).astype(np.int16), matrix, [0.0, 0.4]), tmp_path / "file.nii.gz")
+        assert run("measure", tmp_path / "file.nii.gz", "-o", out) == 1
+    else:
+        save_segmentation(Segmentation(array, matrix, [0.0, 0.4]), tmp_path / "file.nii.gz")
+        assert run("landmarks", tmp_path / "file.nii.gz", out) == 1
+    assert "third axis" in problem(capsys)
+    assert not out.exists()
+
+
+def test_a_mask_of_one_label_is_no_cine(tmp_path, capsys):
+    mask = Cine(((patient() == 3) * 255).astype(np.int16), affine(), [0.0, 0.4])
+    save_cine(mask, tmp_path / "mask.nii.gz")
+    assert run("landmarks", tmp_path / "mask.nii.gz", tmp_path / "points.json") == 1
+    assert "ventricles" in problem(capsys) and not (tmp_path / "points.json").exists()
+    assert run("measure", tmp_path / "mask.nii.gz", "-o", tmp_path / "out") == 1
+    assert "labels" in problem(capsys) and not (tmp_path / "out").exists()

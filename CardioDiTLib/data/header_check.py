@@ -17,6 +17,7 @@ from CardioDiTLib.data.orientation import (
     header_evidence,
     label_evidence,
 )
+from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.labels import LV, RV
 
 FEWEST_PIXELS = 20
@@ -28,6 +29,12 @@ AGREEMENT = 0.5
 USUAL_DEG, FARTHEST_DEG = 75.0, 70.0
 """Seen from the apex, the right ventricle lies so far from the anterior direction, towards the patient's right: 46 to
 88 degrees in eight recorded cines of three scanners. Farther from it by more than the second number lies none."""
+
+MOST_OBLONG = 2.5
+"""Ratio of the sides of a pixel beyond which a plane is none of a short axis."""
+
+LONGEST_MM = 800.0
+"""No stack across a heart is longer."""
 
 _TELLING_FRAMES = 6
 
@@ -56,6 +63,33 @@ def right_ventricle_direction(labels: NDArray[np.uint8], spacing_xy_mm: tuple[fl
     if weights == 0 or np.hypot(*total) < AGREEMENT * weights:
         return None
     return math.atan2(total[1], total[0])
+
+
+def check_slice_axis(spacing_mm: tuple[float, float, float], slices: int) -> None:
+    """See that planes are planes of a short axis: pixels nearly as high as they are wide, a stack as long as a chest.
+
+    Args:
+        spacing_mm: (x, y, z) mm.
+        slices: Z.
+
+    Raises:
+        CardioDiTError: They are not, as where a file stores the slices along its first or second axis.
+    """
+    x, y, z = spacing_mm
+    hint = "Store them along the third axis, x and y in plane, with a header that says so."
+    if slices * z > LONGEST_MM:
+        raise CardioDiTError(
+            f"The {slices} slices, {z:.3g} mm apart, make a stack of {slices * z:.0f} mm, so the slices seem to lie "
+            "along another axis of the file.",
+            hint,
+        )
+    if max(x, y) <= MOST_OBLONG * min(x, y):
+        return
+    raise CardioDiTError(
+        f"The planes have pixels of {x:.3g} x {y:.3g} mm and are {z:.3g} mm apart, so the slices seem to lie along the "
+        f"{'first' if x > y else 'second'} axis of the file.",
+        hint,
+    )
 
 
 def header_doubts(affine: ArrayLike, labels: NDArray[np.uint8]) -> tuple[str, ...]:

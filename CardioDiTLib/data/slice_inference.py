@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.data.canonical_view import CanonicalView
+from CardioDiTLib.data.header_check import check_slice_axis
 from CardioDiTLib.data.heart_roi import heart_roi
 from CardioDiTLib.data.in_plane import PlaneSampler
 from CardioDiTLib.data.intensity import IntensityRange
@@ -133,7 +134,12 @@ class CineView:
 
     @classmethod
     def of(cls, cine: Cine) -> CineView:
-        """The view of a cine of any spacing, size and orientation; no copy."""
+        """The view of a cine of any spacing, size and orientation; no copy.
+
+        Raises:
+            CardioDiTError: The planes are none of a short axis.
+        """
+        check_slice_axis(cine.spacing, cine.n_slices)
         view = CanonicalView.of(cine.affine)
         return cls(view, view.apply(cine.array), view.spacing(cine.spacing))
 

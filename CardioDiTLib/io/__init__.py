@@ -69,7 +69,7 @@ def load_cine(
             )
         else:
             raw = _read_file(source, frame_interval_s, square_axes, allow_volume=False)
-        judge_spacing(raw.affine, raw.meta)
+        judge_spacing(raw.affine, raw.meta, raw.array.shape[1])
         return Cine(raw.array, raw.affine, judged_times(raw.frame_times, raw.meta), raw.meta)
     except CardioDiTError as error:
         raise _naming(source, error) from error
@@ -129,7 +129,7 @@ def load_segmentation(
     source = _existing(path)
     try:
         raw = _read_file(source, frame_interval_s, square_axes, allow_volume=True)
-        judge_spacing(raw.affine, raw.meta)
+        judge_spacing(raw.affine, raw.meta, raw.array.shape[1])
         array, meta, note = named_labels(raw.array, raw.meta, label_map)
         segmentation = Segmentation(array, raw.affine, judged_times(raw.frame_times, meta), meta)
         if note:

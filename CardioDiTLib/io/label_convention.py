@@ -130,7 +130,8 @@ def check_label_map(label_map: Mapping[int, int] | str) -> dict[int, int]:
 
 
 def are_labels(array: NDArray[Any]) -> bool:
-    """Whether voxels are labels: a few whole numbers, small ones or those of a known convention, and not all 0.
+    """Whether voxels are labels: a few whole numbers, small ones or those of a known convention, or a mask (0 and one
+    other whole number); not all 0.
 
     A grey picture is known by its first part, so that this takes no time for one.
 
@@ -148,7 +149,8 @@ def are_labels(array: NDArray[Any]) -> bool:
     whole = whole_labels(values)
     if not np.isfinite(values).all() or (whole != np.rint(whole)).any() or whole[0] < 0 or whole[-1] < 1:
         return False
-    return bool(whole[-1] <= LARGEST_USUAL) or set(whole.tolist()) <= KNOWN_NUMBERS
+    mask = len(whole) == 2 and whole[0] == 0
+    return mask or bool(whole[-1] <= LARGEST_USUAL) or set(whole.tolist()) <= KNOWN_NUMBERS
 
 
 def recognise_labels(array: NDArray[Any]) -> Recognised:

@@ -15,6 +15,8 @@ CYCLE_S = (0.3, 2.5)
 SAMPLED_FRAMES = 8
 """Fewer frames are single phases, which may lie close together."""
 
+LONGEST_STACK_MM = 400.0
+
 _IN_PLANE_MM = (0.3, 5.0)
 _SLICE_MM = (0.5, 30.0)
 
@@ -63,12 +65,14 @@ def cycle_problem(times: NDArray[np.float64]) -> str:
     return ""
 
 
-def judge_spacing(affine: NDArray[np.float64], meta: dict[str, Any]) -> None:
-    """Add a note where voxels have a size that no cine of a heart has, or the one that writers put for none.
+def judge_spacing(affine: NDArray[np.float64], meta: dict[str, Any], slices: int) -> None:
+    """Add a note where voxels or the stack have a size that no cine of a heart has, or the one that writers put for
+    none.
 
     Args:
         affine: 4x4, voxel (x, y, z) to mm.
         meta: Gets the note.
+        slices: Z.
     """
     x, y, z = (float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))
     size = f"{x:.4g} x {y:.4g} x {z:.4g} mm"
@@ -82,3 +86,9 @@ def judge_spacing(affine: NDArray[np.float64], meta: dict[str, Any]) -> None:
         not all(_IN_PLANE_MM[0] <= side <= _IN_PLANE_MM[1] for side in (x, y)) or not _SLICE_MM[0] <= z <= _SLICE_MM[1]
     ):
         add_note(meta, f"The voxels are {size}, which is unusual for short-axis cine MRI: check it before measuring.")
+    if slices * z > LONGEST_STACK_MM:
+        add_note(
+            meta,
+            f"The {slices} slices, {z:.4g} mm apart, make a stack of {slices * z:.0f} mm, longer than a chest is deep: "
+            "another axis than the third may hold the slices.",
+        )

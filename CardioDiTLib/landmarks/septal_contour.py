@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from CardioDiTLib.cine import LandmarkTrack, Segmentation
-from CardioDiTLib.data.header_check import header_doubts
+from CardioDiTLib.data.header_check import check_slice_axis, header_doubts
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io.label_convention import named_segmentation
 from CardioDiTLib.labels import LV, MYOCARDIUM, RV
@@ -357,6 +357,9 @@ def landmarks_from_segmentation(
         NaN where a slice has no septum. Confidence (T, Z, 2): see :class:`SeptalContour`; 0 where there is no point.
         The meta says under "landmarks" how the points were named.
 
+    Raises:
+        CardioDiTError: The labels cannot be told, or the planes are none of a short axis.
+
     Examples:
         >>> track = landmarks_from_segmentation(load_segmentation("heart.nii.gz"))  # doctest: +SKIP
         >>> anterior_mm = track.points[0, 4, 0]  # doctest: +SKIP
@@ -364,6 +367,7 @@ def landmarks_from_segmentation(
     segmentation, note = named_segmentation(segmentation, label_map)
     frames, slices = segmentation.n_frames, segmentation.n_slices
     spacing = segmentation.spacing
+    check_slice_axis(spacing, slices)
     walks: dict[tuple[int, int], SeptalContour] = {}
     for frame in range(frames):
         for level in range(slices):
