@@ -9,6 +9,9 @@ first, as another scanner or coil would (the truth stays): a fusion must not los
 The truth is what ``cardiodit landmarks`` makes of the expert's labels. ``--cine`` judges a whole cine against a table
 of points (columns ``frame``, ``k``, ``R_mm``, ``A_mm``, ``S_mm``, two rows a slice, not named).
 
+``--turned`` saves two frames of a cine with sound directions once as they are and once changed in seven ways without
+their header, and tells in which of them the command says that header and heart do not fit.
+
 Told for end-diastole and end-systole: recall and precision at 15 mm, the median distance, where the false points lie
 (slices beyond the expert's first or last one with points, or between), and of pairs whose line is more than 25 degrees
 off how many have a low confidence.
@@ -73,6 +76,18 @@ LOOKS: dict[str, Look] = {
     "dark": lambda images, _: _gamma(images, 2.0),
     "blur": _blur,
     "coil": _coil,
+}
+
+
+TURNS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    "as recorded": lambda array: array,
+    "mirrored": lambda array: array[..., ::-1],
+    "upside down": lambda array: array[..., ::-1, :],
+    "turned by 180": lambda array: array[..., ::-1, ::-1],
+    "turned by 90": lambda array: np.rot90(array, 1, (2, 3)),
+    "turned by 270": lambda array: np.rot90(array, -1, (2, 3)),
+    "transposed": lambda array: array.swapaxes(2, 3),
+    "slices reversed": lambda array: array[:, ::-1],
 }
 
 
@@ -228,12 +243,27 @@ def judged_cine(source: Path, table_path: Path, methods: tuple[str, ...]) -> dic
     return result
 
 
+def judged_turns(source: Path) -> dict[str, str]:
+    """By change: what the command notes of the names of the points; empty where it notes nothing."""
+    cine = load_cine(source)
+    frames = [0, max(1, round(0.35 * cine.n_frames))]
+    told = {}
+    for change, turn in TURNS.items():
+        with tempfile.TemporaryDirectory() as place:
+            changed = Cine(np.ascontiguousarray(turn(cine.array[frames])), cine.affine, [0.0, 0.35])
+            file = save_cine(changed, Path(place) / "cine.nii.gz")
+            found = points_of(file, Path(place) / "points.json", "--from", "cine")
+        told[change] = found if isinstance(found, str) else found.meta["landmarks"].get("naming_note", "")
+    return told
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure insertion points by files.")
     parser.add_argument("--acdc", type=Path, help="folder with ACDC's volumes, labels and metadata.csv")
     parser.add_argument("--half", type=int, choices=(0, 1, 2), default=0, help="of the patients kept aside")
     parser.add_argument("--look", choices=tuple(LOOKS), action="append", help="may be repeated; default: recorded")
     parser.add_argument("--cine", type=Path, nargs=2, metavar=("CINE", "POINTS"), action="append", default=[])
+    parser.add_argument("--turned", type=Path, action="append", default=[], metavar="CINE", help="may be repeated")
     parser.add_argument("--method", choices=METHODS, action="append", help="may be repeated; default: all three")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON")
@@ -249,6 +279,9 @@ def main() -> None:
     for source, points in options.cine:
         report[source.name] = {"pooled": judged_cine(source, points, methods)}
         print(table(source.name, report[source.name]["pooled"]), flush=True)
+    for source in options.turned:
+        turned = report[f"{source.name}, turned"] = judged_turns(source)
+        print(f"{source.name}: " + ", ".join(f"{change} {'TOLD' if note else '-'}" for change, note in turned.items()))
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
