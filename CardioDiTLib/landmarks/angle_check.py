@@ -14,9 +14,14 @@ LOW = 0.3
 """Confidence is cut down to this where they turn farther."""
 
 TURNED_END_DEG = 25.0
-"""In the first and the last slice of a frame a line that turns farther is left out: beyond the valve and at the tip
-what looks like a septum seldom is one. ACDC patients held out, changed in contrast, noise and sharpness too: precision
-at end-systole .85 without, .91 with it, recall .77 and .76."""
+"""In systole, a line in the first or last slice that turns farther is left out: beyond the valve and at the tip what
+looks like a septum seldom is one. Five ACDC patients held out, as recorded and with five changes of contrast, noise and
+sharpness: precision at end-systole .851 without, .907 with it, recall .768 and .759. At end-diastole, where the same
+rule leaves out true pairs (recall .98 and .92 in five others), nothing is left out."""
+
+SYSTOLE = 0.95
+"""A frame counts as one of systole where its mean line is shorter than this share of the longest one of all frames, or
+where it has fewer slices with both points than another frame."""
 
 FEWEST = 3
 """Lines with fewer neighbours are not judged."""
@@ -48,7 +53,8 @@ def doubted_angles(track: LandmarkTrack) -> LandmarkTrack:
 
 
 def without_turned_ends(track: LandmarkTrack) -> LandmarkTrack:
-    """Leaves out pairs in the first and last slice of a frame whose line turns by more than `TURNED_END_DEG`.
+    """Leaves out pairs in the first and last slice of a frame of systole whose line turns by more than
+    `TURNED_END_DEG`.
 
     Lines are compared as in `doubted_angles`; frames with fewer than four pairs stay as they are. The meta counts what
     was left out ("turned_ends").
@@ -61,9 +67,12 @@ def without_turned_ends(track: LandmarkTrack) -> LandmarkTrack:
     """
     both, directions = _lines(track)
     gone = np.zeros(both.shape, bool)
+    length = np.where(both, np.linalg.norm(np.nan_to_num(track.points[:, :, 1] - track.points[:, :, 0]), axis=-1), 0.0)
+    count = both.sum(axis=1)
+    mean = length.sum(axis=1) / np.maximum(count, 1)
     for t, row in enumerate(both):
         levels = np.flatnonzero(row)
-        if len(levels) <= FEWEST:
+        if len(levels) <= FEWEST or (mean[t] >= SYSTOLE * mean.max() and count[t] == count.max()):
             continue
         for z in (levels[0], levels[-1]):
             gone[t, z] = _turn_deg(directions, both, t, int(z)) > TURNED_END_DEG

@@ -51,14 +51,15 @@ def detect_landmarks(
     ================  ==============================================================================================
     ``network``       of the landmark network
     ``segmentation``  ends of the septum in labels: those given, else those that ``segment`` finds
-    ``fusion``        both, brought together slice by slice (``fused_tracks``); end slices whose line turns away from
-                      the others are left out (``without_turned_ends``)
+    ``fusion``        both, brought together slice by slice (``fused_tracks``); in systole, end slices whose line
+                      turns away from the others are left out (``without_turned_ends``)
     ``auto``          ``fusion`` where both can be had, else the one that can
     ================  ==============================================================================================
 
     The network learned from the ends of the septum in an expert's labels, not from points marked by hand. Which point
     is the anterior one is decided once for the cine, in the patient's coordinates (``name_points``); an image that was
-    mirrored without a trace in its file gives exchanged names.
+    mirrored without a trace in its file gives exchanged names, and, where labels are at hand, mostly a ``naming_note``
+    in ``meta["landmarks"]`` (``handedness``).
 
     Args:
         cine: Any spacing, size and orientation of the axes.

@@ -31,7 +31,7 @@ class FusionRule:
     apart_mm: float = 12.0
     label_weight: float = 0.5
     network_alone: float = 0.8
-    labels_alone: float = 0.65
+    labels_alone: float = 0.4
     known_share: float = 0.75
 
 

@@ -62,7 +62,7 @@ def name_points(
        slice is taken to be seen from the apex as usual, as it is displayed with x to the right and y down (right
        ventricle to the left, front wall up, but turned any way). It is judged in the file's own coordinates, so that
        mirroring an array together with its affine changes nothing. A picture that was mirrored without a trace gives
-       swapped names; there is no way to tell.
+       swapped names; the shape of the heart may tell (`landmarks.handedness`).
 
     Where the header has directions, both the direction from point to point (1) and the sense of the walk as seen from
     the apex (2) can be computed from it; they agree only if the image is oriented as its header says. Where they differ
