@@ -66,10 +66,10 @@ def test_stillness_and_empty_labels_are_refused():
         label_centre_index(np.zeros((2, 2, 4, 4), np.uint8))
 
 
-@pytest.mark.parametrize(("name", "limit_mm"), [("sunnybrook", 18.0), ("bivme", 10.0)])
+@pytest.mark.parametrize(("name", "limit_mm"), [("sunnybrook", 24.0), ("bivme", 6.0)])
 def test_motion_finds_real_hearts(shared_dir, name, limit_mm):
     cine, labels = read(shared_dir, name)
-    # Sunnybrook's labels are the left cavity only, which lies beside the middle of both ventricles.
+    # Sunnybrook's labels are the left cavity only, whose middle lies 6 to 24 mm from that of both ventricles (ACDC).
     found = motion_centre_index(cine.array, cine.spacing)
     truth = label_centre_index(labels)
     offset = (np.array(found) - truth) * cine.spacing
@@ -93,7 +93,7 @@ def test_motion_finds_acdc_hearts(shared_dir):
         errors.append(np.hypot(*offset[:2]))
     if not errors:
         pytest.skip("none of the chosen ACDC patients is there")
-    assert max(errors) < 22.0 and np.median(errors) < 15.0
+    assert max(errors) < 10.0 and np.median(errors) < 6.0
 
 
 @pytest.mark.parametrize(("name", "truth"), [("sunnybrook", 19), ("bivme", 24)])

@@ -183,8 +183,7 @@ class _Judge:
         self.poses: NDArray[np.float32] | None = None
 
     def judge(self, cine: Cine) -> Verdict:
-        assert self._gate.encoder is not None
-        one = embedded(self._gate.encoder, [cine], "synthetic")
+        one = self._gate.embedded(cine)
         self.poses = poses_of(one)
         return self._gate.judge_embedded(one)
 

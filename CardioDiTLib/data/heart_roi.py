@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from CardioDiTLib.cine import Cine
-from CardioDiTLib.data.heart_place import PIXEL_MM, place_features, place_scores
+from CardioDiTLib.data.heart_place import PIXEL_MM, place_features, place_pictures, place_scores, towards_middle
 from CardioDiTLib.data.intensity import IntensityRange, robust_range
 from CardioDiTLib.data.time import blood_curve
 from CardioDiTLib.errors import CardioDiTError
@@ -28,6 +28,11 @@ _GATHER_PIXELS = 5  # of 4 mm
 _CENTROID_MM = 12.0
 
 _STEPS = 5
+
+CUT_MM, _CUT_SD_MM = 260.0, 20.0
+"""A picture up to `CUT_MM` may have been cut about the heart, which then lies near its middle."""
+
+_WALKS, _WALK_LIMIT_MM = 3, 16.0  # see `_walked`
 
 _APART_MM = 30.0
 
@@ -85,10 +90,12 @@ def heart_places(
 ) -> list[tuple[float, float, float]]:
     """Where the middle of the heart may be, the likeliest place first, in index coordinates (x, y, z).
 
-    1. What beats, and what the cine looks like in the mean, in rings about each place (`heart_place`), weighed.
+    1. What beats, and what the cine looks like in the mean, in rings about each place (`heart_place`), weighed; in
+       pictures up to 260 mm also how far the place is from the middle (20 mm cost half a unit of log-likelihood).
     2. The likelihood gathered over some pixels has its maxima; each is refined to the centroid about it. Further ones
        lie at least 30 mm from those before.
-    3. Along the stack, the slices whose bright area shrinks and grows with the ventricles (`time.blood_curve`): atria
+    3. From there to the middle of both ventricles, the way that the rings about the place pull.
+    4. Along the stack, the slices whose bright area shrinks and grows with the ventricles (`time.blood_curve`): atria
        and great vessels move as much, and would shift the centre to the base. With fewer than six frames, or where the
        slices do not agree, the motion energy of each slice instead.
 
@@ -108,9 +115,13 @@ def heart_places(
     slices, height, width = energy.shape
     if not np.isfinite(energy).all() or energy.max() <= 1e-6 * max(float(np.abs(array).max()), 1e-30):
         raise CardioDiTError("No heartbeat can be seen in these images.", "Check that the file is a cine of one cycle.")
-    scores = place_scores(place_features(np.mean(array, axis=0, dtype=np.float32), energy, (sx, sy)))
-    share = np.exp(scores - scores.max())
+    pictures = place_pictures(np.mean(array, axis=0, dtype=np.float32), energy, (sx, sy))
+    scores = place_scores(place_features(pictures))
     rows, columns = np.indices(scores.shape)
+    if max(height * sy, width * sx) <= CUT_MM:
+        off = np.hypot(rows - (scores.shape[0] - 1) / 2, columns - (scores.shape[1] - 1) / 2) * PIXEL_MM
+        scores = scores - 0.5 * np.square(off / _CUT_SD_MM)
+    share = np.exp(scores - scores.max())
     gathered = ndimage.uniform_filter(share, _GATHER_PIXELS, mode="constant")
     found: list[tuple[float, float]] = []
     for _ in range(count):
@@ -126,6 +137,7 @@ def heart_places(
                 break
             y, x = float((weight * rows).sum() / total), float((weight * columns).sum() / total)
         share[around] = 0
+        y, x = _walked(pictures, y, x)
         found.append(((x + 0.5) * width / scores.shape[1] - 0.5, (y + 0.5) * height / scores.shape[0] - 0.5))
     column, row = found[0]
     blood = blood_curve(array, spacing_mm, (column, row), _RADIUS_MM) if len(array) >= 6 else None
@@ -138,6 +150,22 @@ def heart_places(
     total = float(profile.sum())
     z = float((profile * np.arange(slices)).sum() / total) if total > 0 else (slices - 1) / 2
     return [(x, y, z) for x, y in found]
+
+
+def _walked(pictures: NDArray[np.float32], row: float, column: float) -> tuple[float, float]:
+    """(row, column) of the middle of the heart from a place near it, in pixels of the pictures.
+
+    A middle further away than the likeliest place is ever wrong by is no correction of it.
+    """
+    y, x = row, column
+    for _ in range(_WALKS):
+        right, down = towards_middle(pictures, y, x)
+        y, x = y + down / PIXEL_MM, x + right / PIXEL_MM
+    far = np.hypot(y - row, x - column) * PIXEL_MM
+    share = min(1.0, _WALK_LIMIT_MM / max(far, 1e-6))
+    height, width = pictures.shape[-2:]
+    walked = row + share * (y - row), column + share * (x - column)
+    return float(np.clip(walked[0], 0, height - 1)), float(np.clip(walked[1], 0, width - 1))
 
 
 def _beating(energy: NDArray[np.float32], pixel_mm2: float, near: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -114,13 +114,20 @@ def audit_memorization(
     tell = progress or (lambda what, done, of: None)
     holder = EncoderHolder(encoder)
 
-    def read(source: Source, what: str, groups: Sequence[Any] | None, part: str) -> EmbeddingSet:
+    def read(
+        source: Source,
+        what: str,
+        groups: Sequence[Any] | None,
+        part: str,
+        references: NDArray[np.float32] | None = None,
+    ) -> EmbeddingSet:
         return read_embeddings(
             source,
             what,
             holder,
             groups=groups,
             part=part,
+            references=references,
             progress=lambda done, of: tell(f"embedding {what} cines", done, of),
             cancel=cancel,
         )
@@ -129,8 +136,8 @@ def audit_memorization(
     x = stored.embedding_set() if stored is not None else read(train, "training", train_groups, "train")  # type: ignore[arg-type]
     if validation is None and has_validation_part(train):
         validation = train  # type: ignore[assignment]  # a path
-    v = None if validation is None else read(validation, "validation", validation_groups, "validation")
-    y = read(synthetic, "synthetic", None, "train")
+    v = None if validation is None else read(validation, "validation", validation_groups, "validation", x.values)
+    y = read(synthetic, "synthetic", None, "train", x.values)
     check_dimensions(training=x, validation=v, synthetic=y)
     return _audit(
         x,

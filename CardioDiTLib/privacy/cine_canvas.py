@@ -1,14 +1,8 @@
-"""A cine as input of the audit's encoder: without its time axis, at one pixel spacing, in every pose that is compared.
-
-A pose is a disc about a place where the heart may lie, in a turn, through some slices of the stack: what lies beyond
-the disc depends on the field of view and on the turn; it is 140 mm wide, since crops are seldom tighter. References
-are seen through the same disc, in one place, one turn and one range of slices.
-"""
+"""A cine as input of the audit's encoder: without its time axis, at one pixel spacing, and where its heart may lie."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,16 +12,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from CardioDiTLib.cine import Cine
-from CardioDiTLib.data.heart_roi import heart_places
+from CardioDiTLib.data.heart_roi import CUT_MM, heart_places
 from CardioDiTLib.data.time import cycle_seconds
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.models.contrastive_cine import CineEmbedding
 
 Place = tuple[float, float]
 """(x, y) mm from the middle of a picture, x along its columns, y down its rows."""
-
-Angles = NDArray[np.floating]
-"""Radians."""
 
 MIDDLE: Place = (0.0, 0.0)
 
@@ -39,19 +29,8 @@ _SAME_MM = 6.0  # places nearer than this are one: shifts as small hardly change
 
 _PIXELS_TO_FIT, _FITS, _RESTING, _LARGEST_GAIN = 2500, 3, 0.7, 4.0  # see `frame_brightness`
 
-_POSED_MM = 260.0  # a picture up to this size may be one that was cut about the heart
-
 DISC_MM = 140.0
 """Diameter of what is looked at."""
-
-TURNS = 12
-"""So many turns, evenly over the circle. About the likeliest place there are as many again, half a step on: an error of
-fifteen degrees lowers the similarity of recorded images."""
-
-_ABOUT_MM = 6.0
-_ABOUT: tuple[tuple[Place, bool], ...] = (((1, 0), False), ((-1, 0), False), ((0, 1), True), ((0, -1), True))
-"""Where else the middle of the heart may lie, about the likeliest place, and whether turned half a step: what finds it
-is wrong by 4 mm in the median."""
 
 _PERCENTILES = (0.5, 99.5)
 
@@ -191,7 +170,7 @@ def _found(
 ) -> tuple[tuple[Place, ...], float]:
     """Places of the heart, and the index of the middle slice."""
     height, width = array.shape[-2:]
-    posed = max(height * spacing_mm[1], width * spacing_mm[0]) <= _POSED_MM
+    posed = max(height * spacing_mm[1], width * spacing_mm[0]) <= CUT_MM
     try:
         found = heart_places(array, spacing_mm, count=1 if posed else 2)
     except CardioDiTError:
@@ -204,65 +183,6 @@ def _found(
         if all(np.hypot(place[0] - x, place[1] - y) >= _SAME_MM for x, y in kept):
             kept.append((float(place[0]), float(place[1])))
     return tuple(kept), float(found[0][2])
-
-
-def embed_poses(network: CineEmbedding, canvas: CineCanvas, turns: int = TURNS) -> torch.Tensor:
-    """Embeddings of a cine in all its poses.
-
-    Args:
-        network: In evaluation mode.
-        canvas: The cine.
-        turns: How many turns of each place, the first of 0 degrees; with 1, each place in one pose alone. With more,
-            turns between the turns, brightness inverted (the network takes bright for bright) and every range of
-            slices are asked about too, and, where the heart had to be looked for, places about the likeliest one.
-
-    Returns:
-        (poses, D), the one that stands for the cine first.
-    """
-    with torch.inference_mode():
-        searched = turns > 1
-        ranges = canvas.ranges if searched else canvas.ranges[:1]
-        parts = [
-            _embed_view(network, canvas, place, sign, angles, ranges if sign > 0 else ranges[:1])
-            for place, sign, angles in _views(canvas.places, turns, searched)
-        ]
-        return torch.cat(parts)
-
-
-def _views(places: tuple[Place, ...], turns: int, searched: bool) -> Iterator[tuple[Place, float, Angles]]:
-    """Place, sign of the brightness and turns (radians) of all that is looked at."""
-    step = 2 * math.pi / turns
-    angles = step * np.arange(turns)
-    for number, place in enumerate(places):
-        between = angles + step / 2 if searched and not number else angles[:0]
-        yield place, 1.0, np.concatenate([angles, between])
-    if searched:
-        # The search for the heart uses its brightness: with inverted brightness the middle is the better estimate.
-        yield MIDDLE if MIDDLE in places else places[0], -1.0, angles
-    if searched and MIDDLE not in places:
-        for (x, y), half in _ABOUT:
-            about = (places[0][0] + _ABOUT_MM * x, places[0][1] + _ABOUT_MM * y)
-            yield about, 1.0, angles + (step / 2 if half else 0.0)
-
-
-def _embed_view(
-    network: CineEmbedding,
-    canvas: CineCanvas,
-    place: Place,
-    sign: float,
-    angles: Angles,
-    ranges: tuple[tuple[int, int], ...],
-) -> torch.Tensor:
-    """(turns x ranges, D), of one place."""
-    mean, beat, inside = _disc(canvas, place, network.config.size, network.config.spacing_mm)
-    planes, shown = network.planes_of(torch.where(inside, sign * mean, -1.0), beat)
-    # Planes are turned, not pictures: what the network computes of them first is the same in every turn.
-    turned = torch.cat(list(_turned(planes, angles)))
-    at = torch.arange(planes.shape[1])
-    among = torch.stack([(at >= first) & (at < end) for first, end in ranges])
-    if len(ranges) == 1 and bool(among.all()):
-        return network.embed_planes(turned, shown.expand(len(turned), -1))
-    return network.embed_planes(turned, (shown & among).expand(len(turned), -1, -1)).flatten(0, 1)
 
 
 def levelled(seen: torch.Tensor, inside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -283,34 +203,3 @@ def levelled(seen: torch.Tensor, inside: torch.Tensor) -> tuple[torch.Tensor, to
     mean = ((seen[0] - float(low)) * scale - 1).clamp(-1, 1)
     beat = seen[1:].square().sum(0).sqrt() * scale
     return torch.where(inside, mean, -1.0), torch.where(inside, beat, 0.0)
-
-
-def _disc(
-    canvas: CineCanvas, place: Place, size: int, spacing_mm: float
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(1, Z, size, size) mean and beat as `levelled` gives them, and (size, size) what lies in disc and picture."""
-    along = (torch.arange(size) - (size - 1) / 2) * spacing_mm
-    y, x = torch.meshgrid(along, along, indexing="ij")
-    rows, columns = canvas.parts.shape[-2:]
-    grid = torch.stack(
-        [(x + place[0]) * 2 / (columns * canvas.spacing_mm[1]), (y + place[1]) * 2 / (rows * canvas.spacing_mm[0])], -1
-    )
-    seen = F.grid_sample(
-        canvas.parts.flatten(0, 1)[None], grid[None], mode="bilinear", padding_mode="border", align_corners=False
-    )[0].view(3, -1, size, size)
-    inside = (grid.abs() <= 1).all(-1) & (x.square() + y.square() <= (DISC_MM / 2) ** 2)
-    mean, beat = levelled(seen, inside)
-    return mean[None], beat[None], inside
-
-
-def _turned(planes: torch.Tensor, angles: Angles) -> Iterator[torch.Tensor]:
-    """(1, Z, C, Y, X) -> the same turned, one by one."""
-    flat = planes.flatten(1, 2)
-    for angle in angles.tolist():
-        if not angle:
-            yield planes
-            continue
-        matrix = torch.tensor([[math.cos(angle), -math.sin(angle), 0.0], [math.sin(angle), math.cos(angle), 0.0]])
-        grid = F.affine_grid(matrix[None], [1, 1, *planes.shape[-2:]], align_corners=False)
-        # The rim of the square lies beyond the disc: it goes on into the corners.
-        yield F.grid_sample(flat, grid, mode="bilinear", padding_mode="border", align_corners=False).view_as(planes)

@@ -42,7 +42,8 @@ class Encoder(Protocol):
     """What embeds cines; `privacy.encoder.CineEncoder` is one.
 
     It may also have ``embed_poses``, taking the same and giving (n, poses, d): each cine in all poses in which it may
-    be a copy, the one of ``embed`` first. Then every cine under test is compared in all of them.
+    be a copy, the one of ``embed`` first. Then every cine under test is compared in all of them; where it also has
+    ``embed_likeliest``, which takes the (m, d) references after the cines, in those that this gives.
     """
 
     sha256: str
@@ -51,7 +52,15 @@ class Encoder(Protocol):
         """(n, d) embeddings of some cines."""
 
 
-def embedded(encoder: Encoder, cines: Any, what: str, groups: Sequence[Any] | None = None, **more: Any) -> EmbeddingSet:
+def embedded(
+    encoder: Encoder,
+    cines: Any,
+    what: str,
+    groups: Sequence[Any] | None = None,
+    *,
+    references: NDArray[Any] | None = None,
+    **more: Any,
+) -> EmbeddingSet:
     """Embeddings of a set of cines, in all poses that the encoder has.
 
     Args:
@@ -59,6 +68,8 @@ def embedded(encoder: Encoder, cines: Any, what: str, groups: Sequence[Any] | No
         cines: The cines.
         what: Name of the set, for messages.
         groups: (n,) patient of each.
+        references: (m, d) embeddings that the cines are going to be compared with, and with no others; then the poses
+            in which they look like one of these are enough.
         more: ``progress`` and ``cancel`` of the encoder; further entries of :class:`EmbeddingSet`.
 
     Raises:
@@ -68,7 +79,11 @@ def embedded(encoder: Encoder, cines: Any, what: str, groups: Sequence[Any] | No
     search = getattr(encoder, "embed_poses", None)
     if search is None:
         return checked(encoder.embed(cines, **watched), what, groups, encoder_sha256=encoder.sha256, **more)
-    poses = search(cines, **watched)
+    likeliest = getattr(encoder, "embed_likeliest", None)
+    if references is not None and likeliest is not None:
+        poses = likeliest(cines, references, **watched)
+    else:
+        poses = search(cines, **watched)
     return checked(poses[:, 0], what, groups, encoder_sha256=encoder.sha256, poses=poses, **more)
 
 
@@ -110,6 +125,7 @@ def read_embeddings(
     *,
     groups: Sequence[Any] | None = None,
     part: str = "train",
+    references: NDArray[Any] | None = None,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> EmbeddingSet:
@@ -121,6 +137,7 @@ def read_embeddings(
         encoder: Embeds cines.
         groups: (n,) patient of each embedding, in place of what the source says.
         part: "train" or "validation" of a training pack.
+        references: As `embedded` takes them; of cine files alone.
         progress: Told how many of how many cines are embedded.
         cancel: Asked in between.
 
@@ -142,7 +159,7 @@ def read_embeddings(
         return checked(source, what, groups)
     path = Path(source)
     if path.is_dir() or path.name.lower().endswith(CINE_SUFFIXES):
-        return _from_cines(path, what, encoder, groups, progress, cancel)
+        return _from_cines(path, what, encoder, groups, references, progress, cancel)
     if not path.is_file():
         raise CardioDiTError(f"There is no file or folder '{path}'.", "Check the path.")
     if is_pack(path):
@@ -211,8 +228,8 @@ def _from_pack(
     progress: Progress | None,
     cancel: Cancel | None,
 ) -> EmbeddingSet:
-    from CardioDiTLib.privacy.cine_canvas import TURNS
     from CardioDiTLib.privacy.encoder import embed_pack
+    from CardioDiTLib.privacy.pose_search import TURNS
 
     loaded = encoder.get()
     poses = embed_pack(loaded, path, which=part, progress=progress, cancel=cancel, turns=TURNS)  # type: ignore[arg-type]
@@ -258,6 +275,7 @@ def _from_cines(
     what: str,
     encoder: EncoderHolder,
     groups: Sequence[Any] | None,
+    references: NDArray[Any] | None,
     progress: Progress | None,
     cancel: Cancel | None,
 ) -> EmbeddingSet:
@@ -267,6 +285,7 @@ def _from_cines(
         _loaded(paths, path),
         what,
         _patients(path / _PATIENTS, paths) if groups is None else groups,
+        references=references,
         progress=_counted(progress, len(paths)),
         cancel=cancel,
         names=tuple(file.name for file in paths),

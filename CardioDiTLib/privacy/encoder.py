@@ -7,7 +7,7 @@ Embeddings of two cines of the same patient correlate, also where a copy was alt
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sized
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,7 +22,8 @@ from CardioDiTLib.data.packing import PackedCines, read_pack
 from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.grid import ModelGrid
 from CardioDiTLib.models.contrastive_cine import CineEmbedding, CineEmbeddingConfig
-from CardioDiTLib.privacy.cine_canvas import MIDDLE, TURNS, CineCanvas, embed_poses
+from CardioDiTLib.privacy.cine_canvas import MIDDLE, CineCanvas
+from CardioDiTLib.privacy.pose_search import TURNS, PoseSearch, embed_poses
 from CardioDiTLib.progress import CancelSource, Stop
 from CardioDiTLib.progress import StepCallback as Progress
 
@@ -123,7 +124,7 @@ class CineEncoder:
         *,
         turns: int = TURNS,
     ) -> NDArray[np.float32]:
-        """Embeds cines of any grid in every pose in which one may be a copy (see `cine_canvas.embed_poses`).
+        """Embeds cines of any grid in every pose in which one may be a copy (see `pose_search.embed_poses`).
 
         Args:
             cines, progress, cancel: As in `embed`.
@@ -136,6 +137,45 @@ class CineEncoder:
         Raises:
             CardioDiTError, Cancelled: As in `embed`.
         """
+
+        def embed(canvas: CineCanvas) -> NDArray[np.float32]:
+            if turns == 1:
+                canvas = replace(canvas, places=canvas.places[:1])
+            return np.asarray(embed_poses(self.network, canvas, turns).numpy())
+
+        return self._each(cines, embed, progress, cancel)
+
+    def embed_likeliest(
+        self,
+        cines: Iterable[Cine],
+        references: NDArray[np.floating],
+        progress: Progress | None = None,
+        cancel: CancelSource = None,
+    ) -> NDArray[np.float32]:
+        """Embeds cines in those of the poses of `embed_poses` in which each most looks like one of some references,
+        which costs a third (see `pose_search.PoseSearch`).
+
+        Args:
+            cines, progress, cancel: As in `embed`.
+            references: (m, D) embeddings that the cines will be compared with.
+
+        Returns:
+            (N, poses, D) float32, as `embed_poses` gives it.
+
+        Raises:
+            CardioDiTError, Cancelled: As in `embed`.
+        """
+        return self._each(
+            cines, lambda canvas: PoseSearch(self.network, canvas).likeliest(references).numpy(), progress, cancel
+        )
+
+    def _each(
+        self,
+        cines: Iterable[Cine],
+        embed: Callable[[CineCanvas], NDArray[np.float32]],
+        progress: Progress | None,
+        cancel: CancelSource,
+    ) -> NDArray[np.float32]:
         total = len(cines) if isinstance(cines, Sized) else 0
         stop = Stop(cancel)
         tables = []
@@ -144,9 +184,7 @@ class CineEncoder:
             stop.check()
             try:
                 canvas = CineCanvas.of(cine, self.network.config.spacing_mm)
-                if turns == 1:
-                    canvas = replace(canvas, places=canvas.places[:1])
-                tables.append(embed_poses(self.network, canvas, turns).numpy())
+                tables.append(embed(canvas))
             except Cancelled:
                 raise
             except CardioDiTError as error:

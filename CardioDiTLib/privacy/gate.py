@@ -117,16 +117,24 @@ class Gate:
             CardioDiTError: A cine without an encoder, or an embedding that cannot be compared.
         """
         if isinstance(cine, Cine):
-            if self.encoder is None:
-                raise CardioDiTError("This gate has no encoder and judges embeddings alone.", "Give an embedding.")
-            one = embedded(self.encoder, [cine], "given")
+            one = self.embedded(cine)
         else:
             table = np.asarray(cine)
             one = checked(table[None] if table.ndim == 1 else table, "given")
         return self.judge_embedded(one)
 
+    def embedded(self, cine: Cine) -> EmbeddingSet:
+        """What the encoder makes of a cine, in the poses in which it most looks like a training cine.
+
+        Raises:
+            CardioDiTError: There is no encoder, or the cine cannot be embedded.
+        """
+        if self.encoder is None:
+            raise CardioDiTError("This gate has no encoder and judges embeddings alone.", "Give an embedding.")
+        return embedded(self.encoder, [cine], "given", references=self.reference.values)
+
     def judge_embedded(self, one: EmbeddingSet) -> Verdict:
-        """Judge what the encoder made of a cine, in all poses that it has.
+        """Judge what the encoder made of a cine (`embedded`).
 
         Raises:
             CardioDiTError: An embedding that cannot be compared, or several.

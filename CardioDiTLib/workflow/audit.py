@@ -17,6 +17,9 @@ from CardioDiTLib.schema import Record, Unknowable
 from CardioDiTLib.workflow.sources import check_models
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from CardioDiTLib.privacy.audit_report import AuditReport, SampleVerdict
     from CardioDiTLib.privacy.embedding_io import Encoder
     from CardioDiTLib.privacy.embedding_set import EmbeddingSet
@@ -109,8 +112,17 @@ def run(request: AuditRequest, *, progress: Listener | None = None, cancel: Canc
             source = request.train
         if source is not None:
             kind = "validation" if part == "validation" else "train"
+            compared: NDArray[np.float32] | None = None
+            if part != "train":
+                compared = reference.values if reference is not None else sets["train"].values
             sets[part] = read_embeddings(
-                source, what, encoder, part=kind, progress=steps_to(progress, what), cancel=cancel
+                source,
+                what,
+                encoder,
+                part=kind,
+                references=compared,
+                progress=steps_to(progress, what),
+                cancel=cancel,
             )
     report = None
     if "synthetic" in sets:
@@ -352,6 +364,7 @@ def run_cines(
             encoder,
             (cines[place]() for place in places),
             "synthetic",
+            references=None if isinstance(train, str) else train.values,
             progress=meter.steps("embedding", len(places)),
             cancel=cancel,
         )

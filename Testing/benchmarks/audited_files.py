@@ -10,7 +10,8 @@ codec of a bundle. References are the pack's cines, rounded as a bundle stores t
 
 A copy is found where its nearest reference is of its own patient and more similar than the threshold. Thresholds: the
 one that the training patients of the pack give at 5 % (each against all others: what a bundle is given), and, for 5 %
-and 1 %, the quantiles of what the same changed files score where their own patient is not among the references.
+and 1 %, the quantiles of what the same changed files score where their own patient is not among the references: they
+are searched for anew without him, since the poses in which a cine is compared depend on the references.
 
 ``--recorded`` asks about end-diastole and end-systole of the pack's patients as they were recorded (an ACDC folder, in
 the order of the pack): training patients have to be found by the bundle's threshold, those kept aside must be found
@@ -46,10 +47,11 @@ from CardioDiTLib.data.packing import PackedCines, patients_of, read_pack
 from CardioDiTLib.io import load_cine, save_cine
 from CardioDiTLib.io.nifti import read_nifti
 from CardioDiTLib.privacy.calibration import Calibration, leave_one_out
-from CardioDiTLib.privacy.cine_canvas import TURNS
+from CardioDiTLib.privacy.cine_canvas import CineCanvas
 from CardioDiTLib.privacy.embedding_set import EmbeddingSet, checked
 from CardioDiTLib.privacy.encoder import CineEncoder, embed_pack, load_encoder
 from CardioDiTLib.privacy.nearest import directions
+from CardioDiTLib.privacy.pose_search import TURNS, PoseSearch
 from CardioDiTLib.privacy.reference_set import ReferenceSet
 from CardioDiTLib.training.encoder_decoded import decoded_cine
 
@@ -66,6 +68,25 @@ def cine_of(pack: PackedCines, index: int) -> Cine:
 def similarities(poses: NDArray[np.float32], references: NDArray[np.float32]) -> NDArray[np.float64]:
     """(R,) largest correlation of any pose of a cine with each reference."""
     return np.asarray((directions(poses) @ directions(references).T).max(axis=0), np.float64)
+
+
+def held_against(search: PoseSearch, table: NDArray[np.float32], own: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(R,) similarities of a cine: to its own references where it is searched for among all, to others without these.
+
+    Args:
+        search: The cine.
+        table: (R, D) references.
+        own: (R,) those of its patient, and of whoever else must not be among them.
+    """
+    result = similarities(search.likeliest(table).numpy(), table)
+    others = table[~own]
+    result[~own] = similarities(search.likeliest(others).numpy(), others)
+    return result
+
+
+def searched(encoder: CineEncoder, cine: Cine) -> PoseSearch:
+    """A cine, ready to be held against references."""
+    return PoseSearch(encoder.network, CineCanvas.of(cine, encoder.network.config.spacing_mm))
 
 
 def scores(
@@ -110,7 +131,7 @@ class Asked:
         self._wrong: dict[str, list[NDArray[np.float64]]] = {way: [] for way in tables}
 
     def ask(self, kind: Disguise, cines: list[Cine], planted: NDArray[np.int64], encoder: CineEncoder) -> float:
-        """Ask about one kind of files; returns the CPU seconds a file took to be read and embedded."""
+        """Ask about one kind of files; returns the CPU seconds the first took to be read and embedded."""
         rows: dict[str, list[NDArray[np.float64]]] = {way: [] for way in self.tables}
         hidden = np.zeros((len(planted), len(self.people)), bool)
         seconds = 0.0
@@ -121,11 +142,15 @@ class Asked:
                     hidden[place] = self.people == self.people[planted[after]]
                 path = kind.save(cines[place], Path(folder), "query", cines[after])
                 begun = time.process_time()
-                poses = encoder.embed_poses([load_cine(path)])[0]
-                seconds += time.process_time() - begun
+                cine = load_cine(path)
+                if not place:  # of the first file alone: what follows looks twice
+                    encoder.embed_likeliest([cine], self.tables["bundle"])
+                    seconds = time.process_time() - begun
                 path.unlink()
+                away = hidden[place] | (self.people == self.people[planted[place]])
+                search = searched(encoder, cine)
                 for way, table in self.tables.items():
-                    rows[way].append(similarities(poses, table))
+                    rows[way].append(held_against(search, table, away))
         self._kinds.append(kind)
         for way in self.tables:
             one, two = scores(np.array(rows[way]), self.people[planted], self.people, hidden)
@@ -134,7 +159,7 @@ class Asked:
         print(
             kind.name, {way: np.round(np.sort(self._right[way][-1])[:3], 2).tolist() for way in self.tables}, flush=True
         )
-        return seconds / len(planted)
+        return seconds
 
     def summary(self) -> dict[str, Any]:
         """Sensitivities of every disguise by every way, so far."""
@@ -184,15 +209,18 @@ def joined(ends: list[Path], folder: Path) -> Cine:
     return load_cine(save_cine(cine, folder / "query.nii"))
 
 
-def recorded(source: Path, chosen: list[int], encoder: CineEncoder, table: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(N, R) similarities of files of end-diastole and end-systole as recorded, patients in the order of a pack."""
+def recorded(
+    source: Path, chosen: list[int], encoder: CineEncoder, table: NDArray[np.float32], away: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """(N, R) similarities of files of end-diastole and end-systole as recorded, patients in the order of a pack; `away`
+    (N, R) as `held_against` takes it."""
     with open(source / "metadata.csv", newline="", encoding="utf-8") as stream:
         rows = sorted(csv.DictReader(stream), key=lambda row: (row["pathology"], row["pid"]))
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        for index in chosen:
+        for index, own in zip(chosen, away):
             ends = [source / f"{rows[index]['pid']}_{part}.nii.gz" for part in ("ED", "ES")]
-            found.append(similarities(encoder.embed_poses([joined(ends, Path(folder))])[0], table))
+            found.append(held_against(searched(encoder, joined(ends, Path(folder))), table, own))
     return np.array(found)
 
 
@@ -206,7 +234,7 @@ def novel_scores(sources: list[Path], encoder: CineEncoder, references: NDArray[
                     continue
                 pair = [path, path.with_name(path.name.replace("_ED.nii", "_ES.nii"))]
                 cine = joined(pair, Path(folder)) if path.name.endswith("_ED.nii.gz") else load_cine(path)
-                found[path.name] = float(similarities(encoder.embed_poses([cine])[0], references).max())
+                found[path.name] = float(similarities(encoder.embed_likeliest([cine], references)[0], references).max())
     return found
 
 
@@ -293,7 +321,8 @@ def main() -> None:
     if options.recorded is not None:
         count = len(people) if options.limit is None else min(options.limit, len(people))
         chosen = np.unique(np.r_[np.linspace(0, len(people) - 1, count).astype(int), options.unseen].astype(int))
-        found = recorded(options.recorded, chosen.tolist(), encoder, tables["bundle"])
+        away = (people[chosen][:, None] == people[None]) | aside
+        found = recorded(options.recorded, chosen.tolist(), encoder, tables["bundle"], away)
         own = about_recorded(found, chosen, people, aside, options.unseen, thresholds["bundle"])
         asked.write(recorded=own)
         print(json.dumps(own), flush=True)

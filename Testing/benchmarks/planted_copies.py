@@ -54,8 +54,8 @@ from CardioDiTLib.io import load_cine
 from CardioDiTLib.io.nifti import read_nifti
 from CardioDiTLib.models.contrastive_cine import at_working_size
 from CardioDiTLib.models.dar_encoder import VolumeEmbedding
-from CardioDiTLib.privacy.cine_canvas import TURNS
 from CardioDiTLib.privacy.encoder import CineEncoder, load_encoder
+from CardioDiTLib.privacy.pose_search import TURNS
 from CardioDiTLib.training.checkpoint import averaged_weights
 from CardioDiTLib.training.encoder_stage import middle
 from CardioDiTLib.training.network_tasks import EncoderRun
