@@ -38,7 +38,7 @@ from CardioDiTLib.generation.result import GenerationResult
 from CardioDiTLib.io import save_cine, save_segmentation
 from CardioDiTLib.privacy.embedding_io import Encoder, embedded
 from CardioDiTLib.privacy.embedding_set import EmbeddingSet
-from CardioDiTLib.privacy.gate import Gate, Verdict, generate_gated, load_encoder_of
+from CardioDiTLib.privacy.gate import Gate, Verdict, generate_gated, load_encoder_of, load_reference
 from CardioDiTLib.version import __version__
 
 Made = Mapping[str, bytes] | HeartFailure
@@ -67,7 +67,7 @@ class HeartMaker:
         if plan.gate:
             self._judge = _Judge(Gate.from_bundle(bundle, plan.false_alarm))
         elif plan.embed:
-            self._encoder = load_encoder_of(bundle)
+            self._encoder, self._references = load_encoder_of(bundle), load_reference(bundle).values
         self._segmentation: Any = None
         if "network" in plan.measure:
             from CardioDiTLib.segmentation.model import load_model
@@ -129,7 +129,7 @@ class HeartMaker:
             result = self._gated(heart, result, cancel)
             poses = self._judge.poses
         elif self._encoder is not None:
-            poses = poses_of(embedded(self._encoder, [result.cine], "synthetic"))
+            poses = poses_of(embedded(self._encoder, [result.cine], "synthetic", references=self._references))
         number, storage = heart.number, self._plan.storage
         data = {member_name(number, CINE, storage): _bytes_of(result.cine, storage)}
         kinds = {CINE: member_name(number, CINE, storage)}

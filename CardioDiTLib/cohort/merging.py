@@ -241,11 +241,11 @@ def _encoder(
         if kept is not None:
             return kept
         from CardioDiTLib.privacy.embedding_io import embedded
-        from CardioDiTLib.privacy.gate import load_encoder_of
+        from CardioDiTLib.privacy.gate import load_encoder_of, load_reference
 
         if not loaded:
-            loaded.append(load_encoder_of(bundle))
-        return poses_of(embedded(loaded[0], [heart.cine], "synthetic"))
+            loaded.extend([load_encoder_of(bundle), load_reference(bundle).values])
+        return poses_of(embedded(loaded[0], [heart.cine], "synthetic", references=loaded[1]))
 
     return encode
 

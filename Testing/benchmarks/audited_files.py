@@ -6,7 +6,8 @@ Run: ``python Testing/benchmarks/audited_files.py --pack runs/acdc.npz --out fil
 Patients that the pack keeps aside, whom the encoder never saw, are put among the training patients, in turn with all
 others; then files of them are asked about, changed in every way of ``Testing/disguised_files.py`` and once through the
 codec of a bundle. References are the pack's cines, rounded as a bundle stores them (what ``--attach`` writes);
-``--folder`` asks among files of the same cines too, found and posed as any file is (``--train FOLDER``).
+``--stored`` adds whoever else the bundle was trained on and takes its threshold, which is quicker. ``--folder`` asks
+among files of the same cines too, found and posed as any file is (``--train FOLDER``).
 
 A copy is found where its nearest reference is of its own patient and more similar than the threshold. Thresholds: the
 one that the training patients of the pack give at 5 % (each against all others: what a bundle is given), and, for 5 %
@@ -50,12 +51,14 @@ from CardioDiTLib.privacy.calibration import Calibration, leave_one_out
 from CardioDiTLib.privacy.cine_canvas import CineCanvas
 from CardioDiTLib.privacy.embedding_set import EmbeddingSet, checked
 from CardioDiTLib.privacy.encoder import CineEncoder, embed_pack, load_encoder
+from CardioDiTLib.privacy.gate import load_reference
 from CardioDiTLib.privacy.nearest import directions
 from CardioDiTLib.privacy.pose_search import TURNS, PoseSearch
 from CardioDiTLib.privacy.reference_set import ReferenceSet
 from CardioDiTLib.training.encoder_decoded import decoded_cine
 
 RATES = (0.05, 0.01)
+SAME = 0.98  # a cine's motion is made anew with each pack
 
 
 def cine_of(pack: PackedCines, index: int) -> Cine:
@@ -295,6 +298,7 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=5, help="so many of the patients kept aside")
     parser.add_argument("--kinds", default="", help="only disguises whose name holds this regular expression")
     parser.add_argument("--limit", type=int, help="so many recorded patients at most, evenly from all")
+    parser.add_argument("--stored", action="store_true", help="all references and the threshold of the bundle")
     parser.add_argument("--folder", action="store_true", help="ask among files of the training set too")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
@@ -304,10 +308,22 @@ def main() -> None:
     aside = np.isin(people, people[pack.validation])
     planted = np.flatnonzero(pack.validation)[: options.patients]
     begun = time.process_time()
-    poses = embed_pack(encoder, options.pack, "all", turns=TURNS)
-    everyone = checked(poses[:, 0], "training", people.tolist(), poses=poses)
-    tables = {"bundle": ReferenceSet.build(everyone).values}
-    thresholds = {"bundle": threshold_of(everyone.kept(~aside), people[~aside], tables["bundle"][~aside])}
+    tables, thresholds = {}, {}
+    if options.stored and options.folder:
+        parser.error("With --stored there are references that no file is at hand of: ask about folders by itself.")
+    if options.stored:
+        stored = load_reference(load_bundle(options.codec or "acdc-mini"))
+        own = directions(embed_pack(encoder, options.pack, "all"))
+        others = directions(stored.values)
+        others = others[(others @ own.T).max(axis=1) < SAME]  # of whoever else the bundle was trained on
+        tables["bundle"], thresholds["bundle"] = np.concatenate([own, others]), stored.calibration.threshold(0.05)
+        people = np.append(people, people.max() + 1 + np.arange(len(others)))
+        aside = np.append(aside, np.zeros(len(others), bool))
+    else:
+        poses = embed_pack(encoder, options.pack, "all", turns=TURNS)
+        everyone = checked(poses[:, 0], "training", people.tolist(), poses=poses)
+        tables["bundle"] = ReferenceSet.build(everyone).values
+        thresholds["bundle"] = threshold_of(everyone.kept(~aside), people[~aside], tables["bundle"][~aside])
     print("references:", round(time.process_time() - begun), "s, threshold", thresholds["bundle"], flush=True)
     if options.folder:
         with tempfile.TemporaryDirectory() as folder:
@@ -319,8 +335,9 @@ def main() -> None:
     asked = Asked(tables, thresholds, people, options.out)
     asked.write(encoder_sha256=encoder.sha256, planted=len(planted), references=len(people))
     if options.recorded is not None:
-        count = len(people) if options.limit is None else min(options.limit, len(people))
-        chosen = np.unique(np.r_[np.linspace(0, len(people) - 1, count).astype(int), options.unseen].astype(int))
+        whole = len(pack.images)
+        count = whole if options.limit is None else min(options.limit, whole)
+        chosen = np.unique(np.r_[np.linspace(0, whole - 1, count).astype(int), options.unseen].astype(int))
         away = (people[chosen][:, None] == people[None]) | aside
         found = recorded(options.recorded, chosen.tolist(), encoder, tables["bundle"], away)
         own = about_recorded(found, chosen, people, aside, options.unseen, thresholds["bundle"])

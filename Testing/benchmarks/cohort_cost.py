@@ -112,14 +112,18 @@ def embedding_times(now: Callable[[], float], name: str, hearts: list[Any]) -> l
     """What embedding costs; nothing where the bundle carries no encoder."""
     from CardioDiTLib.bundles import load_bundle
     from CardioDiTLib.privacy.embedding_io import embedded
-    from CardioDiTLib.privacy.gate import load_encoder_of
+    from CardioDiTLib.privacy.gate import load_encoder_of, load_reference
 
     bundle = load_bundle(name)
     if bundle.manifest.privacy is None:
         return []
     encoder = load_encoder_of(bundle)
-    cines = [heart.cine for heart in hearts]
-    return [timed(now, lambda cine=cine: embedded(encoder, [cine], "synthetic")) for cine in cines]  # type: ignore[misc]
+    references = load_reference(bundle).values
+
+    def embed(cine: Any) -> Any:
+        return embedded(encoder, [cine], "synthetic", references=references)
+
+    return [timed(now, lambda cine=heart.cine: embed(cine)) for heart in hearts]  # type: ignore[misc]
 
 
 if __name__ == "__main__":

@@ -88,8 +88,8 @@ def cases(pack: Path, acdc: Path, seed: int = 0) -> list[Case]:
             seed=i,
         )
         phantom = make_phantom(spec)
-        x, y, _ = phantom.cine.ras_to_index(phantom.centre_ras_mm)
-        made.append(Case("phantom", i, phantom.cine.array, phantom.cine.spacing, (float(x), float(y))))
+        truth = label_centre_index(phantom.segmentation.array)[:2]
+        made.append(Case("phantom", i, phantom.cine.array, phantom.cine.spacing, truth))
     return made
 
 
@@ -257,11 +257,8 @@ def main() -> None:
         pictures = [pictures_of(case) for case in everyone]
         places = [(case.patient, table_of(*seen)) for case, seen in zip(everyone, pictures)]
         pieces = parts_of([case for case in everyone if case.kind in ("pack", "recorded")])
-        ways = [
-            (case.patient, pull_table(*seen, rng))
-            for case, seen in zip([*everyone, *pieces], [*pictures, *map(pictures_of, pieces)])
-            if case.kind != "phantom"  # whose right ventricle is drawn on another scale
-        ]
+        seen = [*zip(everyone, pictures), *zip(pieces, map(pictures_of, pieces))]
+        ways = [(case.patient, pull_table(*one, rng)) for case, one in seen]
         for fold in range(options.folds):
             kept = [case.patient % options.folds != fold for case in everyone]
             values = fit(
