@@ -355,7 +355,7 @@ def main() -> None:
     for kind in kinds:
         seconds.append(asked.ask(kind, cines, planted, encoder))
         asked.write(cpu_seconds_a_file=float(np.mean(seconds)))
-    report = {**asked.report, **asked.summary()}
+    report = {**asked.report, **(asked.summary() if kinds else {})}
     if kinds:
         print(markdown(report))
     print({key: report[key] for key in report if key not in ("bundle", "folder", "recorded", "novel")})
