@@ -66,7 +66,8 @@ def right_ventricle_direction(labels: NDArray[np.uint8], spacing_xy_mm: tuple[fl
 
 
 def check_slice_axis(spacing_mm: tuple[float, float, float], slices: int) -> None:
-    """See that planes are planes of a short axis: pixels nearly as high as they are wide, a stack as long as a chest.
+    """See that planes are planes of a short axis: pixels nearly as high as they are wide, unless planes lie farther
+    apart than either; a stack no longer than a chest.
 
     Args:
         spacing_mm: (x, y, z) mm.
@@ -83,7 +84,7 @@ def check_slice_axis(spacing_mm: tuple[float, float, float], slices: int) -> Non
             "along another axis of the file.",
             hint,
         )
-    if max(x, y) <= MOST_OBLONG * min(x, y):
+    if max(x, y) <= MOST_OBLONG * min(x, y) or z >= max(x, y):
         return
     raise CardioDiTError(
         f"The planes have pixels of {x:.3g} x {y:.3g} mm and are {z:.3g} mm apart, so the slices seem to lie along the "
