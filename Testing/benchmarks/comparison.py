@@ -70,6 +70,9 @@ SETS = (
     ("cine-hog-1", "kernel_distance", "kernel distance"),
     ("cine-hog-1", "coverage", "coverage"),
 )
+READING = "## Reading\n"
+"""Where the part of the page begins that is written by hand."""
+
 _NEVER = 10**9
 
 
@@ -237,6 +240,12 @@ def table(reports: dict[str, list[SynthesisReport]]) -> list[str]:
     return lines
 
 
+def _middle_edv(record: dict[str, Any], of: str) -> str:
+    """Whether there are hearts at all: the median EDV that the segmentation network finds."""
+    found = [one[of] for one in record["report"]["quantities"] if one["field"] == "edv_ml" and not one.get("group")]
+    return f"{found[0]['median']:.0f}" if found and found[0]["n"] else "-"
+
+
 def _short(value: float) -> str:
     return f"{value:.3g}"
 
@@ -249,7 +258,8 @@ def page(records: list[dict[str, Any]], arguments: argparse.Namespace, command: 
     seeds = sorted({record["seed"] for record in records})
     sizes = "\n".join(
         f"| {TITLES[name]} | {group[0]['parameters']:,} | {group[0]['tokens']} | "
-        f"{', '.join(str(one['steps']) for one in group)} |"
+        f"{', '.join(str(one['steps']) for one in group)} | "
+        f"{', '.join(_middle_edv(one, 'synthetic') for one in group)} |"
         for name in BASELINES
         if (group := [one for one in records if one["baseline"] == name])
     )
@@ -272,9 +282,10 @@ def page(records: list[dict[str, Any]], arguments: argparse.Namespace, command: 
                 120,
             ),
             "",
-            "| | parameters | tokens a forward | steps, by seed |",
-            "| --- | --- | --- | --- |",
+            "| | parameters | tokens a forward | steps, by seed | median EDV of the samples, mL, by seed |",
+            "| --- | --- | --- | --- | --- |",
             sizes,
+            f"| real | | | | {_middle_edv(first, 'real')} |",
             "",
             "Distances to the real cines (1-Wasserstein of each quantity; lower is better, but for coverage), of",
             "equally many cines: mean over seeds ± 95 % interval (Student). Last line: the same between random halves",
@@ -360,6 +371,9 @@ def main(words: Sequence[str] | None = None) -> None:
     text = page(records, arguments, f"python Testing/benchmarks/comparison.py {told}")
     print(text)
     if arguments.out is not None:
+        if arguments.out.is_file():  # what people wrote beneath the tables stays
+            _, mark, written = arguments.out.read_text(encoding="utf-8").partition(READING)
+            text += f"\n{mark}{written}" if mark else ""
         with atomic_path(arguments.out) as partial:
             partial.write_text(text, encoding="utf-8")
 
