@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from command_line import problem, run
+from headerless_turns import TURNS
 
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.data.header_check import header_doubts
@@ -16,16 +17,6 @@ from CardioDiTLib.landmarks.files import load_landmarks
 from CardioDiTLib.landmarks.septal_contour import landmarks_from_segmentation
 
 SLICES, SIZE = 8, 72
-CHANGES = {
-    "as recorded": lambda array: array,
-    "mirrored": lambda array: array[..., ::-1],
-    "upside down": lambda array: array[..., ::-1, :],
-    "turned by 180": lambda array: array[..., ::-1, ::-1],
-    "turned by 90": lambda array: np.rot90(array, 1, (2, 3)),
-    "turned by 270": lambda array: np.rot90(array, -1, (2, 3)),
-    "transposed": lambda array: array.swapaxes(2, 3),
-    "slices reversed": lambda array: array[:, ::-1],
-}
 
 
 def patient() -> np.ndarray:
@@ -50,11 +41,11 @@ def affine() -> np.ndarray:
 
 
 def stored(change: str, matrix: np.ndarray | None = None) -> Segmentation:
-    array = np.ascontiguousarray(CHANGES[change](patient()))
+    array = np.ascontiguousarray(TURNS[change](patient()))
     return Segmentation(array, affine() if matrix is None else matrix, [0.0, 0.4])
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", TURNS)
 def test_what_was_changed_without_its_header_is_told_by_files(tmp_path, capsys, change):
     save_segmentation(stored(change), tmp_path / "labels.nii.gz")
     assert run("landmarks", tmp_path / "labels.nii.gz", tmp_path / "points.json") == 0

@@ -97,8 +97,7 @@ class InstallLogic:
 
     def missingForPictures(self) -> tuple[str, ...]:
         """What of `PICTURE_REQUIREMENTS` is absent or too old."""
-        importlib.invalidate_caches()
-        return tuple(line for line in PICTURE_REQUIREMENTS if self._problemOf(line))
+        return self._missingOf(PICTURE_REQUIREMENTS)
 
     def installForPictures(self) -> None:
         """Install it. The caller has asked the user.
@@ -106,14 +105,11 @@ class InstallLogic:
         Raises:
             CardioDiTProblem: The installation failed.
         """
-        missing = self.missingForPictures()
-        if missing:
-            self._installOthers(missing)
+        self._installMissing(self.missingForPictures())
 
     def missingForOpenvino(self) -> tuple[str, ...]:
         """`OPENVINO_REQUIREMENT` where it is absent or too old."""
-        importlib.invalidate_caches()
-        return (OPENVINO_REQUIREMENT,) if self._problemOf(OPENVINO_REQUIREMENT) else ()
+        return self._missingOf((OPENVINO_REQUIREMENT,))
 
     def installForOpenvino(self) -> None:
         """Install it. The caller has asked the user.
@@ -121,7 +117,13 @@ class InstallLogic:
         Raises:
             CardioDiTProblem: The installation failed.
         """
-        missing = self.missingForOpenvino()
+        self._installMissing(self.missingForOpenvino())
+
+    def _missingOf(self, requirements: tuple[str, ...]) -> tuple[str, ...]:
+        importlib.invalidate_caches()
+        return tuple(line for line in requirements if self._problemOf(line))
+
+    def _installMissing(self, missing: tuple[str, ...]) -> None:
         if missing:
             self._installOthers(missing)
 

@@ -35,8 +35,10 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from headerless_turns import TURNS
 from segmentation_quality import folder_cases
 
 from CardioDiTLib import cli
@@ -76,18 +78,6 @@ LOOKS: dict[str, Look] = {
     "dark": lambda images, _: _gamma(images, 2.0),
     "blur": _blur,
     "coil": _coil,
-}
-
-
-TURNS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
-    "as recorded": lambda array: array,
-    "mirrored": lambda array: array[..., ::-1],
-    "upside down": lambda array: array[..., ::-1, :],
-    "turned by 180": lambda array: array[..., ::-1, ::-1],
-    "turned by 90": lambda array: np.rot90(array, 1, (2, 3)),
-    "turned by 270": lambda array: np.rot90(array, -1, (2, 3)),
-    "transposed": lambda array: array.swapaxes(2, 3),
-    "slices reversed": lambda array: array[:, ::-1],
 }
 
 
