@@ -150,3 +150,35 @@ def test_json_of_the_command_has_no_nan(folders):
     values = json.loads(out.read_text(encoding="utf-8"), parse_constant=pytest.fail)
     assert values["sets"]["cine-hog-1"]["recall"]["value"] is None
     assert values["n_real_labelled"] == 0 and not any(q["kind"] == "physiology" for q in values["quantities"])
+
+
+def test_several_models_side_by_side(folders, hearts, capsys):
+    for i, heart in enumerate(hearts[2:5]):
+        save_cine(heart.cine, folders / "other" / f"h{i}.nii.gz")
+        save_segmentation(heart.segmentation, folders / "other" / f"h{i}_seg.nii.gz")
+    bare = folders / "bare"
+    for i, heart in enumerate(hearts[4:]):
+        save_cine(heart.cine, bare / f"h{i}.nii.gz")
+    out = folders / "out"
+    words = ("--real", folders / "real", "--resamples", 10)
+    files = [word for suffix in ("json", "csv", "md", "html") for word in ("-o", out / f"r.{suffix}")]
+    models = ("--synthetic", f"new={folders / 'other'}", f"=odd={bare}")
+    assert run(*words, *models, *files) == 1 and names(problem(capsys), "NAME=PATH") and not out.exists()
+    assert run(*words, "--synthetic", f"new={folders / 'other'}", f"=2+3={bare}", *files) == 1
+    assert names(problem(capsys), "NAME=PATH")
+    assert run(*words, "--synthetic", f"new={folders / 'other'}", f"bare={bare}", *files) == 0
+    shown = capsys.readouterr().out
+    assert "new (3)" in shown and "bare (2)" in shown and "no bare cine has labels" in shown
+    reports = json.loads((out / "r.json").read_text(encoding="utf-8"))["models"]
+    assert list(reports) == ["new", "bare"] and [r["n_synthetic"] for r in reports.values()] == [3, 2]
+    rows = (out / "r.csv").read_text(encoding="utf-8").splitlines()
+    edv = {row.split(",")[0]: row.split(",") for row in rows if ",edv_ml," in row}
+    assert float(edv["new"][3]) > 0 and edv["bare"][3] == ""
+    assert "| new | bare |" in (out / "r.md").read_text(encoding="utf-8")
+    page = check_page((out / "r.html").read_text(encoding="utf-8"))
+    assert "3 cines, 3 with labels" in page.text and "2 cines, 0 with labels" in page.text
+    one = ("--synthetic", folders / "other", folders / "bare")
+    assert run(*words, *one) == 1 and names(problem(capsys), "--names")
+    labelled = ("--synthetic-labels", folders / "labels")
+    assert run(*words, "--synthetic", f"a={bare}", f"b={bare}", *labelled) == 1
+    assert names(problem(capsys), "--synthetic-labels")

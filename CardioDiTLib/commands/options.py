@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from CardioDiTLib.bundles.manifest import MANIFEST_NAME
 from CardioDiTLib.bundles.manifest_parts import PRESET_NAMES
 from CardioDiTLib.bundles.registry import list_bundles
+from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.request import GenerationRequest
 from CardioDiTLib.io.label_convention import CONVENTIONS
 from CardioDiTLib.schema import Record
@@ -171,3 +172,16 @@ def chosen_model(text: str) -> str:
             file=sys.stderr,
         )
     return os.path.join(os.curdir, text)
+
+
+def named_paths(words: list[str]) -> dict[str, Path]:
+    """NAME=PATH, or PATH, whose last part is then the name."""
+    named: dict[str, Path] = {}
+    for word in words:
+        name, equals, rest = word.partition("=")
+        path = Path(rest) if equals and not Path(word).exists() else Path(word)
+        name = name if equals and path == Path(rest) else (path.stem if path.is_file() else path.name)
+        if not name or name in named:
+            raise CardioDiTError(f"'{word}' has no name of its own.", "Write NAME=PATH with different names.")
+        named[name] = path
+    return named

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,15 +13,17 @@ from typing import Any
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.evaluation.cohort import Cohort
+from CardioDiTLib.evaluation.evaluation_grid import Centre
 from CardioDiTLib.evaluation.measures import MeasuredCohort, measure_cohort
 from CardioDiTLib.evaluation.report_html import COLOURS, outside_words, within_tag
 from CardioDiTLib.evaluation.synthesis import evaluate_synthesis
 from CardioDiTLib.evaluation.synthesis_report import SetNumber, SynthesisReport
-from CardioDiTLib.evaluation.tables import BETTER_WORDS, SET_TITLES, short
+from CardioDiTLib.evaluation.tables import BETTER_WORDS, SET_TITLES, markdown_lines, model_tables, short, text_lines
 from CardioDiTLib.function.function_report import printed
+from CardioDiTLib.io.plain_text import markdown_text, plain_text
 from CardioDiTLib.reporting.chart import beside_band
 from CardioDiTLib.reporting.page import NOT_FOR_DIAGNOSIS, cards, facts, page, section, table
-from CardioDiTLib.reporting.tables import write_text
+from CardioDiTLib.reporting.tables import number_cell, text_cell, write_csv, write_text
 from CardioDiTLib.version import __version__
 
 Given = Cohort | MeasuredCohort | Sequence[Cine]
@@ -66,6 +69,34 @@ class ModelComparison:
                 )
         return made
 
+    def to_text(self) -> str:
+        """The comparison for a terminal."""
+        return "\n".join([*map(plain_text, self._opening()), *text_lines(model_tables(self.reports))]) + "\n"
+
+    def to_markdown(self) -> str:
+        """The comparison as tables in Markdown."""
+        lines = ["## Models side by side", "", *map(markdown_text, self._opening())]
+        return "\n".join([*lines, *markdown_lines(model_tables(self.reports))]) + "\n"
+
+    def to_json(self) -> str:
+        """Every model's report as JSON, NaN as null."""
+        made = {name: json.loads(report.to_json()) for name, report in self.reports.items()}
+        return json.dumps({"models": made}, indent=1, ensure_ascii=False) + "\n"
+
+    def save_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Write :meth:`rows` as comma-separated values; what is not known is an empty cell.
+
+        Raises:
+            CardioDiTError: The file cannot be written.
+        """
+        rows = self.rows()
+        within = {True: "yes", False: "no", None: ""}
+        cells = [
+            [number_cell(v) if isinstance(v, float) else text_cell(within.get(v, v)) for v in row.values()]
+            for row in rows
+        ]
+        return write_csv(list(rows[0]), cells, path)
+
     def to_html(self, path: str | os.PathLike[str], *, title: str = "Models side by side") -> Path:
         """Write the comparison as one HTML file.
 
@@ -95,6 +126,14 @@ class ModelComparison:
             section("method", "How to read it", f'<p class="note">{escape(_METHOD)}</p>'),
         ]
         return page(title, parts, kind="Comparison of models", under=NOT_FOR_DIAGNOSIS, version=__version__)
+
+    def _opening(self) -> list[str]:
+        first = next(iter(self.reports.values()))
+        counts = ", ".join(f"{name} ({report.n_synthetic})" for name, report in self.reports.items())
+        return [
+            f"{len(self.reports)} models, {counts}, each against the same {first.n_real} real cines.",
+            *dict.fromkeys(note for report in self.reports.values() for note in report.notes),
+        ]
 
     def _quantities(self) -> str:
         first = next(iter(self.reports.values()))
@@ -138,8 +177,10 @@ def compare_models(
     real: Given,
     models: Mapping[str, Given],
     *,
+    neighbours: int = 5,
     resamples: int = 500,
     seed: int = 0,
+    centre: Centre = "picture",
     stack_covers_heart: bool | None = None,
     progress: Callable[[str, int, int], object] | None = None,
 ) -> ModelComparison:
@@ -148,7 +189,7 @@ def compare_models(
     Args:
         real: Real cines; `cd.compare_models` also takes a folder.
         models: Names to what each made; `cd.compare_models` also takes folders.
-        resamples, seed, stack_covers_heart: See `evaluate_synthesis`.
+        neighbours, resamples, seed, centre, stack_covers_heart: See `evaluate_synthesis`.
         progress: Called with (what, done, of) while cines are measured.
 
     Returns:
@@ -163,14 +204,16 @@ def compare_models(
     if not isinstance(real, MeasuredCohort):
         given = real if isinstance(real, Cohort) else Cohort.from_cines(real, name="real")
         tell = None if progress is None else lambda done, of: progress(given.name, done, of)
-        measured = measure_cohort(given, stack_covers_heart=stack_covers_heart, progress=tell)
+        measured = measure_cohort(given, centre=centre, stack_covers_heart=stack_covers_heart, progress=tell)
     return ModelComparison(
         {
             str(name): evaluate_synthesis(
                 measured,
                 made,
+                neighbours=neighbours,
                 resamples=resamples,
                 seed=seed,
+                centre=centre,
                 stack_covers_heart=stack_covers_heart,
                 progress=progress,
             )

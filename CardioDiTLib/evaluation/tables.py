@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,6 +71,40 @@ def tables(report: SynthesisReport) -> list[Table]:
 
 _FLOOR = ("same size", "real halves (5..95 %)", "of", "floor")
 _DISTANCE = ("Wasserstein", *_FLOOR)
+
+
+def model_tables(reports: Mapping[str, SynthesisReport]) -> list[Table]:
+    """Several models against the same real cohort: a column a model, each number at the size of its cohort."""
+    first = next(iter(reports.values()))
+    titles = {one.field: f"{one.title}, {one.unit}" if one.unit else one.title for one in first.quantities}
+    medians, distances = [], []
+    for one in first.quantities:
+        if one.group or not one.real.n:
+            continue
+        found = [
+            next((q for q in r.quantities if (q.field, q.group) == (one.field, "")), None) for r in reports.values()
+        ]
+        cells = [
+            f"{printed(q.synthetic.median, q.digits)} ({q.synthetic.n})" if q and q.synthetic.n else "–" for q in found
+        ]
+        medians.append((titles[one.field], f"{printed(one.real.median, one.digits)} ({one.real.n})", *cells))
+        distances.append((titles[one.field], "Wasserstein", *(_model_cell(q.distance if q else None) for q in found)))
+    for where, part in first.sets.items():
+        for name, number in part.items():
+            numbers = (report.sets.get(where, {}).get(name) for report in reports.values())
+            title = f"{SET_TITLES.get(name, name)} ({where})"
+            distances.append((title, BETTER_WORDS[number.better], *map(_model_cell, numbers)))
+    return [
+        Table("Medians (of so many cines)", ("", "real", *reports), medians),
+        Table("Distances from real, at the same size, and real halves (5..95 %)", ("", "", *reports), distances),
+    ]
+
+
+def _model_cell(number: SetNumber | None) -> str:
+    if number is None:
+        return "–"
+    _, matched, floor, _, within = _number_cells(number)
+    return matched if floor == "–" else f"{matched}, {floor[floor.index('(') :]} {within}"
 
 
 def _quantity_row(one: QuantityComparison) -> tuple[str, ...]:
@@ -151,30 +186,43 @@ def _grouped(lines: list[str]) -> list[str]:
 
 def to_text(report: SynthesisReport) -> str:
     """The report for a terminal."""
-    lines = [plain_text(line) for line in _opening(report)]
-    for table in map(_plain_table, tables(report)):
+    lines = [*map(plain_text, _opening(report)), *text_lines(tables(report)), ""]
+    return "\n".join([*lines, *map(plain_text, closing_lines(report))]) + "\n"
+
+
+def text_lines(of: Iterable[Table]) -> list[str]:
+    """Tables for a terminal, an empty line before each."""
+    lines: list[str] = []
+    for table in map(_plain_table, of):
         widths = [max(len(row[i]) for row in (table.header, *table.rows)) for i in range(len(table.header))]
         lines += ["", table.title]
         for row in (table.header, *table.rows):
             lines.append("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
-    return "\n".join([*lines, "", *map(plain_text, closing_lines(report))]) + "\n"
+    return lines
 
 
 def _plain_table(table: Table) -> Table:
-    """Groups are called what somebody wrote into a table."""
-    return Table(plain_text(table.title), table.header, [tuple(map(plain_text, row)) for row in table.rows])
+    """Groups and models are called what somebody wrote into a table."""
+    header = tuple(map(plain_text, table.header))
+    return Table(plain_text(table.title), header, [tuple(map(plain_text, row)) for row in table.rows])
 
 
 def to_markdown(report: SynthesisReport) -> str:
     """The report as a part of a model card."""
     lines = ["## Synthetic cines beside real ones", "", *map(markdown_text, _opening(report))]
-    for table in tables(report):
+    lines += [*markdown_lines(tables(report)), "", *(f"- {markdown_text(line)}" for line in closing_lines(report))]
+    return "\n".join(lines) + "\n"
+
+
+def markdown_lines(of: Iterable[Table]) -> list[str]:
+    """Tables in Markdown, each below its title."""
+    lines: list[str] = []
+    for table in of:
         lines += ["", f"### {markdown_text(table.title)}", ""]
         lines.append("| " + " | ".join(markdown_text(name) for name in table.header) + " |")
         lines.append("|" + " --- |" * len(table.header))
         lines += ["| " + " | ".join(markdown_text(cell) for cell in row) + " |" for row in table.rows]
-    lines += ["", *(f"- {markdown_text(line)}" for line in closing_lines(report))]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def to_json(report: SynthesisReport) -> str:
