@@ -11,6 +11,7 @@ import pytest
 
 from CardioDiTLib.data.packing import write_cines
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
+from CardioDiTLib.errors import CardioDiTError
 
 # The benchmarks are scripts, not a package: they find each other through their own folder.
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
@@ -35,7 +36,7 @@ def test_from_a_pack_to_the_page(tmp_path, capsys):
     words = ["--data", pack, "--work", tmp_path / "work", "--out", tmp_path / "page.md", "--bundle", bundle]
     words += ["--seconds", 0.5, "--seeds", 2, "--samples", 4, "--steps", 2, "--copies", 1, "--batch", 2, "--no-labels"]
     words += ["--width", 32, "--depth", 2, "--heads", 2, "--patch", 1, 4, 4, 2, "--precision", "fp32"]
-    words += ["--baselines", "slice2dt,full4d"]
+    words += ["--coordinates", 8, "--baselines", "slice2dt,full4d"]
     comparison.main([str(word) for word in words])
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
     lines = text.splitlines()
@@ -53,6 +54,15 @@ def test_from_a_pack_to_the_page(tmp_path, capsys):
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*") if path.is_file()}
     changed = {path.name for path in before if before[path] != after.get(path)}
     assert changed <= {"about.json"}
+
+
+def test_time_is_more_than_one_token():
+    class Latents:
+        latents = np.zeros((1, 4, 8, 16, 16, 4))
+
+    assert comparison.seen_size(Latents(), (1, 4, 4, 2)) == [8, 4, 4, 2]
+    with pytest.raises(CardioDiTError):
+        comparison.seen_size(Latents(), (1, 4, 4, 4))
 
 
 def test_intervals_over_seeds():
