@@ -13,8 +13,9 @@ import torch
 from tiny_bundle import write_tiny_bundle
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.generation import GenerationRequest, Generator, openvino_backend
+from CardioDiTLib.generation import GenerationRequest, Generator, openvino_backend, openvino_int8
 from CardioDiTLib.generation.backend import Backend
+from CardioDiTLib.models import VQGAN
 
 CPU = torch.device("cpu")
 needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="the optional package openvino is missing")
@@ -102,6 +103,60 @@ def test_matrices_in_8_bits_are_near_to_what_they_were():
         exact = layer(x)
         (found,) = openvino_backend.CompiledNetwork(layer, "int8")(x)
     assert 0 < float((found - exact).norm() / exact.norm()) < 0.03
+
+
+@pytest.fixture
+def codec() -> VQGAN:
+    torch.manual_seed(0)
+    return VQGAN(
+        num_channels=[16, 32], num_res_channels=[16, 32], num_res_layers=1, num_embeddings=64, embedding_dim=4
+    ).eval()
+
+
+def test_latents_for_calibration_are_always_the_same_and_codes_that_training_used(codec):
+    book = codec.quantizer.quantizer
+    book.ema_cluster_size[:8] = 1.0
+    found = openvino_int8.calibration_latents(codec, 3)
+    assert found.shape == (8, 4, 8, 8, 3)
+    assert torch.equal(found, openvino_int8.calibration_latents(codec, 3))
+    codes = {tuple(code) for code in found.movedim(1, -1).reshape(-1, 4).tolist()}
+    assert codes <= {tuple(code) for code in book.embedding.weight[:8].tolist()}
+
+
+def test_ranges_are_of_all_convolutions_but_the_first_and_the_last(codec):
+    latents = openvino_int8.calibration_latents(codec, 4)
+    ranges = openvino_int8.input_ranges(codec.decoder, latents)
+    names = [name for name, layer in codec.decoder.named_modules() if "conv" in type(layer).__name__.lower()]
+    assert len(ranges) == 5 and set(ranges) < set(names)
+    assert not any(name.startswith(("blocks.0.", "blocks.4.")) for name in ranges)
+    assert all(low <= high for low, high in ranges.values())
+    assert not any(layer._forward_pre_hooks for layer in codec.decoder.modules())
+
+
+@needs_openvino
+def test_convolutions_of_the_decoder_compute_in_8_bits_near_to_what_they_were(codec):
+    z = openvino_int8.calibration_latents(codec, 4)[:1]
+    with torch.inference_mode():
+        exact = codec.decode(z)
+        compiled = openvino_backend.CompiledCodec(codec, "int8")
+        found = compiled.decode(z)
+        assert torch.equal(openvino_backend.CompiledCodec(codec, "int8").decode(z), found)
+    assert 0 < float((found - exact).norm() / exact.norm()) < 0.03
+    (request,) = compiled._decoder._compiled.values()
+    layers = [node.get_rt_info() for node in request.get_compiled_model().get_runtime_model().get_ops()]
+    kinds = [facts["runtimePrecision"].value for facts in layers if "onvolution" in facts["layerType"].value]
+    assert len(kinds) == 7 and sum(kind in ("u8", "i8") for kind in kinds) == 5
+
+
+@needs_openvino
+def test_beside_matrices_in_8_bits_is_float32_where_there_is_no_amx(monkeypatch):
+    monkeypatch.setattr(openvino_backend, "cpu_has_amx", lambda: False)
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(256, 256).eval()
+    compiled = openvino_backend.CompiledNetwork(layer, "int8")
+    compiled(torch.randn(4, 256))
+    (request,) = compiled._compiled.values()
+    assert str(request.get_compiled_model().get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
 
 
 @needs_openvino

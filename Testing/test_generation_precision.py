@@ -20,10 +20,20 @@ def test_a_cpu_takes_bfloat16_by_itself_only_with_amx_and_is_never_timed(monkeyp
     def never():
         raise AssertionError("timed")
 
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
     monkeypatch.setattr(precision, "cpu_gain_of_bfloat16", never)
     assert precision_name(choose_precision("auto", CPU)) == expected
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"), [("AVX512_CORE_BF16", False), ("avx2", False), ("AVX512_CORE_AMX", True), ("DEFAULT", True)]
+)
+def test_amx_that_the_libraries_may_not_use_does_not_count(monkeypatch, most, expected):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", most)
+    assert precision.cpu_has_amx() is expected
 
 
 def test_the_listing_follows_torch(monkeypatch):

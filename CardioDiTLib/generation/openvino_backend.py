@@ -20,12 +20,20 @@ import torch
 from torch import nn
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.generation.openvino_int8 import (
+    Ranges,
+    calibration_latents,
+    convolutions_to_8_bits,
+    input_ranges,
+    matrices_to_8_bits,
+)
+from CardioDiTLib.generation.precision import cpu_has_amx
+from CardioDiTLib.models.vqgan import VQGAN
 
 OPENVINO_PRECISIONS = ("fp32", "bf16", "int8")
-"""int8: matrices of the transformer in 8 bits, and what they are multiplied with as it comes; all else as "auto"."""
+"""int8: matrices of the transformer and most convolutions of the slice decoder in 8 bits (`openvino_int8`)."""
 
 _TELEMETRY = "openvino_telemetry"
-_FEWEST_NUMBERS = 1 << 14  # smaller matrices take little time, and rounding to 8 bits costs them more
 _KEPT_SHAPES = 4
 _GROUP = 256  # numbers of a token that share a scale when they are brought to 8 bits
 
@@ -86,17 +94,27 @@ def openvino_precision(name: str) -> str:
     return name
 
 
+def beside_int8() -> str:
+    """Precision of what is not in 8 bits with "int8": bfloat16 with AMX, else float32.
+
+    Matrices in 8 bits are multiplied as such beside float32 alone; AMX gains more in bfloat16 all the same.
+    """
+    return "bf16" if cpu_has_amx() else "fp32"
+
+
 class CompiledNetwork:
     """A function of tensors of torch, compiled by OpenVINO for each set of shapes that it is called with.
 
     Args:
         network: What is compiled; it gives one tensor, or a tuple of them.
         precision: "fp32", "bf16" or "int8" (`OPENVINO_PRECISIONS`).
+        ranges: Of the convolutions that are to be in 8 bits, for "int8"; without them convolutions stay wide.
     """
 
-    def __init__(self, network: nn.Module, precision: str) -> None:
+    def __init__(self, network: nn.Module, precision: str, ranges: Callable[[], Ranges] | None = None) -> None:
         self._network = network
         self._precision = precision
+        self._ranges = ranges
         self._compiled: dict[tuple[Any, ...], Any] = {}
 
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -130,30 +148,13 @@ class CompiledNetwork:
             "ENABLE_CPU_PINNING": False,
         }
         if narrow == "int8":
-            _weights_to_8_bits(model)
+            matrices_to_8_bits(model)
+            if self._ranges is not None:
+                convolutions_to_8_bits(model, self._ranges())
             settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = _GROUP
-            narrow = openvino_precision("auto")
+            narrow = beside_int8()
         settings["INFERENCE_PRECISION_HINT"] = {"fp32": "f32", "bf16": "bf16"}[narrow]
         return _core().compile_model(model, "CPU", settings).create_infer_request()
-
-
-def _weights_to_8_bits(model: Any) -> None:
-    """Matrices of a model as whole numbers of 8 bits with a scale a row, in place."""
-    from openvino import opset13 as ops
-
-    for node in model.get_ops():
-        if node.get_type_name() != "MatMul" or not node.get_attributes()["transpose_b"]:
-            continue
-        source = node.input_value(1).get_node()
-        if source.get_type_name() != "Constant":
-            continue
-        values = source.get_data()
-        if values.ndim != 2 or values.size < _FEWEST_NUMBERS:
-            continue
-        scale = np.maximum(np.abs(values).max(axis=1, keepdims=True) / 127.0, 1e-12).astype(np.float32)
-        whole = np.rint(values / scale).astype(np.int8)
-        wide = ops.multiply(ops.convert(ops.constant(whole), "f32"), ops.constant(scale))
-        node.input(1).replace_source_output(wide.output(0))
 
 
 class CompiledDiT:
@@ -201,13 +202,15 @@ class CompiledCodec:
     """A slice codec whose decoder is compiled; other attributes are those of the codec.
 
     Args:
-        codec: A `VQGAN` on the CPU, in evaluation mode.
-        precision: See `CompiledNetwork`; in "int8" the decoder computes as "auto" does.
+        codec: On the CPU, in evaluation mode.
+        precision: See `CompiledNetwork`.
     """
 
-    def __init__(self, codec: nn.Module, precision: str) -> None:
+    def __init__(self, codec: VQGAN, precision: str) -> None:
         self._codec = codec
-        self._decoder = CompiledNetwork(_Method(codec, "decode"), _without_int8(precision))
+        self._decode = _Method(codec, "decode")
+        self._decoder = CompiledNetwork(self._decode, precision, self._ranges)
+        self._frames = 0
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -216,7 +219,11 @@ class CompiledCodec:
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
         """As `VQGAN.decode`."""
+        self._frames = z.shape[-1]
         return self._decoder(z.float())[0]
+
+    def _ranges(self) -> Ranges:
+        return input_ranges(self._decode, calibration_latents(self._codec, self._frames))
 
 
 class CompiledRefiner:

@@ -10,6 +10,7 @@ in float32 or better in any case.
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -83,8 +84,9 @@ def narrowed(network: NetworkT, dtype: torch.dtype) -> NetworkT:
 
 
 def cpu_has_amx() -> bool:
-    """Whether the CPU has units that multiply tiles of bfloat16."""
-    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+    """Whether the CPU has units that multiply tiles of bfloat16, and oneDNN is not told to leave them alone."""
+    most = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    return ("AMX" in most or most in ("", "DEFAULT")) and bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
 
 
 def cpu_lists_bfloat16() -> bool:
