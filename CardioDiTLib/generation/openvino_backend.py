@@ -97,7 +97,7 @@ def openvino_precision(name: str) -> str:
 def beside_int8() -> str:
     """Precision of what is not in 8 bits with "int8": bfloat16 with AMX, else float32.
 
-    Matrices in 8 bits are multiplied as such beside float32 alone; AMX gains more in bfloat16 all the same.
+    OpenVINO multiplies matrices of 8 bits as such beside float32 alone; with AMX bfloat16 gains more than that.
     """
     return "bf16" if cpu_has_amx() else "fp32"
 
