@@ -1,4 +1,4 @@
-"""Networks on CPUs through OpenVINO, an optional package: transformer, slice decoder and refiner of a bundle.
+"""Networks on CPUs through OpenVINO, an optional package: transformer and slice decoder of a bundle.
 
 OpenVINO's wheel reports its import and every conversion to its makers through the package ``openvino_telemetry``. Here
 that package is kept out while OpenVINO is imported, and OpenVINO's converter, which reports too, is not used: nothing
@@ -226,23 +226,6 @@ class CompiledCodec:
         return input_ranges(self._decode, calibration_latents(self._codec, self._frames))
 
 
-class CompiledRefiner:
-    """A refiner of cines that names tissues, compiled.
-
-    Args:
-        refiner: A `CineRefiner` on the CPU, in evaluation mode.
-        precision: See `CompiledCodec`.
-    """
-
-    def __init__(self, refiner: nn.Module, precision: str) -> None:
-        self._network = CompiledNetwork(refiner, _without_int8(precision))
-
-    def named(self, image: torch.Tensor, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """As `CineRefiner.named`."""
-        found = self._network(image, latents)
-        return found[0], found[1].argmax(1).to(torch.uint8) if len(found) > 1 else None
-
-
 class _Method(nn.Module):
     """One method of a network as a network."""
 
@@ -253,7 +236,3 @@ class _Method(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self._call(x)
-
-
-def _without_int8(precision: str) -> str:
-    return openvino_precision("auto") if precision == "int8" else precision
