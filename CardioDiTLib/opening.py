@@ -53,8 +53,16 @@ def opened(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*arguments: Any, **options: Any) -> Any:
         bound = signature.bind(*arguments, **options)
         for argument, kind in reads.items():
-            if bound.arguments.get(argument) is not None:
-                bound.arguments[argument] = _read(bound.arguments[argument], kind, name)
+            given = bound.arguments.get(argument)
+            if given is None:
+                continue
+            label_map = bound.arguments.get("label_map") if kind == "segmentation" else None
+            if label_map is not None and isinstance(given, str | os.PathLike):
+                # it is about the numbers in the file, which reading replaces
+                bound.arguments[argument] = _labels(Path(given), label_map)
+                del bound.arguments["label_map"]
+            else:
+                bound.arguments[argument] = _read(given, kind, name)
         if tells is None or bound.arguments.get(tells) is not None or not sys.stderr.isatty():
             return function(*bound.args, **bound.kwargs)
         with _bar(name) as bar:
@@ -89,9 +97,17 @@ def _load(path: Path, kind: str) -> Any:
         from CardioDiTLib.landmarks.files import load_landmarks
 
         return load_landmarks(path)
-    from CardioDiTLib.io import load_cine, load_segmentation
+    if kind == "segmentation":
+        return _labels(path)
+    from CardioDiTLib.io import load_cine
 
-    return load_segmentation(path) if kind == "segmentation" else load_cine(path)
+    return load_cine(path)
+
+
+def _labels(path: Path, label_map: Mapping[int, int] | str | None = None) -> Any:
+    from CardioDiTLib.io import load_segmentation
+
+    return load_segmentation(path, label_map=label_map)
 
 
 @contextmanager

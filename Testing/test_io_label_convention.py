@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from refusals import names, refused
 
+import CardioDiTLib as cd
 from CardioDiTLib import cli
 from CardioDiTLib.cine import Segmentation
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.function.cardiac_function import cardiac_function
+from CardioDiTLib.io import load_segmentation, save_segmentation
 from CardioDiTLib.io.label_convention import (
     CONVENTIONS,
     Recognised,
@@ -107,6 +109,30 @@ def test_function_and_landmarks_are_the_same_in_any_numbering():
         assert bool([note for note in report.notes if "taken for" in note]) == (label_map is None)
         track = landmarks_from_segmentation(theirs, label_map=label_map)
         np.testing.assert_array_equal(track.points, landmarks_from_segmentation(ours).points)
+
+
+def test_a_map_is_about_the_numbers_in_the_file_also_where_a_path_is_given(tmp_path):
+    theirs = np.choose(heart(), [0, 3, 2, 1]).astype(np.uint8)
+    path = save_segmentation(segmentation(theirs), tmp_path / "theirs.nii.gz")
+    expected = cardiac_function(segmentation(heart()), stack_covers_heart=True).ef_percent
+    for label_map in (None, "mnms", {1: 3, 2: 2, 3: 1}):
+        report = cd.cardiac_function(path, stack_covers_heart=True, label_map=label_map)
+        assert report.ef_percent == pytest.approx(expected), label_map
+        np.testing.assert_array_equal(
+            cd.landmarks_from_segmentation(path, label_map=label_map).points,
+            landmarks_from_segmentation(load_segmentation(path)).points,
+        )
+    loaded = load_segmentation(path)  # renumbered: the file's numbers are not in it any more
+    assert cardiac_function(loaded, stack_covers_heart=True, label_map="mnms").ef_percent == pytest.approx(expected)
+    with refused("left ventricle", "load_segmentation"):
+        cardiac_function(loaded, label_map="acdc")
+
+
+def test_what_a_lone_label_was_said_to_be_is_not_doubted_later(tmp_path):
+    path = save_segmentation(segmentation(((heart() == 3) * 1).astype(np.uint8)), tmp_path / "lone.nii.gz")
+    assert np.isnan(cardiac_function(load_segmentation(path), stack_covers_heart=True).rv_edv_ml)
+    said = cardiac_function(load_segmentation(path, label_map="1:RV"), stack_covers_heart=True)
+    assert said.rv_edv_ml > 0 and np.isnan(said.edv_ml)
 
 
 def test_a_map_that_contradicts_the_anatomy_is_obeyed_and_questioned():

@@ -240,7 +240,19 @@ def named_segmentation(
 
     Returns:
         The segmentation (the same object where nothing changes), and a note or an empty text.
+
+    Raises:
+        CardioDiTError: See `named_labels`; or a map is given for labels that got their meaning when they were read.
     """
+    before = dict(segmentation.meta.get("labels") or {}).get("map")
+    if label_map is not None and before:
+        if check_label_map(label_map) == {int(label): meaning for label, meaning in before.items()}:
+            return named_segmentation(segmentation)
+        told = ", ".join(f"{label} {NAMES[meaning]}" for label, meaning in before.items() if meaning)
+        raise CardioDiTError(
+            f"The labels got their meaning already when they were read: {told}.",
+            "Give label_map to load_segmentation, or to this function with the path of the file.",
+        )
     array, meta, note = named_labels(segmentation.array, segmentation.meta, label_map)
     if array is segmentation.array:
         return segmentation, note
@@ -281,7 +293,8 @@ def named_labels(
         if told and len(set(found.map.values()) - {0}) > 1:
             found = Recognised(found.map, f"The label map contradicts the anatomy. {told}")
     if all(found.map.get(label, 0) == label for label in there) and not found.note:
-        return array, dict(meta), ""
+        # what somebody said is not doubted later
+        return array, dict(meta) if label_map is None else {**meta, "labels": about_labels(found)}, ""
     return mapped(stored, found.map), {**meta, "labels": about_labels(found)}, found.note
 
 
