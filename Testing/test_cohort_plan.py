@@ -81,7 +81,7 @@ def test_what_is_no_distribution_is_refused(text):
         parse_spreads(text)
 
 
-@pytest.mark.parametrize("text", ["NOR=0", "NOR=-1", "NOR=x", "NOR,NOR", "", "NOR=inf"])
+@pytest.mark.parametrize("text", ["NOR=0", "NOR=-1", "NOR=x", "NOR,NOR", "", "NOR=inf", "NOR=1e308,DCM=1e308"])
 def test_what_is_no_share_is_refused(text):
     with pytest.raises(CardioDiTError):
         parse_shares(text)
@@ -124,6 +124,9 @@ def test_a_table_as_spreadsheets_write_it(tmp_path):
         ("seed\n1\n-3\n", "Row 2"),
         ("seed\n1.5\n", "Row 1"),
         ("edv_ml\nbig\n", "Row 1"),
+        ("seed\n" + "9" * 5000 + "\n", "Row 1"),
+        ("edv_ml\n120,5\n", "Row 1"),
+        ("ef_percent,edv_ml\n55,120\n55,120,5\n", "Row 2"),
         ("pathology\nHCM\n", "Row 1"),
     ],
 )
@@ -147,6 +150,7 @@ def test_one_heart_twice_is_refused(bundle, tmp_path):
         {"preset": "best"},
         {"guidance": 3.0},
         {"gate": True},
+        {"false_alarm": 2.0},
         {"measure": ("labels",)},
         {"labels": True},
         {"frames": 40},

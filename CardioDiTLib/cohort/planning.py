@@ -20,7 +20,7 @@ from CardioDiTLib.generation.asked_grid import check_grid
 from CardioDiTLib.generation.plan import make_plan
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE
 from CardioDiTLib.io.output_set import check_folder
-from CardioDiTLib.privacy.false_alarm import FALSE_ALARM
+from CardioDiTLib.privacy.false_alarm import FALSE_ALARM, check_rate
 from CardioDiTLib.schema import Count, Record
 from CardioDiTLib.version import __version__
 
@@ -107,6 +107,7 @@ def plan_cohort(folder: str | os.PathLike[str], request: PlanRequest) -> Planned
     """
     check_folder(Path(folder))
     check_device_name(request.device or "auto")
+    check_rate(request.false_alarm)
     place = find_bundle(request.bundle)
     manifest = read_manifest(place)
     hearts = _hearts(request, manifest)

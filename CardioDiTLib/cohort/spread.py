@@ -133,6 +133,8 @@ def parse_shares(text: str) -> dict[str, float]:
         if not name or name in shares or not 0 < share < float("inf"):
             raise CardioDiTError(f"'{part.strip()}' is no share of a class.", "Write NOR=0.4,DCM=0.6, each class once.")
         shares[name] = share
+    if not sum(shares.values()) < float("inf"):
+        raise CardioDiTError(f"The shares of '{text}' are too large to add up.", "Write NOR=0.4,DCM=0.6.")
     return shares
 
 

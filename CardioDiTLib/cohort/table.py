@@ -18,6 +18,7 @@ _WHOLE = ("seed", "index")
 _KNOWN = ("pathology", *_WHOLE, *QUANTITY_NAMES)
 _HINT = f"Columns are {', '.join(_KNOWN)}, none of which is needed; leave others out."
 _LARGEST_SEED = 2**63 - 1
+_DIGITS = 40  # of what is worth reading as a number
 
 
 def hearts_of_table(path: Path, seed: int, manifest: BundleManifest) -> list[Heart]:
@@ -32,7 +33,8 @@ def hearts_of_table(path: Path, seed: int, manifest: BundleManifest) -> list[Hea
         The hearts; without a column "index" the number of the row, from 0 on, is the index within its seed.
 
     Raises:
-        CardioDiTError: The table cannot be read, has a column that nobody knows, or a cell that cannot be.
+        CardioDiTError: The table cannot be read, has a column that nobody knows, a row longer than its head, or a cell
+            that cannot be.
     """
     try:
         rows = table_rows(path)
@@ -47,6 +49,11 @@ def hearts_of_table(path: Path, seed: int, manifest: BundleManifest) -> list[Hea
         raise CardioDiTError(f"'{path}' has no row below its head.", "Write a row for each heart.")
     hearts = []
     for number, row in enumerate(rows[1:]):
+        if any(cell.strip() for cell in row[len(head) :]):
+            raise CardioDiTError(
+                f"Row {number + 1} of '{path}' has {len(row)} cells, its head {len(head)}.",
+                "Numbers with a decimal comma need another separator between cells: semicolons or tabs.",
+            )
         cells = {name: cell.strip() for name, cell in zip(head, row) if cell.strip()}
         try:
             hearts.append(_heart(number, cells, seed, manifest))
@@ -70,7 +77,7 @@ def _heart(number: int, cells: dict[str, str], seed: int, manifest: BundleManife
 
 
 def _whole(name: str, cell: str) -> int:
-    if not cell.isdecimal() or int(cell) > _LARGEST_SEED:
+    if not cell.isdecimal() or len(cell) > _DIGITS or int(cell) > _LARGEST_SEED:
         raise CardioDiTError(f"'{name}' is '{cell}'.", "Give a whole number from 0 on.")
     return int(cell)
 
