@@ -165,14 +165,15 @@ def _conditions(
                 f"The bundle '{manifest.name}' cannot be asked for '{name}'.", f"It can be steered by {can}."
             )
         quantity = known[name]
+        unit = f" {quantity.unit}" if quantity.unit else ""
         if not quantity.low <= value <= quantity.high:
             raise CardioDiTError(
-                f"{value:g} {quantity.unit} is outside what '{manifest.name}' has seen of the {quantity.meaning}.",
-                f"Ask for {quantity.low:g} to {quantity.high:g} {quantity.unit}.".replace(" .", "."),
+                f"{value:g}{unit} is outside what '{manifest.name}' has seen of the {quantity.meaning}.",
+                f"Ask for {quantity.low:g} to {quantity.high:g}{unit}.",
             )
         if not quantity.usual_low <= value <= quantity.usual_high:
             warnings.append(
-                f"{value:g} {quantity.unit} is near the edge of what the model has seen of the {quantity.meaning} "
+                f"{value:g}{unit} is near the edge of what the model has seen of the {quantity.meaning} "
                 f"(most hearts: {quantity.usual_low:g} to {quantity.usual_high:g}): measure what comes out."
             )
     if not any(asked):

@@ -283,8 +283,9 @@ def generate_gated(
             if verdict.passed:
                 break
             if attempt == redraws:
+                number = request.first_index + place
                 raise CardioDiTError(
-                    f"Sample {place} lay too near to a training patient in all of its {redraws + 1} draws.",
+                    f"Sample {number} lay too near to a training patient in all of its {redraws + 1} draws.",
                     "Use another seed or pathology, allow more redraws, or ask for a lower false-alarm rate.",
                 )
             attempt += 1
