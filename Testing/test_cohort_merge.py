@@ -19,6 +19,7 @@ from refusals import refused
 from CardioDiTLib import cli
 from CardioDiTLib.cohort import making
 from CardioDiTLib.cohort.cluster import ClusterRequest, sbatch_script, submit_jobs
+from CardioDiTLib.cohort.exporting import export_hearts
 from CardioDiTLib.cohort.merging import MergeRequest, merge_cohort
 from CardioDiTLib.cohort.processes import available_cores, run_processes, seats
 from CardioDiTLib.cohort.reading import open_heart, open_shard
@@ -246,6 +247,47 @@ def test_what_cannot_be_exported_is_told_in_a_line(asked, tmp_path, capsys, word
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and said in lines[0]
     assert not (tmp_path / "out").exists()
+
+
+def test_hearts_that_differ_in_what_is_asked_alone_are_exported_side_by_side(asked, tmp_path):
+    bundle = json.loads((asked / "plan.json").read_text(encoding="utf-8"))["bundle"]
+    (tmp_path / "asked.csv").write_text("seed,index,edv_ml\n1,0,100\n1,0,200\n2,0,\n", encoding="utf-8")
+    folder = planned(tmp_path / "c", bundle, None, table=str(tmp_path / "asked.csv"), adjust=0)
+    run_cohort(folder)
+    paths = list(export_hearts(folder, tmp_path / "out", numbers=[range(3)], formats=("nii.gz", "json")))
+    merged(folder)
+    assert [path.name for path in paths[::2]] == [f"{row['name']}.nii.gz" for row in rows(folder)]
+    assert len(set(paths)) == 6 and paths[4].name == "labelled_seed2_000.nii.gz"
+    for number, path in enumerate(paths[::2]):
+        assert path.read_bytes() == open_heart(folder, number).content("cine")
+
+
+def test_numbers_and_seeds_may_be_as_many_as_they_like(asked, tmp_path):
+    with refused("among those"):
+        export_hearts(asked, tmp_path / "out", seeds=[range(4, 10**15), range(0)])
+    with refused("no heart 5", "0 to 4"):
+        export_hearts(asked, tmp_path / "out", numbers=[range(10**15)])
+
+
+def test_a_damaged_heart_is_not_exported(copy, tmp_path):
+    tar = copy / "shards" / "shard-00000" / "hearts.tar"
+    offset, size = open_heart(copy, 1).places["labels"]
+    data = bytearray(tar.read_bytes())
+    data[offset + size // 2] ^= 1
+    tar.write_bytes(data)
+    with refused("heart-000001.labels.nii.gz", "--verify"):
+        list(export_hearts(copy, tmp_path / "out", numbers=[1]))
+    assert not (tmp_path / "out").exists(), "all files of a heart, or none"
+
+
+def test_what_an_earlier_merge_wrote_of_other_hearts_does_not_stay(gated, tmp_path):
+    folder = shutil.copytree(gated, tmp_path / "c")
+    assert merged(folder).audit is not None
+    (folder / "synthesis.json").write_text("{}", encoding="utf-8")
+    done = merged(folder, audit=False)
+    assert not list(folder.glob("audit.*")) and not list(folder.glob("synthesis.*"))
+    assert any("audit.html" in note and "synthesis.json" in note for note in done.notes)
+    assert not any("Taken away" in note for note in merged(folder, audit=False).notes)
 
 
 def test_a_shard_by_itself(asked, tmp_path):

@@ -19,6 +19,7 @@ from tiny_bundle import write_tiny_bundle
 from CardioDiTLib import cli
 from CardioDiTLib.cohort import making
 from CardioDiTLib.cohort.heart_record import HeartFailure
+from CardioDiTLib.cohort.merging import MergeRequest, merge_cohort
 from CardioDiTLib.cohort.plan import open_plan
 from CardioDiTLib.cohort.reading import open_shard
 from CardioDiTLib.cohort.running import run_cohort, verify_shards
@@ -245,6 +246,39 @@ def test_another_bundle_than_the_one_that_was_planned_with(tmp_path):
     with pytest.raises(CardioDiTError, match="fingerprint"):
         run_cohort(folder)
     assert not cohort_status(folder).workers
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [('"shard_size": 3', '"shard_size": 2'), ('"preset": "draft"', '"preset": "standard"')]
+)
+def test_a_plan_that_was_changed_by_hand_is_told_and_nothing_that_is_whole_is_lost(folder, before, after):
+    run_cohort(folder, most_hearts=4)
+    plan, made = folder / "plan.json", tars(folder)
+    text = plan.read_text(encoding="utf-8")
+    assert len(made) == 1 and before in text
+    plan.write_text(text.replace(before, after), encoding="utf-8")
+    assert cohort_status(folder).made <= 8
+    for work in (run_cohort, verify_shards, lambda place: merge_cohort(MergeRequest(folder=str(place), partial=True))):
+        with refused("plan", "plan.json"):
+            work(folder)
+    assert tars(folder) == made
+    if "preset" in before:
+        shutil.rmtree(folder / "shards")
+        with refused("Heart 3", "plan.json"):  # on its way into a shard
+            run_cohort(folder)
+    assert (folder / "parts" / "shard-00001" / "heart-000003.part").is_file()
+
+
+def test_a_torn_shard_that_cannot_be_taken_away_is_told(folder, monkeypatch):
+    run_cohort(folder, most_hearts=3)
+    (folder / "shards" / "shard-00000" / "hearts.tar").write_bytes(b"")
+
+    def no(path, **options):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(shutil, "rmtree", no)
+    with refused("Read-only", "permissions"):
+        verify_shards(folder)
 
 
 def test_hearts_together_are_those_of_a_batch_of_generate(bundle, tmp_path, monkeypatch, capsys):

@@ -225,6 +225,8 @@ def _gate(facts: CardFacts) -> list[str]:
         f"for {100 * facts.plan.false_alarm:g} % of these. {drawn} hearts were drawn for {len(facts.made)}; "
         f"{drawn - len(facts.made)} were refused and drawn again."
     )
+    if len(facts.made) < len(facts.rows):
+        text += " Draws of hearts that are not in this set are not counted."
     return ["## Gate", text]
 
 

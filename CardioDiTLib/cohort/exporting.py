@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,9 @@ from CardioDiTLib.cohort.reading import CohortHeart, Shard
 from CardioDiTLib.cohort.shard import read_shard_record
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.outputs import LABELS as LABEL_FORMAT
-from CardioDiTLib.generation.outputs import check_formats, output_name, save_results
+from CardioDiTLib.generation.outputs import check_formats, output_name, writers_of
 from CardioDiTLib.generation.result import GenerationResult
-from CardioDiTLib.io.output_set import refuse_existing, write_outputs
+from CardioDiTLib.io.output_set import Writer, refuse_existing, write_outputs
 
 Numbers = Sequence[range] | Sequence[int] | None
 """Whole numbers, in ranges or one by one."""
@@ -56,9 +57,10 @@ def export_hearts(
     if not plan.labels and any(kind.startswith(LABEL_FORMAT) for kind in wanted):
         raise CardioDiTError("This cohort holds no labels.", "Leave the labels out, or use cardiodit segment.")
     hearts = _found(cohort, _chosen(cohort, numbers, seeds))
-    files = [Path(out) / output_name(heart.record.name, kind) for heart in hearts for kind in wanted]
-    refuse_existing(files, overwrite)
-    return _written(hearts, Path(out), wanted, overwrite)
+    called = cohort.file_names
+    names = [called[heart.number] for heart in hearts]
+    refuse_existing([Path(out) / output_name(name, kind) for name in names for kind in wanted], overwrite)
+    return _written(hearts, names, Path(out), wanted, overwrite)
 
 
 def result_of(heart: CohortHeart) -> GenerationResult:
@@ -81,18 +83,27 @@ def _chosen(
     numbers: Numbers,
     seeds: Numbers,
 ) -> list[int]:
-    by_number, by_seed = _flat(numbers), _flat(seeds)
-    outside = sorted(number for number in by_number if not 0 <= number < cohort.plan.count)
+    by_number, by_seed = _ranges(numbers), _ranges(seeds)
+    count = cohort.plan.count
+    outside = [max(one.start, count) if one.start >= 0 else one.start for one in by_number if _beyond(one, count)]
     if outside:
-        raise CardioDiTError(f"There is no heart {outside[0]}.", f"The cohort has 0 to {cohort.plan.count - 1}.")
-    chosen = [heart.number for heart in cohort.hearts if heart.number in by_number or heart.seed in by_seed]
+        raise CardioDiTError(f"There is no heart {min(outside)}.", f"The cohort has 0 to {count - 1}.")
+    places = {number for one in by_number for number in one}
+    chosen = [
+        heart.number for heart in cohort.hearts if heart.number in places or any(heart.seed in one for one in by_seed)
+    ]
     if not chosen:
         raise CardioDiTError("No heart of the cohort is among those.", "Give other numbers or seeds.")
     return chosen
 
 
-def _flat(values: Numbers) -> set[int]:
-    return {one for value in values or () for one in (value if isinstance(value, range) else (value,))}
+def _ranges(values: Numbers) -> list[range]:
+    """As ranges, which take no room however long they are."""
+    return [value if isinstance(value, range) else range(value, value + 1) for value in values or ()]
+
+
+def _beyond(numbers: range, count: int) -> bool:
+    return len(numbers) > 0 and not (0 <= numbers[0] < count and 0 <= numbers[-1] < count)
 
 
 def _found(cohort: PlannedCohort, numbers: list[int]) -> list[CohortHeart]:
@@ -109,16 +120,20 @@ def _found(cohort: PlannedCohort, numbers: list[int]) -> list[CohortHeart]:
     return hearts
 
 
-def _written(hearts: list[CohortHeart], out: Path, formats: tuple[str, ...], overwrite: bool) -> Iterator[Path]:
-    for heart in hearts:
+def _written(
+    hearts: list[CohortHeart], names: list[str], out: Path, wanted: tuple[str, ...], overwrite: bool
+) -> Iterator[Path]:
+    for heart, name in zip(hearts, names):
         storage = heart.record.storage
         stored = {storage: CINE, f"{LABEL_FORMAT}{storage}": LABELS}
-        as_they_are = {
-            output_name(heart.record.name, kind): heart.content(stored[kind]) for kind in formats if kind in stored
-        }
-        others = tuple(kind for kind in formats if kind not in stored)
-        if as_they_are:
-            writers = {name: (lambda path, data=data: path.write_bytes(data)) for name, data in as_they_are.items()}
-            yield from write_outputs(out, writers, overwrite=overwrite)
-        if others:
-            yield from save_results([result_of(heart)], out, others, overwrite=overwrite)
+        writers: dict[str, Writer] = {}
+        for kind in wanted:
+            if kind in stored:
+                writers[output_name(name, kind)] = partial(_write, heart.content(stored[kind]))
+        others = tuple(kind for kind in wanted if kind not in stored)
+        writers |= writers_of(result_of(heart), others, name) if others else {}
+        yield from write_outputs(out, writers, overwrite=overwrite)
+
+
+def _write(data: bytes, path: Path) -> None:
+    path.write_bytes(data)

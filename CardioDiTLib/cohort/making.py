@@ -6,7 +6,6 @@ import io
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from CardioDiTLib.cohort.shard import Machine
 from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.files import FileRecord
 from CardioDiTLib.generation.generator import Generator
-from CardioDiTLib.generation.request import QUANTITY_NAMES, GenerationRequest
+from CardioDiTLib.generation.request import GenerationRequest
 from CardioDiTLib.generation.result import GenerationResult
 from CardioDiTLib.io import save_cine, save_segmentation
 from CardioDiTLib.privacy.embedding_io import Encoder, embedded
@@ -43,9 +42,6 @@ from CardioDiTLib.version import __version__
 
 Made = Mapping[str, bytes] | HeartFailure
 """Files of a heart by their names in the shard, or why there are none."""
-
-_OF_HEARTS = ("count", "seed", "first_index", "pathology", *QUANTITY_NAMES, "bundle", "device", "preview_every")
-_USUAL = GenerationRequest()
 
 
 class HeartMaker:
@@ -73,7 +69,7 @@ class HeartMaker:
             from CardioDiTLib.segmentation.model import load_model
 
             self._segmentation = load_model(None)
-        self._settings = settings_of(plan)
+        self._settings = plan.settings
 
     @property
     def machine(self) -> Machine:
@@ -202,14 +198,6 @@ def planned_bundle(plan: CohortPlan) -> Bundle:
             "Get the same bundle, or plan another folder.",
         )
     return bundle
-
-
-def settings_of(plan: CohortPlan) -> dict[str, Any]:
-    """Settings of a plan's requests that are not the usual ones."""
-    request = plan.request([Heart(0, 0, 0)])
-    names = [item.name for item in fields(GenerationRequest) if item.name not in _OF_HEARTS]
-    values = {name: getattr(request, name) for name in names}
-    return {name: value for name, value in values.items() if value != getattr(_USUAL, name)}
 
 
 def function_of(labels: Segmentation) -> HeartFunction:

@@ -49,15 +49,16 @@ def columns(measured: Sequence[str]) -> list[str]:
     ]
 
 
-def row_of(heart: CohortHeart, shard: str) -> ManifestRow:
+def row_of(heart: CohortHeart, shard: str, name: str) -> ManifestRow:
     """The row of a heart that is there.
 
     Args:
         heart: The heart.
         shard: Name of its shard's folder.
+        name: What its files are called where they are exported.
     """
     record = heart.record
-    values = {**_asked(record.heart), "name": record.name, "status": "made", "shard": f"{SHARDS}/{shard}/{TAR_NAME}"}
+    values = {**_asked(record.heart), "name": name, "status": "made", "shard": f"{SHARDS}/{shard}/{TAR_NAME}"}
     for kind, what in ((CINE, "cine"), (LABELS, "labels")):
         if kind in record.files:
             offset, size = heart.places[kind]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CardioDiTLib.bundles.bundle import Bundle
+from CardioDiTLib.cohort.belonging import HINT, check_shards, problem_of_heart
 from CardioDiTLib.cohort.card import CardFacts, data_card
 from CardioDiTLib.cohort.claims import shard_name
 from CardioDiTLib.cohort.heart_record import HeartFailure
@@ -114,6 +115,7 @@ def merge_cohort(request: MergeRequest, *, progress: Listener | None = None, can
         CardioDiTError: Hearts are missing, a shard is torn, or a file cannot be written.
     """
     cohort, stop = open_plan(request.folder), Stop(cancel)
+    check_shards(cohort)
     status = cohort_status(request.folder)
     _check(request, status)
     _verify(cohort, progress, stop)
@@ -143,6 +145,7 @@ def merge_cohort(request: MergeRequest, *, progress: Listener | None = None, can
     page = sorted(random.Random(request.seed).sample(read.numbers, min(request.sheet, len(read.numbers))))
     sheet = _sheet(cohort, page, progress, stop, notes)
     files += [] if sheet is None else [sheet]
+    notes += _taken_away(folder, files)
     facts = CardFacts(cohort.plan, bundle.manifest, read.rows, read.records, report, synthesis, sheet is not None)
     notes += facts.notes()
     files.append(write_text(data_card(facts), folder / CARD))
@@ -151,6 +154,21 @@ def merge_cohort(request: MergeRequest, *, progress: Listener | None = None, can
     return Merged(
         tuple(files), made, failed, len(read.rows) - made - failed, report, synthesis, tuple(dict.fromkeys(notes))
     )
+
+
+def _taken_away(folder: Path, files: Sequence[Path]) -> list[str]:
+    """Remove what an earlier merge wrote and this one did not: it may be of other hearts than the manifest."""
+    names = (PARQUET, SHEET, *(f"{name}.{kind}" for name in (AUDIT, SYNTHESIS) for kind in ("json", "html")))
+    old = [name for name in names if folder / name not in files and (folder / name).is_file()]
+    for name in old:
+        try:
+            (folder / name).unlink()
+        except OSError as error:
+            raise CardioDiTError(
+                f"'{folder / name}' of an earlier merge cannot be taken away: {error.strerror or error}.",
+                "Remove it by hand, and merge again.",
+            ) from error
+    return [f"Taken away, of an earlier merge: {', '.join(old)}."] if old else []
 
 
 def _check(request: MergeRequest, status: CohortStatus) -> None:
@@ -186,7 +204,7 @@ def _read_all(
     progress: Listener | None,
     stop: Stop,
 ) -> _Read:
-    read, done = _Read(), 0
+    read, done, names = _Read(), 0, cohort.file_names
     for number in range(cohort.plan.shards):
         stop.check()
         folder = cohort.folder / SHARDS / shard_name(number)
@@ -196,17 +214,15 @@ def _read_all(
         read.records += [] if record is None else [record]
         for asked in cohort.of_shard(number):
             heart = hearts.get(asked.number)
-            if heart is not None and heart.record.heart != asked:
-                raise CardioDiTError(
-                    f"Heart {asked.number} in '{folder}' is not the one that was planned.",
-                    "'cardiodit cohort run --verify' makes damaged shards again.",
-                )
+            other = None if heart is None else problem_of_heart(heart.record, asked, cohort.plan)
+            if other is not None:
+                raise CardioDiTError(other, HINT)
             if heart is None:
                 read.rows.append(_absent(asked, failed.get(asked.number), record))
                 continue
-            read.rows.append(row_of(heart, folder.name))
+            read.rows.append(row_of(heart, folder.name, names[asked.number]))
             read.numbers.append(asked.number)
-            read.names.append(heart.record.name)
+            read.names.append(names[asked.number])
             if encode is not None:
                 read.poses.append(encode(heart))
         done += 1

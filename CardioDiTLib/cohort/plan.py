@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,6 +15,7 @@ from CardioDiTLib.cohort.spread import Distributions
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.files import Sha256, atomic_path
 from CardioDiTLib.generation.request import QUANTITY_NAMES, GenerationRequest
+from CardioDiTLib.generation.result import sample_name
 from CardioDiTLib.privacy.false_alarm import FALSE_ALARM
 from CardioDiTLib.schema import Count, Record, Words
 
@@ -22,6 +24,9 @@ SHARDS, CLAIMS, PARTS, LOGS = "shards", "claims", "parts", "logs"
 """Folders beside the plan: what is whole, who is at work, hearts of shards that are not whole, output of workers."""
 
 Measuring = Literal["labels", "network"]
+
+_OF_HEARTS = ("count", "seed", "first_index", "pathology", *QUANTITY_NAMES, "bundle", "device", "preview_every")
+_USUAL = GenerationRequest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +92,14 @@ class CohortPlan(Record):
         """How many shards."""
         return -(-self.count // self.shard_size)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings of its requests that are not the usual ones."""
+        request = self.request([Heart(0, 0, 0)])
+        names = [item.name for item in fields(GenerationRequest) if item.name not in _OF_HEARTS]
+        values = {name: getattr(request, name) for name in names}
+        return {name: value for name, value in values.items() if value != getattr(_USUAL, name)}
+
     def numbers(self, shard: int) -> range:
         """Numbers of the hearts of a shard."""
         return range(shard * self.shard_size, min((shard + 1) * self.shard_size, self.count))
@@ -145,6 +158,15 @@ class PlannedCohort:
     folder: Path
     plan: CohortPlan
     hearts: list[Heart]
+
+    @property
+    def file_names(self) -> list[str]:
+        """What the files of each heart are called outside of its shard: as those of `cardiodit generate`, with the
+        heart's number behind where hearts differ in nothing but the quantities that are asked of them."""
+        model = self.plan.model
+        names = [sample_name(model, heart.seed, heart.index, heart.pathology) for heart in self.hearts]
+        times = Counter(name.lower() for name in names)
+        return [f"{name}_{heart.name}" if times[name.lower()] > 1 else name for name, heart in zip(names, self.hearts)]
 
     def of_shard(self, shard: int) -> list[Heart]:
         """The hearts of a shard."""

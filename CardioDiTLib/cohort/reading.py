@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import tarfile
@@ -110,6 +111,9 @@ class CohortHeart:
             raise CardioDiTError(f"'{self._tar}' cannot be read: {error.strerror or error}.", _HINT) from error
         if len(data) != size:
             raise CardioDiTError(f"'{self._tar}' is cut off.", _HINT)
+        known = self.record.files.get(kind)
+        if known is not None and hashlib.sha256(data).hexdigest() != known.sha256:
+            raise CardioDiTError(f"'{self.record.member(kind)}' in '{self._tar}' is damaged.", _HINT)
         return data
 
     def _loaded(self, kind: str, load: Any) -> Any:

@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+from CardioDiTLib.cohort.belonging import HINT, check_shards, problem_of_heart, problem_of_shard_hearts
 from CardioDiTLib.cohort.claims import Claim, Claims, shard_name, shard_number
 from CardioDiTLib.cohort.heart import Heart
 from CardioDiTLib.cohort.heart_record import HeartFailure
 from CardioDiTLib.cohort.plan import CLAIMS, PARTS, SHARDS, PlannedCohort, open_plan
+from CardioDiTLib.cohort.reading import Shard
 from CardioDiTLib.cohort.shard import (
     TAR_NAME,
     Parts,
@@ -85,8 +87,13 @@ def verify_shards(folder: str | os.PathLike[str], told: Callable[[int, int], obj
 
     Returns:
         What was wrong, by shard; the next run makes them again.
+
+    Raises:
+        CardioDiTError: There is no plan, a shard is of another one, or cannot be taken away.
     """
-    shards = Path(folder) / SHARDS
+    cohort = open_plan(folder)
+    check_shards(cohort)
+    shards = cohort.folder / SHARDS
     there = sorted(path for path in shards.glob("shard-*") if path.is_dir()) if shards.is_dir() else []
     wrong: dict[int, str] = {}
     for done, path in enumerate(there, start=1):
@@ -94,7 +101,9 @@ def verify_shards(folder: str | os.PathLike[str], told: Callable[[int, int], obj
         problem = None if number is None else problem_of_shard(path, number)
         if problem is not None and number is not None:
             wrong[number] = problem
-            shutil.rmtree(path)
+            _remove(path)
+        elif number is not None and (other := problem_of_shard_hearts(Shard(path), cohort)) is not None:
+            raise CardioDiTError(other, HINT)
         if told is not None:
             told(done, len(there))
     return wrong
@@ -130,6 +139,7 @@ class Worker:
             Cancelled, CardioDiTError: See `run_cohort`.
         """
         stop = Stop(cancel)
+        check_shards(self._cohort)
         self._tidy()
         while not self._enough():
             stop.check()
@@ -209,7 +219,11 @@ class Worker:
         self._finish(shard, hearts, parts, seconds, timed, replacing=before is not None)
 
     def _is_done(self, heart: Heart, parts: Parts) -> bool:
-        if parts.whole(heart.number) is not None:
+        record = parts.whole(heart.number)
+        if record is not None:
+            problem = problem_of_heart(record, heart, self._plan)
+            if problem is not None:
+                raise CardioDiTError(problem, HINT)
             return True
         failure = parts.failure(heart.number)
         return failure is not None and not (self._retry and self._is_old(failure))
@@ -302,6 +316,16 @@ class Worker:
 
             self._maker = HeartMaker(self._plan)
         return self._maker
+
+
+def _remove(path: Path) -> None:
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        raise CardioDiTError(
+            f"'{path}' is damaged and cannot be taken away: {error.strerror or error}.",
+            "Check the folder and its permissions.",
+        ) from error
 
 
 def _give_back(final: Path) -> None:

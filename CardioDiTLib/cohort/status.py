@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, ClassVar
 
+from CardioDiTLib.cohort.belonging import problem_of_record
 from CardioDiTLib.cohort.claims import Claim, Claims, shard_name, shard_number
 from CardioDiTLib.cohort.heart import Whole
 from CardioDiTLib.cohort.heart_record import HeartFailure
@@ -60,7 +61,7 @@ class CohortStatus(Record):
         seconds_left: Until all are made at this pace; not known where nobody works.
         seconds_a_heart: What a heart takes one worker; not known before one is made.
         bytes: Of whole shards.
-        damaged: Shards whose record cannot be read.
+        damaged: What is wrong with shards whose record cannot be read, or is of another plan.
     """
 
     record_name: ClassVar[str] = "status of a cohort"
@@ -159,6 +160,9 @@ class StatusReader:
                     record = read_shard_record(path)
                     if record is None:
                         raise CardioDiTError(f"{path.name} has no record.")
+                    problem = problem_of_record(record, number, self._plan)
+                    if problem is not None:
+                        raise CardioDiTError(problem)
                     known = self._known[number] = (stamp, record)
                 found[number] = known[1]
             except CardioDiTError as error:

@@ -37,7 +37,7 @@ def status_lines(status: CohortStatus) -> list[str]:
         )
     if len(status.workers) > _SHOWN:
         lines.append(f"  and {len(status.workers) - _SHOWN} more")
-    lines += [f"  damaged: {problem} ('run --verify' makes it again)" for problem in status.damaged]
+    lines += [f"  damaged: {problem} (see what 'run --verify' says)" for problem in status.damaged]
     for failure in status.failed[:_SHOWN]:
         times = f" ({failure.attempts} times)" if failure.attempts > 1 else ""
         lines.append(f"  failed{times}: heart {failure.number}: {failure.reason}")

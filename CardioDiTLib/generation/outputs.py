@@ -12,7 +12,7 @@ from CardioDiTLib.generation.pictures import animated_gif, contact_sheet, requir
 from CardioDiTLib.generation.report_html import to_html
 from CardioDiTLib.generation.result import GenerationResult
 from CardioDiTLib.io import save_cine, save_segmentation
-from CardioDiTLib.io.output_set import write_outputs
+from CardioDiTLib.io.output_set import Writer, write_outputs
 
 FORMATS = ("nii.gz", "seq.nrrd", "labels.nii.gz", "labels.seq.nrrd", "png", "gif", "html", "json")
 """What can be written: cine and the labels made with it (twice each), contact sheet, film, page, provenance."""
@@ -70,8 +70,19 @@ def save_results(
             "This model makes no labels with its hearts.",
             "Leave the labels out, and use cardiodit segment on the cines.",
         )
-    writers = {output_name(result.name, kind): _writer(result, kind) for result in results for kind in wanted}
+    writers = {name: write for result in results for name, write in writers_of(result, wanted, result.name).items()}
     return write_outputs(folder, writers, overwrite=overwrite)
+
+
+def writers_of(result: GenerationResult, formats: Sequence[str], name: str) -> dict[str, Writer]:
+    """How to write each file of a result, by its name.
+
+    Args:
+        result: What to write; it has labels where formats of labels are asked for.
+        formats: Among :data:`FORMATS`.
+        name: Begins the names of the files.
+    """
+    return {output_name(name, kind): _writer(result, kind) for kind in formats}
 
 
 def _writer(result: GenerationResult, suffix: str) -> Callable[[Path], object]:
