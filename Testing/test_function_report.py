@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -28,6 +29,7 @@ from CardioDiTLib.function import (
     to_json,
 )
 from CardioDiTLib.function.function_report import LEFT, RIGHT, TIME, WALL, printed, summary_lines
+from CardioDiTLib.io import load_segmentation, save_segmentation
 
 SECTIONS = ("volumes", "curve", "montage", "wall", "landmarks", "method", "provenance")
 VOID = {"meta", "img", "br", "link"}
@@ -241,6 +243,13 @@ def test_tables(measured, tmp_path):
     assert float(rows[0]["segment08_thickness_ed_mm"]) == pytest.approx(measured.segment_thickness_ed_mm[7], rel=1e-5)
     assert rows[0]["segment17_thickness_ed_mm"] == "" and rows[1]["segment01_thickness_ed_mm"] == ""
     assert int(rows[1]["es_frame"]) == other.es_frame and "No insertion points" in rows[1]["reasons"]
+    small = replace(segmentation, affine=np.diag([1e-3, 1e-3, 1e-3, 1.0]) @ segmentation.affine)
+    doubtful = cardiac_function(load_segmentation(save_segmentation(small, tmp_path / "small.nii.gz")))
+    path = to_csv({"small": doubtful, "other": other}, tmp_path / "notes.csv")
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert "unusual" in rows[0]["notes"] and "unusual" not in rows[1]["notes"]
+    assert all(note in rows[1]["notes"] for note in other.notes)
     path = curves_to_csv({"phantom": measured, "b": other}, tmp_path / "curves.csv")
     with path.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))

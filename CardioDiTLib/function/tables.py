@@ -37,7 +37,7 @@ def from_json(path: str | os.PathLike[str]) -> FunctionReport:
 
 
 def to_csv(reports: Mapping[str, FunctionReport], path: str | os.PathLike[str]) -> Path:
-    """Write one row a cine: all numbers with the units in the column names, the AHA segments, and the reasons.
+    """Write one row a cine: all numbers with the units in the column names, AHA segments, reasons, and notes.
 
     Args:
         reports: Name of a cine to its report.
@@ -52,7 +52,16 @@ def to_csv(reports: Mapping[str, FunctionReport], path: str | os.PathLike[str]) 
         for entry in SEGMENTS
         for i in range(len(SEGMENT_NAMES))
     ]
-    header = ["name", "synthetic", *FRAMES, *numbers, *(column for _, _, column in segments), "reasons", "version"]
+    header = [
+        "name",
+        "synthetic",
+        *FRAMES,
+        *numbers,
+        *(column for _, _, column in segments),
+        "reasons",
+        "notes",
+        "version",
+    ]
 
     def rows() -> Iterator[list[str]]:
         for name, report in reports.items():
@@ -63,7 +72,8 @@ def to_csv(reports: Mapping[str, FunctionReport], path: str | os.PathLike[str]) 
                 *("" if frame is None else str(frame) for frame in frames),
                 *(number_cell(getattr(report, field)) for field in numbers),
                 *(number_cell(getattr(report, field)[i]) for field, i, _ in segments),
-                " | ".join(f"{field}: {reason}" for field, reason in report.reasons.items()),
+                _reasons(report),
+                _notes(report),
                 report.version,
             ]
 
@@ -102,7 +112,7 @@ def cohort_table(
             `save_report` wrote: every NAME_function.json in it.
 
     Returns:
-        A table with the index "name" and the columns "synthetic", "ed_frame", ..., "edv_ml", ..., "reasons".
+        A table with the index "name" and the columns "synthetic", "ed_frame", ..., "edv_ml", ..., "reasons", "notes".
 
     Raises:
         CardioDiTError: pandas is not installed, a file cannot be read, or there is no heart.
@@ -149,5 +159,16 @@ def _row(report: FunctionReport) -> dict[str, Any]:
         "synthetic": report.synthetic,
         **{field: getattr(report, field) for field in FRAMES},
         **{field: float(getattr(report, field)) for field in numbers},
-        "reasons": " | ".join(f"{field}: {reason}" for field, reason in report.reasons.items()),
+        "reasons": _reasons(report),
+        "notes": _notes(report),
     }
+
+
+def _reasons(report: FunctionReport) -> str:
+    return text_cell(" | ".join(f"{field}: {reason}" for field, reason in report.reasons.items()))
+
+
+def _notes(report: FunctionReport) -> str:
+    """What should be known of the numbers, and of the file that they are from: a size that cannot be, for one."""
+    read = report.meta.get("notes")
+    return text_cell(" | ".join(dict.fromkeys((*(read if isinstance(read, list | tuple) else ()), *report.notes))))
