@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 
+import nibabel as nib
 import numpy as np
 import pytest
 from privacy_sets import DIMENSION, MeanEncoder, copies_of, noise_cine, normal, reference
@@ -283,6 +285,29 @@ def test_folders_of_cines_are_embedded(tmp_path):
     (tmp_path / "made" / "s3.nii.gz").write_bytes(b"broken")
     with refused("Cine 4 of 6", "s3.nii.gz"):
         audit_memorization(normal(20, 0), None, tmp_path / "made", encoder=encoder)
+
+
+def test_what_of_a_folder_was_not_looked_at_is_said(tmp_path):
+    for i in range(3):
+        save_cine(noise_cine(i), tmp_path / "made" / f"s{i}.nii.gz")
+    save_cine(noise_cine(9), tmp_path / "made" / "s0_seg.nii.gz")
+    audit = partial(audit_memorization, normal(30, 0), normal(30, 1), encoder=MeanEncoder())
+    assert not [note for note in audit(tmp_path / "made").notes if "Not looked at" in note]
+    one = nib.load(tmp_path / "made" / "s0.nii.gz")
+    nib.save(one.slicer[..., 0], tmp_path / "made" / "volume.nii.gz")
+    save_cine(noise_cine(3), tmp_path / "made" / "more" / "s3.nii.gz")
+    report = audit(tmp_path / "made")
+    (note,) = [note for note in report.notes if "Not looked at" in note]
+    assert report.n_synthetic == 3
+    assert "synthetic" in note and "single volumes (1)" in note and "folders in it (1)" in note
+
+
+def test_one_set_given_as_validation_and_as_synthetic_is_noticed():
+    v, y = normal(60, 1), normal(40, 2)
+    assert not [note for note in audit_memorization(normal(50, 0), v, y).notes if "validation one" in note]
+    y[:7] = v[:7]
+    report = audit_memorization(normal(50, 0), v, y)
+    assert [note[:2] for note in report.notes if "validation one" in note] == ["7 "]
 
 
 def test_a_pack_brings_its_own_validation(tmp_path, monkeypatch):

@@ -86,7 +86,7 @@ def cines_by_name(folder: Path, *, below: bool = False) -> dict[str, Path]:
     if not found.cines and _study(folder) is not None:
         return {folder.resolve().name: folder}
     if not found.cines:
-        passed = "".join(f"; {count} files are {reason}" for reason, count in found.passed_over.items())
+        passed = "".join(f"; passed over: {count} ({reason})" for reason, count in found.passed_over.items())
         raise CardioDiTError(
             f"There is no cine in '{folder}'{passed}.",
             f"Give files ending in {', '.join(CINE_SUFFIXES)}, or folders of DICOM images.",

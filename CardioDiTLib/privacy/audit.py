@@ -217,6 +217,9 @@ def _audit(
         "copies" if test.p_value <= _LEVEL / 2 or sure else "none found" if np.isfinite(threshold) else "undecided"
     )
     notes += _notes(calibration, settings, threshold, n_identical, duplicates, len(y))
+    if v is not None and not calibration.blind:
+        notes += _of_validation(v, y, settings.leak_correlation, memory_mb, cancel)
+    notes += [note for one in (x, v, y) if one is not None for note in one.notes]
 
     published: DarResult | None = None
     rates: tuple[float | None, float | None] = (None, None)
@@ -268,6 +271,21 @@ def _duplicates(values: NDArray[np.float32], limit: float, memory_mb: float, can
         values, values, query_groups=each, reference_groups=each, memory_mb=memory_mb, cancel=cancel
     )
     return int((found.similarity[:, 0] >= limit).sum())
+
+
+def _of_validation(
+    v: EmbeddingSet, y: EmbeddingSet, limit: float, memory_mb: float, cancel: Cancel | None
+) -> list[str]:
+    """Synthetic cines that are validation cines: one folder given twice, or a generator that was trained on them."""
+    near = nearest_neighbours(y.values, v.values, memory_mb=memory_mb, cancel=cancel).similarity[:, 0]
+    count = int((near >= limit).sum())
+    if not count:
+        return []
+    verb = "synthetic cine has" if count == 1 else "synthetic cines have"
+    return [
+        f"{count} {verb} an embedding that is almost equal to a validation one: the same cines were given as both, or "
+        "the generator was trained on these patients."
+    ]
 
 
 def _dar(

@@ -28,7 +28,7 @@ from safetensors.numpy import load_file
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io import load_cine
-from CardioDiTLib.io.cine_files import CINE_SUFFIXES, cines_by_name, stem_of
+from CardioDiTLib.io.cine_files import CINE_SUFFIXES, cines_by_name, find_cines, stem_of
 from CardioDiTLib.io.name_table import read_name_table
 from CardioDiTLib.privacy.embedding_set import EmbeddingSet, checked
 from CardioDiTLib.progress import CancelSource as Cancel
@@ -154,6 +154,7 @@ def read_embeddings(
             picture=source.picture,
             encoder_sha256=source.encoder_sha256,
             poses=source.poses,
+            notes=source.notes,
         )
     if not isinstance(source, str | os.PathLike):
         return checked(source, what, groups)
@@ -290,7 +291,20 @@ def _from_cines(
         cancel=cancel,
         names=tuple(file.name for file in paths),
         picture=lambda i: flat_picture(load_cine(paths[i])),
+        notes=_passed_over(path, paths, what),
     )
+
+
+def _passed_over(folder: Path, used: Sequence[Path], what: str) -> tuple[str, ...]:
+    """What of a folder is not in its set, in a sentence: an audit says nothing of it."""
+    if not folder.is_dir() or list(used) == [folder]:
+        return ()
+    passed = dict(find_cines(folder).passed_over)
+    below = sum(path.is_dir() and not path.name.startswith(".") and path not in used for path in folder.iterdir())
+    if below:
+        passed["folders in it"] = below
+    told = ", ".join(f"{reason} ({count})" for reason, count in passed.items() if reason != "labels, by name")
+    return (f"Not looked at in the folder of {what} cines: {told}.",) if told else ()
 
 
 def _counted(progress: Progress | None, total: int) -> Any:

@@ -36,6 +36,7 @@ class EmbeddingSet:
         encoder_sha256: Of the encoder that made them; empty where it is not known.
         poses: (n, p, d) float32, embeddings of each cine in all poses in which it may be a copy, `values` among them;
             None where there are `values` alone.
+        notes: What was passed over where the cines were looked for, in plain sentences that name none.
     """
 
     values: NDArray[np.float32]
@@ -44,6 +45,7 @@ class EmbeddingSet:
     picture: Callable[[int], NDArray[np.uint8]] | None = None
     encoder_sha256: str = ""
     poses: NDArray[np.float32] | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.values)
@@ -59,6 +61,7 @@ class EmbeddingSet:
             None if picture is None else lambda i: picture(int(places[i])),
             self.encoder_sha256,
             None if self.poses is None else self.poses[mask],
+            self.notes,
         )
 
     def nearest(
