@@ -237,6 +237,16 @@ def plain(value: Any, unknowable: bool = False) -> Any:
     return value
 
 
+def check_seed(seed: int) -> None:
+    """Refuse what no random numbers begin with.
+
+    Raises:
+        CardioDiTError: It is below 0.
+    """
+    if seed < 0:
+        raise CardioDiTError(f"The seed {seed} is below 0.", "Give 0 or a positive whole number.")
+
+
 def is_number(value: Any) -> bool:
     """A finite number, not a truth value."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf

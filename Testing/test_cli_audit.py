@@ -53,6 +53,7 @@ def test_wrong_orders_are_one_line(tables, capsys):
         ((*train, *synthetic, "--pictures"), "HTML only"),
         ((*train, *synthetic, "--pictures", "--out", tables / "r.html"), "need the cines themselves"),
         ((*train, *synthetic, "--false-alarm", "5"), "false-alarm rate is 5.0"),
+        ((*train, *synthetic, "--seed", "-1"), "seed -1"),
         (("--bundle", "x", "--encoder", "y", *synthetic), "brings its own encoder"),
         (("--bundle", "nonsense", *synthetic), "no bundle called 'nonsense'"),
         ((*train, "--attach", "x", "--out", tables / "r.json"), "Without synthetic cines there is no report"),

@@ -216,6 +216,7 @@ def test_embeddings_that_cannot_be_used_are_refused(values, named):
     ("choices", "named"),
     [
         ({"false_alarm": 0}, ("false-alarm", 0)),
+        ({"seed": -1}, ("seed", -1)),
         ({"calibration": "guess"}, ("calibration", "guess", "leave-one-out")),
         ({"leaks": "keep"}, ("leaks", "keep", "refuse")),
         ({"train_groups": [1, 2]}, (30, 2, "groups")),

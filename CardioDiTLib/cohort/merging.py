@@ -33,7 +33,7 @@ from CardioDiTLib.cohort.status import CohortStatus, cohort_status
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.progress import CancelSource, Listener, Progress, Stop
 from CardioDiTLib.reporting.tables import write_json, write_text
-from CardioDiTLib.schema import Count, Record
+from CardioDiTLib.schema import Count, Record, check_seed
 
 if TYPE_CHECKING:
     from CardioDiTLib.evaluation.cohort import Cohort
@@ -114,6 +114,7 @@ def merge_cohort(request: MergeRequest, *, progress: Listener | None = None, can
         Cancelled: `cancel` said so.
         CardioDiTError: Hearts are missing, a shard is torn, or a file cannot be written.
     """
+    check_seed(request.seed)
     cohort, stop = open_plan(request.folder), Stop(cancel)
     check_shards(cohort)
     status = cohort_status(request.folder)

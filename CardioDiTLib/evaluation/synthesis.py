@@ -26,6 +26,7 @@ from CardioDiTLib.evaluation.physiology import QUANTITIES, VECTOR, frechet_dista
 from CardioDiTLib.evaluation.split_halves import Draws, beside_floor, draw_halves, wasserstein_beside_floor, why_too_few
 from CardioDiTLib.evaluation.synthesis_report import Better, QuantityComparison, SetNumber, Spread, SynthesisReport
 from CardioDiTLib.function.function_report import Quantity
+from CardioDiTLib.schema import check_seed
 
 DUPLICATE_SHARE = 0.2
 """Two synthetic cines nearer than this share of how far a real cine is from its nearest neighbour are duplicates."""
@@ -93,8 +94,7 @@ def evaluate_synthesis(
         raise CardioDiTError(f"A neighbourhood of {neighbours} cines is empty.", "Give one neighbour or more.")
     if resamples < 1:
         raise CardioDiTError(f"A floor cannot be had of {resamples} resamples.", "Give one or more, such as 500.")
-    if seed < 0:
-        raise CardioDiTError(f"The seed {seed} is below 0.", "Give 0 or a positive whole number.")
+    check_seed(seed)
     pair = [
         _measured(cohort, name, centre, stack_covers_heart, progress)
         for cohort, name in ((real, "real"), (synthetic, "synthetic"))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from CardioDiTLib.cine import LandmarkTrack
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.schema import Record, Unknowable
+from CardioDiTLib.schema import Record, Unknowable, check_seed
 
 _HINT = "Give what 'cardiodit evaluate landmarks --json' wrote."
 _AT_A_TIME = 256  # resamples computed together: enough to be quick, little memory
@@ -56,6 +56,7 @@ def percentile_intervals(
     size = statistic(np.ones((1, n_groups))).shape[1]
     if n_groups < 2 or n_resamples < 1:
         return np.full((2, size), np.nan)
+    check_seed(seed)
     rng = np.random.default_rng(seed)
     shares = np.full(n_groups, 1.0 / n_groups)
     parts = []

@@ -44,6 +44,7 @@ from CardioDiTLib.privacy.nearest import DEFAULT_MEMORY_MB, exact_similarity, ne
 from CardioDiTLib.privacy.reference_set import ReferenceSet
 from CardioDiTLib.progress import CancelSource as Cancel
 from CardioDiTLib.progress import StageCallback as AuditProgress
+from CardioDiTLib.schema import check_seed
 
 _LEVEL = 0.05  # of the verdict, the count and single samples together
 _RESAMPLES = 1000
@@ -106,6 +107,7 @@ def audit_memorization(
         ('none found', 0.04, 0.02)
     """
     check_rate(false_alarm)
+    check_seed(seed)
     for what, value, known in (("calibration", calibration, CALIBRATIONS), ("choice for leaks", leaks, LEAKS)):
         if value not in known:
             raise CardioDiTError(f"The {what} {value!r} is not known.", f"Choose one of {', '.join(known)}.")

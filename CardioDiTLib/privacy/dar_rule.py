@@ -32,7 +32,7 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.privacy.false_alarm import FALSE_ALARM, check_rate
 from CardioDiTLib.privacy.nearest import DEFAULT_MEMORY_MB, exact_similarity, nearest_neighbours
 from CardioDiTLib.progress import CancelSource as Cancel
-from CardioDiTLib.schema import Record, Unknowable
+from CardioDiTLib.schema import Record, Unknowable, check_seed
 
 PERCENTILE = 95.0
 
@@ -235,6 +235,7 @@ def _expected(n: int, ratio: float, false_alarm: float) -> float:
 def _simulated(
     n: int, m: int, s: int, false_alarm: float, dimension: int, repeats: int, seed: int
 ) -> tuple[float, float]:
+    check_seed(seed)
     rng = np.random.default_rng(seed)
     found = np.zeros(2)
     for _ in range(repeats):

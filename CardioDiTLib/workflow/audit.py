@@ -11,9 +11,9 @@ from CardioDiTLib.bundles.registry import find_bundle
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io.output_set import check_folder, refuse_existing
-from CardioDiTLib.privacy.false_alarm import FALSE_ALARM
+from CardioDiTLib.privacy.false_alarm import FALSE_ALARM, check_rate
 from CardioDiTLib.progress import CancelSource, Listener, Progress, steps_to
-from CardioDiTLib.schema import Record, Unknowable
+from CardioDiTLib.schema import Record, Unknowable, check_seed
 from CardioDiTLib.workflow.sources import check_models
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class AuditRequest(Record):
     validation: str | None = None
     synthetic: str | None = None
     encoder: str | None = None
-    false_alarm: Unknowable = FALSE_ALARM  # the audit itself refuses what is no share
+    false_alarm: Unknowable = FALSE_ALARM  # NaN is refused in a sentence of its own
     calibration: Calibration = "auto"
     published: bool = False
     names: bool = False
@@ -147,6 +147,8 @@ def run(request: AuditRequest, *, progress: Listener | None = None, cancel: Canc
 
 
 def _check(request: AuditRequest) -> None:
+    check_rate(request.false_alarm)
+    check_seed(request.seed)
     if (request.train is None) == (request.bundle is None):
         raise CardioDiTError("The training set is missing, or there are two.", "Give --train or --bundle.")
     if request.synthetic is None and request.attach is None:
