@@ -6,7 +6,7 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ READS: dict[str, dict[str, str]] = {
     "compare_models": {"real": "cohort", "models": "cohorts"},
     "contact_sheet": {"cine": "picture", "segmentation": "segmentation"},
     "detect_landmarks": {"cine": "cine", "segmentation": "segmentation"},
+    "evaluate_landmarks": {"predicted": "tracks", "truth": "tracks"},
     "evaluate_synthesis": {"real": "cohort", "synthetic": "cohort"},
     "generate_gated": {},
     "landmarks_from_segmentation": {"segmentation": "segmentation"},
@@ -54,7 +55,7 @@ def opened(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         bound = signature.bind(*arguments, **options)
         for argument, kind in reads.items():
             given = bound.arguments.get(argument)
-            if given is None:
+            if given is None and signature.parameters[argument].default is None:
                 continue
             label_map = bound.arguments.get("label_map") if kind == "segmentation" else None
             if label_map is not None and isinstance(given, str | os.PathLike):
@@ -77,6 +78,9 @@ def _read(value: Any, kind: str, name: str) -> Any:
 
     if kind == "cohorts" and isinstance(value, Mapping):
         return {key: _read(one, "cohort", name) for key, one in value.items()}
+    if kind == "tracks" and isinstance(value, Sequence) and not isinstance(value, str):
+        return [_read(one, "landmarks", name) for one in value]
+    kind = "landmarks" if kind == "tracks" else kind
     if isinstance(value, str | os.PathLike):
         return _load(Path(value), kind)
     wanted = {"cine": Cine, "segmentation": Segmentation, "landmarks": LandmarkTrack}.get(kind)

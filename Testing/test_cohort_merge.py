@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from CardioDiTLib.cohort.running import run_cohort
 from CardioDiTLib.cohort.spread import Distributions, parse_shares, parse_spreads
 from CardioDiTLib.cohort.status import cohort_status
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.generation import Generator
 from CardioDiTLib.privacy.audit_report import AuditReport
 
 
@@ -260,6 +262,15 @@ def test_hearts_that_differ_in_what_is_asked_alone_are_exported_side_by_side(ask
     assert len(set(paths)) == 6 and paths[4].name == "labelled_seed2_000.nii.gz"
     for number, path in enumerate(paths[::2]):
         assert path.read_bytes() == open_heart(folder, number).content("cine")
+
+
+def test_the_request_of_a_heart_makes_it_again_where_its_model_has_no_name_on_the_machine(asked):
+    heart = open_heart(asked, 1)
+    bundle = json.loads((asked / "plan.json").read_text(encoding="utf-8"))["bundle"]
+    (again,) = Generator(bundle, precision="fp32").generate(heart.request)
+    np.testing.assert_array_equal(again.cine.array, heart.cine.array)
+    with pytest.raises(CardioDiTError, match="other"):
+        Generator(bundle).generate(replace(heart.request, bundle="other"))
 
 
 def test_numbers_and_seeds_may_be_as_many_as_they_like(asked, tmp_path):

@@ -123,6 +123,25 @@ def find_bundle(name_or_folder: str | os.PathLike[str]) -> Path:
     raise CardioDiTError(f"There is no bundle called {text!r}.", known)
 
 
+def is_called(folder: Path, name: str, name_or_folder: str) -> bool:
+    """Whether this is what somebody calls a bundle: a heart knows its own by name, wherever the folder lies.
+
+    Args:
+        folder: Of the bundle.
+        name: Of the bundle.
+        name_or_folder: What it is called.
+
+    Raises:
+        CardioDiTError: No bundle is called so.
+    """
+    try:
+        return find_bundle(name_or_folder).resolve() == folder.resolve()
+    except CardioDiTError:
+        if name_or_folder != name:
+            raise
+        return True
+
+
 def _bundles_in(place: Path) -> list[Path]:
     if not place.is_dir():
         return []

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from CardioDiTLib.bundles.bundle import Bundle, load_bundle
-from CardioDiTLib.bundles.registry import find_bundle
+from CardioDiTLib.bundles.registry import is_called
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.device import choose_device, told_when_out_of_memory
 from CardioDiTLib.diffusion.denoiser import Denoiser
@@ -422,9 +422,10 @@ class Generator:
         return self._decoder.decode_slice(latents, asked.grid.slices // 2)[: asked.grid.frames]
 
     def _check_fits(self, request: GenerationRequest) -> None:
+        own = self.bundle
         problems: Sequence[tuple[bool, str]] = (
             (
-                request.bundle is not None and find_bundle(request.bundle).resolve() != self.bundle.folder.resolve(),
+                request.bundle is not None and not is_called(own.folder, own.manifest.name, request.bundle),
                 f"the bundle {request.bundle!r}",
             ),
             (
