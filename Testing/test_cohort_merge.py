@@ -18,7 +18,7 @@ from privacy_bundle import write_privacy_bundle
 from refusals import refused
 
 from CardioDiTLib import cli
-from CardioDiTLib.cohort import making
+from CardioDiTLib.cohort import claims, making
 from CardioDiTLib.cohort.cluster import ClusterRequest, sbatch_script, submit_jobs
 from CardioDiTLib.cohort.exporting import export_hearts
 from CardioDiTLib.cohort.merging import MergeRequest, merge_cohort
@@ -337,6 +337,16 @@ def test_the_commands_one_after_the_other(asked, tmp_path, capsys):
     )  # fmt: skip
     run_cohort(twin)
     assert tars(folder) == tars(twin), "threads and processes change no byte here"
+
+
+def test_who_holds_the_rest_is_said_where_a_run_ends_before_them(copy, monkeypatch, capsys):
+    shutil.rmtree(copy / "shards" / "shard-00001")
+    original = claims._own
+    with monkeypatch.context() as context:
+        context.setattr(claims, "_own", lambda shard: replace(original(shard), place="elsewhere", host="node9", pid=7))
+        assert claims.Claims(copy / "claims").take(1) is not None
+    assert cli.main(["cohort", "run", str(copy), "--quiet"]) == 0
+    assert "node9:7" in capsys.readouterr().out and not (copy / "shards" / "shard-00001").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")

@@ -235,7 +235,9 @@ def _say_where(status: CohortStatus, arguments: argparse.Namespace, file: Any = 
     if status.complete:
         show(f"{text}. Next: cardiodit cohort merge {arguments.folder}", file=file)
     else:
-        show(f"{text}. The same command goes on.", file=file)
+        others = [f"{worker.host}:{worker.pid}" for worker in status.workers if worker.alive]
+        held = f" {', '.join(others[:_NAMED])}{' and others' * (len(others) > _NAMED)} still at work." if others else ""
+        show(f"{text}.{held} The same command goes on.", file=file)
     for failure in status.failed[:_SHOWN]:
         show(f"failed: heart {failure.number}: {failure.reason}", file=file)
     if status.failed:
@@ -244,6 +246,7 @@ def _say_where(status: CohortStatus, arguments: argparse.Namespace, file: Any = 
 
 
 _SHOWN = 10
+_NAMED = 3
 
 
 def _on_cluster(arguments: argparse.Namespace) -> int:
