@@ -215,6 +215,22 @@ def test_beside_real_cines(copy, asked, tmp_path, capsys):
     assert (copy / "synthesis.json").is_file() and "beside real ones" in (copy / "DATA_CARD.md").read_text("utf-8")
 
 
+def test_real_cines_that_are_not_there_are_told_before_anything_is_written(copy):
+    with refused("absent"):
+        merged(copy, real="absent")
+    assert not (copy / "manifest.csv").exists()
+
+
+def test_a_cohort_that_was_taken_to_another_machine_finds_its_model_by_name(copy, tmp_path, monkeypatch):
+    plan = copy / "plan.json"
+    text, place = plan.read_text(encoding="utf-8"), json.loads(plan.read_text(encoding="utf-8"))["bundle"]
+    plan.write_text(text.replace(json.dumps(place), json.dumps(str(tmp_path / "elsewhere"))), encoding="utf-8")
+    with refused("elsewhere", "'labelled'", "plan.json"):
+        merged(copy)
+    monkeypatch.setenv("CARDIODIT_BUNDLES", os.path.dirname(place))
+    assert merged(copy).made == 4
+
+
 def test_exported_hearts_are_files_of_generate(asked, tmp_path, capsys):
     plan = json.loads((asked / "plan.json").read_text(encoding="utf-8"))
     heart = open_heart(asked, 2)

@@ -185,12 +185,19 @@ class _Judge:
 
 
 def planned_bundle(plan: CohortPlan) -> Bundle:
-    """The bundle of a plan.
+    """The bundle of a plan: where it was, or of its name where cohorts were taken to another machine.
 
     Raises:
         CardioDiTError: There is none, or it is not the one that was planned with.
     """
-    bundle = load_bundle(plan.bundle)
+    try:
+        bundle = load_bundle(plan.bundle)
+    except CardioDiTError as error:
+        try:
+            bundle = load_bundle(plan.model)
+        except CardioDiTError:
+            hint = f"Put the model there, install it as '{plan.model}', or correct 'bundle' in plan.json."
+            raise CardioDiTError(error.message, hint) from error
     if bundle.sha256 != plan.model_sha256:
         raise CardioDiTError(
             f"The bundle '{plan.bundle}' of this machine (version {bundle.manifest.version}) is not the one that was "

@@ -117,6 +117,7 @@ def merge_cohort(request: MergeRequest, *, progress: Listener | None = None, can
     check_seed(request.seed)
     cohort, stop = open_plan(request.folder), Stop(cancel)
     check_shards(cohort)
+    real = None if request.real is None else _real(Path(request.real))
     status = cohort_status(request.folder)
     _check(request, status)
     _verify(cohort, progress, stop)
@@ -139,9 +140,9 @@ def merge_cohort(request: MergeRequest, *, progress: Listener | None = None, can
         files += _write_audit(report, folder, bundle)
     chosen = random.Random(request.seed)
     synthesis = None
-    if request.real is not None:
+    if real is not None:
         picked = sorted(chosen.sample(read.numbers, min(request.evaluate, len(read.numbers))))
-        synthesis = _compare(cohort, picked, request, progress)
+        synthesis = _compare(cohort, picked, real, request.seed, progress)
         files += _write_synthesis(synthesis, folder)
     page = sorted(random.Random(request.seed).sample(read.numbers, min(request.sheet, len(read.numbers))))
     sheet = _sheet(cohort, page, progress, stop, notes)
@@ -309,15 +310,19 @@ def _write_audit(report: AuditReport, folder: Path, bundle: Bundle) -> list[Path
     return [write_json(report, folder / f"{AUDIT}.json"), page]
 
 
+def _real(path: Path) -> Cohort:
+    """Real cines, found before shards are read: that takes hours."""
+    from CardioDiTLib.evaluation.cohort import cohort_from_folder, cohort_from_pack
+
+    return cohort_from_pack(path) if path.suffix.lower() == ".npz" else cohort_from_folder(path)
+
+
 def _compare(
-    cohort: PlannedCohort, numbers: list[int], request: MergeRequest, progress: Listener | None
+    cohort: PlannedCohort, numbers: list[int], real: Cohort, seed: int, progress: Listener | None
 ) -> SynthesisReport:
-    from CardioDiTLib.evaluation.cohort import Cohort, CohortItem, cohort_from_folder, cohort_from_pack
+    from CardioDiTLib.evaluation.cohort import Cohort, CohortItem
     from CardioDiTLib.evaluation.synthesis import evaluate_synthesis
 
-    assert request.real is not None
-    path = Path(request.real)
-    real: Cohort = cohort_from_pack(path) if path.suffix.lower() == ".npz" else cohort_from_folder(path)
     folder = cohort.folder
 
     def load(number: int) -> Any:
@@ -339,9 +344,7 @@ def _compare(
         done += 1
         _tell(progress, "comparing", done, total)
 
-    return evaluate_synthesis(
-        Cohort("real", real.items, real.notes), Cohort("cohort", items), seed=request.seed, progress=tell
-    )
+    return evaluate_synthesis(Cohort("real", real.items, real.notes), Cohort("cohort", items), seed=seed, progress=tell)
 
 
 def _write_synthesis(report: SynthesisReport, folder: Path) -> list[Path]:
