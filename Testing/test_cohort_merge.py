@@ -416,6 +416,8 @@ def test_a_script_for_sbatch(asked, capsys):
         assert f"#SBATCH {line}\n" in script
     assert script.startswith("#!/bin/bash\n") and "--processes auto" in script and "--minutes 85" in script
     assert str(asked.resolve()) in script.splitlines()[-1]
+    with refused("gpus", -1):
+        ClusterRequest(folder=str(asked), gpus=-1)
     with pytest.raises(CardioDiTError, match="partition"):
         sbatch_script(ClusterRequest(folder=str(asked), partition="a\nb"))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from CardioDiTLib.cohort.heart import Whole
 from CardioDiTLib.cohort.plan import LOGS
 from CardioDiTLib.cohort.processes import run_processes, seats
 from CardioDiTLib.errors import CardioDiTError
@@ -41,7 +42,7 @@ class ClusterRequest(Record):
     folder: str
     jobs: Count = 1
     cpus: Count = 8
-    gpus: int = 0
+    gpus: Whole = 0
     memory_gb: Count | None = None
     minutes: Positive | None = None
     partition: str | None = None

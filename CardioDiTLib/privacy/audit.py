@@ -283,11 +283,14 @@ def _of_validation(
     count = int((near >= limit).sum())
     if not count:
         return []
-    verb = "synthetic cine has" if count == 1 else "synthetic cines have"
     return [
-        f"{count} {verb} an embedding that is almost equal to a validation one: the same cines were given as both, or "
-        "the generator was trained on these patients."
+        f"{_cines_have(count)} an embedding that is almost equal to a validation one: the same cines were given as "
+        "both, or the generator was trained on these patients."
     ]
+
+
+def _cines_have(count: int) -> str:
+    return f"{count} synthetic cine{' has' if count == 1 else 's have'}"
 
 
 def _dar(
@@ -365,7 +368,7 @@ def _notes(
             "pushed them apart, and novel patients would come nearer: there may be more false alarms than said."
         )
     if n_identical:
-        notes.append(f"{n_identical} synthetic cines have an embedding that is almost equal to a training one.")
+        notes.append(f"{_cines_have(n_identical)} an embedding that is almost equal to a training one.")
     if duplicates:
         notes.append(f"{duplicates} of the {n} synthetic cines have an embedding almost equal to another one's.")
     return notes

@@ -300,7 +300,9 @@ def _passed_over(folder: Path, used: Sequence[Path], what: str) -> tuple[str, ..
     if not folder.is_dir() or list(used) == [folder]:
         return ()
     passed = dict(find_cines(folder).passed_over)
-    below = sum(path.is_dir() and not path.name.startswith(".") and path not in used for path in folder.iterdir())
+    below = sum(
+        path.is_dir() and not path.name.startswith((".", "__")) and path not in used for path in folder.iterdir()
+    )
     if below:
         passed["folders in it"] = below
     told = ", ".join(f"{reason} ({count})" for reason, count in passed.items() if reason != "labels, by name")
