@@ -190,6 +190,16 @@ def test_a_gate_in_the_same_pass_and_the_audit_of_the_whole(gated, monkeypatch):
     assert f"{sum(drawn)} hearts were drawn for 4" in card and "Audit for memorization" in card
 
 
+def test_hearts_that_the_gate_refuses_are_listed_however_many_and_in_every_try(gated, tmp_path):
+    bundle = json.loads((gated / "plan.json").read_text(encoding="utf-8"))["bundle"]
+    folder = planned(tmp_path / "c", bundle, 4, seed=5, gate=True, precision=None, redraws=0, false_alarm=0.96)
+    first = run_cohort(folder)
+    failed = cohort_status(folder).failed
+    assert first.failed >= 3 and len(failed) == first.failed and all(one.refused for one in failed)
+    assert run_cohort(folder, retry=True).failed == first.failed
+    assert [one.attempts for one in cohort_status(folder).failed] == [2] * first.failed
+
+
 def test_a_gated_heart_is_what_generate_makes_with_the_gate(gated, tmp_path, capsys):
     bundle = json.loads((gated / "plan.json").read_text(encoding="utf-8"))["bundle"]
     words = ["generate", "--model", bundle, "--seed", "5", "--first-index", "1", "--preset", "draft", "--gate"]

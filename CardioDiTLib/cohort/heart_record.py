@@ -98,6 +98,7 @@ class HeartFailure(Record):
         reason: In a sentence.
         at: When, UTC.
         attempts: How often it was tried.
+        refused: Whether the gate refused all its draws.
     """
 
     record_name: ClassVar[str] = "failure of a heart"
@@ -106,3 +107,4 @@ class HeartFailure(Record):
     reason: Words
     at: str
     attempts: Whole = 1
+    refused: bool = False

@@ -37,7 +37,7 @@ from CardioDiTLib.generation.result import GenerationResult
 from CardioDiTLib.io import save_cine, save_segmentation
 from CardioDiTLib.privacy.embedding_io import Encoder, embedded
 from CardioDiTLib.privacy.embedding_set import EmbeddingSet
-from CardioDiTLib.privacy.gate import Gate, Verdict, generate_gated, load_encoder_of, load_reference
+from CardioDiTLib.privacy.gate import Gate, Refused, Verdict, generate_gated, load_encoder_of, load_reference
 from CardioDiTLib.version import __version__
 
 Made = Mapping[str, bytes] | HeartFailure
@@ -225,7 +225,10 @@ def _failure(heart: Heart, error: Exception) -> HeartFailure:
     text = error.message if isinstance(error, CardioDiTError) else " ".join(str(error).split())[:300]
     reason = text if told else f"An unexpected problem ({type(error).__name__}: {text})."
     return HeartFailure(
-        number=heart.number, reason=reason, at=datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        number=heart.number,
+        reason=reason,
+        at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        refused=isinstance(error, Refused),
     )
 
 

@@ -234,7 +234,10 @@ class Worker:
             made = made if before is None else replace(made, attempts=before.attempts + 1)
             parts.fail(made)
             self.result.failed += 1
-            self._look_at_failures(made, parts)
+            if made.refused:  # it was made and judged: all works
+                self._in_a_row.clear()
+            else:
+                self._look_at_failures(made, parts)
         else:
             parts.keep(heart.number, made)  # type: ignore[arg-type]  # files of a heart
             parts.forgive(heart.number)

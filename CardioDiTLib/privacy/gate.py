@@ -217,6 +217,10 @@ def load_reference(bundle: Bundle) -> ReferenceSet:
     return reference
 
 
+class Refused(CardioDiTError):
+    """All draws of a cine lay too near to a training patient: what a gate is for, and no fault of the machine."""
+
+
 class Judge(Protocol):
     """What judges; :class:`~CardioDiTLib.privacy.gate.Gate` is one."""
 
@@ -267,7 +271,8 @@ def generate_gated(
         The cines and how many were drawn.
 
     Raises:
-        CardioDiTError: A sample did not pass in all its draws; nothing is returned.
+        Refused: A sample did not pass in all its draws; nothing is returned.
+        CardioDiTError: The number of redraws is not possible.
     """
     if redraws < 0:
         raise CardioDiTError(f"{redraws} redraws are not possible.", "Give a number from 0 on.")
@@ -284,7 +289,7 @@ def generate_gated(
                 break
             if attempt == redraws:
                 number = request.first_index + place
-                raise CardioDiTError(
+                raise Refused(
                     f"Sample {number} lay too near to a training patient in all of its {redraws + 1} draws.",
                     "Use another seed or pathology, allow more redraws, or ask for a lower false-alarm rate.",
                 )
