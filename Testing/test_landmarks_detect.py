@@ -181,6 +181,21 @@ def test_fusion_takes_the_mean_of_what_agrees_and_names_as_the_labels_do():
     np.testing.assert_allclose(kept.points[:, 4], labels[:, 4])
 
 
+def test_fusion_takes_the_pair_that_does_not_turn_away():
+    truth = moving_track(2, 6)
+    network, labels = truth.points.copy(), truth.points.copy()
+    labels[:, 1] = labels[:, 4] = np.nan  # so that slice 0 has no neighbour that both agree on
+    network[0, 0, 0] += (0.0, 0.0, 25.0)
+    network[1, 5, 1] += (0.0, 30.0, 0.0)
+    fused = fused_tracks(changed(truth, network), changed(truth, labels), FusionRule(network_alone=0.0))
+    np.testing.assert_allclose(fused.points[0, 0, 0], labels[0, 0, 0])
+    np.testing.assert_allclose(fused.points[1, 5, 1], labels[1, 5, 1])
+    # the other way round the network's stays, though nothing agrees beside it
+    fused = fused_tracks(changed(truth, labels), changed(truth, network), FusionRule(labels_alone=0.0))
+    np.testing.assert_allclose(fused.points[0, 0, 0], labels[0, 0, 0])
+    assert fused.confidence[0, 0].max() <= 0.3
+
+
 def test_methods(walker):
     labels = heart(shape=(6, 5, 72, 64))
     cine = picture_of(labels)

@@ -39,17 +39,26 @@ def doubted_angles(track: LandmarkTrack) -> LandmarkTrack:
     Returns:
         The track, the same object where every line fits.
     """
-    both, directions = _lines(track)
-    if both.sum() <= FEWEST:
-        return track
-    doubted = np.zeros(both.shape, bool)
-    for t, z in np.argwhere(both):
-        doubted[t, z] = _turn_deg(directions, both, int(t), int(z)) > LARGEST_TURN_DEG
+    doubted = turned_pairs(track.points)
     if not doubted.any():
         return track
     confidence = np.where(doubted[..., None], np.minimum(track.confidence, LOW), track.confidence)
     about = {**track.meta.get("landmarks", {}), "doubted_angles": int(doubted.sum())}
     return LandmarkTrack(track.points, confidence, track.frame_times, {**track.meta, "landmarks": about})
+
+
+def turned_pairs(points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(T, Z), True where a pair's line turns from its neighbours' by more than `LARGEST_TURN_DEG`.
+
+    Args:
+        points: (T, Z, 2, 3), NaN where there is none.
+    """
+    both, directions = _lines(points)
+    turned = np.zeros(both.shape, bool)
+    if both.sum() > FEWEST:
+        for t, z in np.argwhere(both):
+            turned[t, z] = _turn_deg(directions, both, int(t), int(z)) > LARGEST_TURN_DEG
+    return turned
 
 
 def without_turned_ends(track: LandmarkTrack) -> LandmarkTrack:
@@ -65,7 +74,7 @@ def without_turned_ends(track: LandmarkTrack) -> LandmarkTrack:
     Returns:
         The track, the same object where nothing goes.
     """
-    both, directions = _lines(track)
+    both, directions = _lines(track.points)
     gone = np.zeros(both.shape, bool)
     length = np.where(both, np.linalg.norm(np.nan_to_num(track.points[:, :, 1] - track.points[:, :, 0]), axis=-1), 0.0)
     count = both.sum(axis=1)
@@ -84,10 +93,10 @@ def without_turned_ends(track: LandmarkTrack) -> LandmarkTrack:
     return LandmarkTrack(points, confidence, track.frame_times, {**track.meta, "landmarks": about})
 
 
-def _lines(track: LandmarkTrack) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def _lines(points: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """(T, Z) slices with both points; (T, Z, 3) unit vectors from the anterior to the inferior one, 0 elsewhere."""
-    both = np.asarray(track.found.all(axis=-1))
-    lines = np.where(both[..., None], track.points[:, :, 1] - track.points[:, :, 0], 0.0)
+    both = np.asarray(~np.isnan(points[..., 0]).any(axis=-1))
+    lines = np.where(both[..., None], points[:, :, 1] - points[:, :, 0], 0.0)
     return both, lines / np.maximum(np.linalg.norm(lines, axis=-1, keepdims=True), 1e-9)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CardioDiTLib.cine import LandmarkTrack
-from CardioDiTLib.landmarks.angle_check import LOW
+from CardioDiTLib.landmarks.angle_check import LOW, turned_pairs
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,9 @@ class FusionRule:
 
     Attributes:
         apart_mm: Points closer than this are taken for the same point: their weighted mean is used. Of two that lie
-            farther apart the one that fits the points that both sources agree on in the neighbouring slices and frames
-            is taken, the network's where there are none.
+            farther apart the one whose pair does not turn away from the others of its source is taken, else the one
+            that fits the points that both sources agree on in the neighbouring slices and frames, the network's where
+            there are none.
         label_weight: Weight of a point from labels, whose confidence is a share of contact, against one of the network.
         network_alone: Confidence that a point of the network needs where the labels have none.
         labels_alone: Confidence that a point from labels needs in the first and the last slice of a frame with points,
@@ -63,6 +64,9 @@ def fused_tracks(network: LandmarkTrack, labels: LandmarkTrack, rule: FusionRule
     agree = seen & walked & (_distance(points, labels.points) <= rule.apart_mm)
     apart = seen & walked & ~agree
     fits_labels = _nearer_to_neighbours(points, labels.points, np.where(agree[..., None], mean, np.nan)) & apart
+    # a pair whose line turns away from the others of its source gives way to one whose line does not
+    doubted, other_doubted = turned_pairs(points)[..., None], turned_pairs(labels.points)[..., None]
+    fits_labels = np.where(doubted == other_doubted, fits_labels, doubted & apart)
     known = bool((seen & walked).sum() >= rule.known_share * walked.sum())
     within = _between_others((seen & walked) | (seen & (sureness >= rule.network_alone)))
     needed = np.where(within | (not known), 0.0, rule.labels_alone)
