@@ -55,6 +55,8 @@ def test_folders_with_labels_and_every_output(folders, capsys):
     assert (out / "again.json").read_bytes() == (out / "r.json").read_bytes()
     page = check_page((out / "again.html").read_text(encoding="utf-8"))
     assert "real: 4 cines, 4 with labels" in page.text and str(folders) not in page.text
+    named = ("--synthetic", f"draft={folders / 'synthetic'}", "--resamples", 2)
+    assert run(*words[:2], *named) == 0 and "(draft, 0 with labels)" in capsys.readouterr().out
     assert run(*words, "--out", out / "again.pdf") == 1 and run(*words, "--html", out / "again.html") == 1
 
 

@@ -138,19 +138,21 @@ def _real(arguments: argparse.Namespace) -> Cohort:
 
 
 def _synthetic(arguments: argparse.Namespace) -> dict[str, Cohort]:
-    """What each model made, by its name; "synthetic" where there is only one."""
+    """What each model made, by its name; "synthetic" where there is one without a NAME."""
     from CardioDiTLib.evaluation.cohort import cohort_from_folder
 
     named = named_paths(arguments.synthetic)
+    bare = any(path == Path(word) for word, path in zip(arguments.synthetic, named.values()))
     if len(named) == 1:
-        cohort = cohort_from_folder(next(iter(named.values())), arguments.synthetic_labels)
-        return {"synthetic": cohort if arguments.names else replace(cohort, name="synthetic")}
+        ((name, path),) = named.items()
+        shown = "synthetic" if bare and not arguments.names else name
+        return {shown: replace(cohort_from_folder(path, arguments.synthetic_labels), name=shown)}
     if arguments.synthetic_labels is not None:
         raise CardioDiTError(
             "One folder of labels cannot belong to several folders of cines.",
             "Put the labels beside the cines, and leave --synthetic-labels out.",
         )
-    if not arguments.names and any(path == Path(word) for word, path in zip(arguments.synthetic, named.values())):
+    if bare and not arguments.names:
         raise CardioDiTError(
             "Folders of several models need a name each: theirs may be a patient's, and reports are passed on.",
             "Write NAME=FOLDER, or add --names.",
