@@ -1,15 +1,18 @@
-"""The square about a heart that networks look at: where it lies, how large it is, and what comes back from it."""
+"""Networks on slices: the square about a heart that they look at, mirror images, frames made ahead."""
 
 from __future__ import annotations
 
 import math
+import threading
 
 import numpy as np
 import pytest
+import torch
 
 from CardioDiTLib.data.in_plane import PlaneSampler
-from CardioDiTLib.data.slice_inference import MARGIN_MM, Window
-from CardioDiTLib.models.slice_unet import NetworkConfig
+from CardioDiTLib.data.slice_inference import FLIPS, MARGIN_MM, Window, one_ahead, predict_slices
+from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.models.slice_unet import NetworkConfig, SegmentationNetwork
 
 CONFIG = NetworkConfig(channels=(4, 8, 16), spacing_mm=1.5)
 
@@ -63,3 +66,51 @@ def test_nothing_comes_back_from_beyond_a_window():
     sampler = PlaneSampler((60, 60), (1.5, 1.5), 1.5, 0.0, (30.0, 30.0), 16)
     back = sampler.to_source(np.ones((1, 16, 16), np.float32))[0]
     assert back[30, 30] == 1 and back[5, 5] == 0 and back.sum() == pytest.approx(16 * 16, rel=0.15)
+
+
+def test_the_next_is_made_while_the_last_is_used():
+    begun = []
+    second = threading.Event()
+
+    def work(item):
+        begun.append(item)
+        if item == 1:
+            second.set()
+        if item == 3:
+            raise CardioDiTError("The third fails.", "Leave it out.")
+        return 10 * item
+
+    made = one_ahead(work, range(5))
+    assert next(made) == 0 and second.wait(5)  # 1 is begun before it is asked for
+    assert next(made) == 10 and next(made) == 20
+    with pytest.raises(CardioDiTError, match="third"):
+        next(made)
+    assert begun[:4] == [0, 1, 2, 3]
+    assert list(one_ahead(work, [])) == [] and list(one_ahead(work, [7])) == [70]
+
+
+def test_nothing_is_begun_after_the_caller_stopped():
+    begun = []
+    made = one_ahead(lambda item: begun.append(item) or item, range(100))
+    next(made)
+    made.close()
+    assert len(begun) <= 2
+
+
+def test_mirror_images_in_one_go_are_as_one_after_the_other():
+    torch.manual_seed(0)
+    network = SegmentationNetwork(NetworkConfig(channels=(8, 16), res_units=1)).eval()
+    stack = np.random.default_rng(0).uniform(-1, 1, (5, 24, 20)).astype(np.float32)
+
+    def read(numbers, axes):
+        return (numbers.flip(axes) if axes else numbers,)
+
+    with torch.inference_mode():
+        parts = predict_slices(network, stack, read, batch=2, flips=FLIPS)
+        together = torch.cat([found for _, (found,) in parts])
+        single = []
+        for axes in FLIPS:
+            turned = np.ascontiguousarray(np.flip(stack, axes)) if axes else stack
+            found = torch.cat([part for _, (part,) in predict_slices(network, turned, lambda n, _: (n,), batch=5)])
+            single.append(found.flip(axes) if axes else found)
+    torch.testing.assert_close(together, torch.stack(single).mean(0), atol=1e-5, rtol=1e-4)

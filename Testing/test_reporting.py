@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import subprocess
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from function_shapes import beating
 from html_pages import browser, check_page
+from PIL import Image
 from privacy_sets import copies_of, normal
 
 from CardioDiTLib.cine import Cine, Segmentation
@@ -25,6 +27,7 @@ from CardioDiTLib.generation.result import GenerationResult
 from CardioDiTLib.privacy import report_html as audit_page
 from CardioDiTLib.privacy.audit import audit_memorization
 from CardioDiTLib.reporting.chart import Chart, beside_band, box, nice_ticks, tick_text
+from CardioDiTLib.reporting.drawing import film_bytes
 from CardioDiTLib.reporting.provenance import readable
 
 pytest.importorskip("matplotlib")
@@ -218,3 +221,35 @@ def test_a_browser_draws_the_page_and_prints_it_on_a4(pages, kind, tmp_path):
     assert edges.min() >= 250  # nothing runs out of the page
     data = printed.read_bytes()
     assert data.startswith(b"%PDF") and len(data) < 4_000_000
+
+
+@pytest.mark.parametrize("most", [10**9, 60_000, 25_000, 1])
+def test_a_film_has_the_best_quality_that_fits(most):
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:96, :128]
+    still = 128 + 100 * np.sin(x / 9) * np.cos(y / 7)
+    frames = [
+        Image.fromarray(
+            np.clip(still + 30 * np.sin(t) + rng.normal(0, 12, still.shape), 0, 255).astype(np.uint8)
+        ).convert("RGB")
+        for t in range(12)
+    ]
+
+    def film(quality):
+        stream = io.BytesIO()
+        frames[0].save(
+            stream,
+            "WEBP",
+            save_all=True,
+            append_images=frames[1:],
+            duration=[50] * 12,
+            loop=0,
+            quality=quality,
+            method=2,
+        )
+        return stream.getvalue()
+
+    every = [film(quality) for quality in (80, 60, 40, 20)]
+    wanted = next((data for data in every if len(data) <= most), every[-1])
+    data, kind = film_bytes(frames, [50] * 12, most)
+    assert kind == "webp" and data == wanted

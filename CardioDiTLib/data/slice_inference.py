@@ -7,9 +7,10 @@ the network's spacing and intensities; `predict_slices` runs a network over the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +30,9 @@ SPREAD_SCALE = 2.0
 
 MARGIN_MM = 20.0
 """So much of its surroundings is seen around a heart at least."""
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 Flip = tuple[int, ...]
 """Axes of an image that are reversed."""
@@ -73,7 +77,7 @@ def predict_slices(
     beat: NDArray[np.float32] | None = None,
     step: int = 1,
     device: torch.device | None = None,
-    batch: int = 8,
+    batch: int = 16,
     flips: Sequence[Flip] = FLIPS[:1],
     stop: Stop | None = None,
 ) -> Iterator[tuple[slice, tuple[torch.Tensor, ...]]]:
@@ -88,7 +92,7 @@ def predict_slices(
             where only one frame is known.
         step: See `NetworkConfig.neighbour_step`.
         device: Where the network is; None is the CPU.
-        batch: Slices at once.
+        batch: Slices at once, each with all its flipped images.
         flips: The mean is taken over so flipped images.
         stop: Asked before every batch.
 
@@ -110,12 +114,30 @@ def predict_slices(
             own = np.stack([stack[here], np.zeros_like(stack[here])], 1) if beat is None else beat[here]
             shown = np.concatenate([shown, own], 1)
         images = torch.from_numpy(shown).to(where)
+        # All flipped images in one go: a quarter faster than one after the other on two threads.
+        found = network(torch.cat([images.flip(axes) if axes else images for axes in flips])).split(len(images))
         total: tuple[torch.Tensor, ...] | None = None
-        for axes in flips:
-            parts = read(network(images.flip(axes) if axes else images), axes)
+        for axes, numbers in zip(flips, found):
+            parts = read(numbers, axes)
             total = parts if total is None else tuple(a + b for a, b in zip(total, parts))
         assert total is not None
         yield here, tuple(part / len(flips) for part in total)
+
+
+def one_ahead(work: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Made]:
+    """What `work` makes of each item, in order; the next is made in a thread while the caller uses the last.
+
+    Networks leave Python's lock alone, so that a caller who works with arrays meanwhile loses little time. An error of
+    `work` comes to the caller where its item would have come; when the caller stops, at most one item was too many.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        coming: Future[Made] | None = None
+        for item in items:
+            last, coming = coming, thread.submit(work, item)
+            if last is not None:
+                yield last.result()
+        if coming is not None:
+            yield coming.result()
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,7 +42,7 @@ def detect_landmarks(
     track: bool = True,
     swap: bool = False,
     views: int | None = None,
-    batch: int = 8,
+    batch: int = 16,
 ) -> LandmarkTrack:
     """Finds the right-ventricular insertion points in every slice and frame of a short-axis cine.
 

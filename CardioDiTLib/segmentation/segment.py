@@ -14,7 +14,7 @@ from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.data.header_check import right_ventricle_direction
 from CardioDiTLib.data.heart_roi import intensity_range
 from CardioDiTLib.data.orientation import base_end
-from CardioDiTLib.data.slice_inference import FLIPS, CineView, Flip, RegionReader, Window, predict_slices
+from CardioDiTLib.data.slice_inference import FLIPS, CineView, Flip, RegionReader, Window, one_ahead, predict_slices
 from CardioDiTLib.device import choose_device, told_when_out_of_memory
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.labels import LABEL_NAMES, LV
@@ -52,7 +52,7 @@ def slice_probabilities(
     beat: NDArray[np.float32] | None = None,
     step: int = 1,
     device: torch.device | None = None,
-    batch: int = 8,
+    batch: int = 16,
     tta: bool = False,
     rv_aligned: bool = False,
     stop: Stop | None = None,
@@ -95,7 +95,7 @@ def segment(
     cancel: CancelSource = None,
     mirrored: bool = True,
     posed: bool = True,
-    batch: int = 8,
+    batch: int = 16,
     plausible: bool = True,
 ) -> Segmentation:
     """Finds the ventricles in every frame of a short-axis cine.
@@ -243,8 +243,7 @@ def _labels(
     reader, posed = RegionReader(part, spacing, config, scale, window), window is not None
     labels = np.empty(part.shape, np.uint8)
     flicker = TemporalLabelFilter(len(part))
-    for t, frame in enumerate(part):
-        probabilities = probabilities_of(frame, reader, posed)
+    for t, probabilities in enumerate(one_ahead(lambda frame: probabilities_of(frame, reader, posed), part)):
         labels[t] = probabilities.argmax(axis=1)
         sure.add(t, probabilities, labels[t])
         if postprocess:
