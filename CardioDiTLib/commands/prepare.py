@@ -1,4 +1,4 @@
-"""`cardiodit prepare`: a training pack from ACDC ED/ES pairs, or from a folder of true 4D cines."""
+"""`cardiodit prepare`: a training pack from ACDC ED/ES pairs, of slices with contours, or from a folder of 4D cines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
     parser.add_argument(
-        "source", choices=("acdc", "cines"), help="'acdc': ED/ES pairs with labels; 'cines': files that load_cine reads"
+        "source",
+        choices=("acdc", "cines", "contours"),
+        help="'acdc': ED/ES pairs with labels; 'cines': files that load_cine reads; 'contours': ED/ES slices with the "
+        "left cavity drawn (.npz)",
     )
     parser.add_argument("folder", type=Path, help="folder with the data")
     parser.add_argument("pack", type=Path, help="the .npz file to write")
@@ -31,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--spacing", type=positive, nargs=3, default=(1.5, 1.5, 10.0), metavar=("X", "Y", "Z"), help="mm (cines)"
     )
-    parser.add_argument("--keep-aside", type=share, default=0.125, help="share of cines for validation (cines)")
+    parser.add_argument(
+        "--keep-aside", type=share, default=0.125, help="share of cines for validation (cines, contours)"
+    )
     parser.add_argument(
         "--contours",
         type=Path,
@@ -60,8 +65,13 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.source == "acdc":
             from CardioDiTLib.data.acdc import make_pack
 
-            more = _contoured(arguments, show) if arguments.contours is not None else ()
+            more = _contoured(arguments.contours, arguments.size, show) if arguments.contours is not None else ()
             path = make_pack(arguments.folder, arguments.pack, size=arguments.size, more=more, progress=show)
+        elif arguments.source == "contours":
+            from CardioDiTLib.data.contoured_slices import write_contoured_pairs
+
+            pairs = _contoured(arguments.folder, arguments.size, show)
+            path = write_contoured_pairs(arguments.pack, pairs, arguments.keep_aside)
         else:
             from CardioDiTLib.data.packing import make_pack as make_cine_pack
 
@@ -79,11 +89,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _contoured(arguments: argparse.Namespace, show: Callable[[int, int], None]) -> list[PosedPair]:
+def _contoured(folder: Path, size: int, show: Callable[[int, int], None]) -> list[PosedPair]:
     from CardioDiTLib.data.contoured_slices import read_contoured_pairs
     from CardioDiTLib.errors import CardioDiTError
     from CardioDiTLib.segmentation.segment import segment
 
-    if not arguments.contours.is_dir():
-        raise CardioDiTError(f"There is no folder '{arguments.contours}'.", "Give the folder with the contours.")
-    return read_contoured_pairs(arguments.contours, lambda cine: segment(cine).array, arguments.size, show)
+    if not folder.is_dir():
+        raise CardioDiTError(f"There is no folder '{folder}'.", "Give the folder with the contours.")
+    return read_contoured_pairs(folder, lambda cine: segment(cine).array, size, show)

@@ -6,7 +6,7 @@ right ventricle and myocardium are labelled by a network, so these pairs are for
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.data.cine_from_pair import PosedPair, pose_pair
+from CardioDiTLib.data.packing import write_pairs
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.labels import LV, MYOCARDIUM
 
@@ -23,6 +24,10 @@ PHASES = 20
 SPACING_MM = (1.33, 1.33, 9.0)
 """Between what the scanners of this data set have (1.25 to 1.37 in plane, 8 to 10 along the stack); no file says it."""
 
+_ABOUT = (
+    "Made from end-diastolic and end-systolic slices with a reader's contours of the left cavity; the other tissues "
+    "were named by a segmentation network."
+)
 _FEWEST_SLICES = 5
 _FEWEST_PIXELS = 30
 _LEAST_AGREEMENT = 0.75  # Dice of both cavities: where they lie apart, the other tissues are wrong too
@@ -105,3 +110,24 @@ def read_contoured_pairs(
         if progress is not None:
             progress(done, len(paths))
     return pairs
+
+
+def write_contoured_pairs(path: str | Path, pairs: Sequence[PosedPair], keep_aside: float) -> Path:
+    """Writes a training pack of such patients alone, none with a class.
+
+    Args:
+        path: The `.npz` pack.
+        pairs: The patients.
+        keep_aside: Share of them for validation, evenly along their order; one at least, and one to learn from.
+
+    Raises:
+        CardioDiTError: Fewer than two patients.
+    """
+    if len(pairs) < 2:
+        raise CardioDiTError(
+            f"{len(pairs)} patients can be used; a pack needs two.",
+            f"Each needs {_FEWEST_SLICES} slices drawn at end-diastole and end-systole.",
+        )
+    count = min(max(1, round(keep_aside * len(pairs))), len(pairs) - 1)
+    aside = {int((place + 0.5) * len(pairs) / count) for place in range(count)}
+    return write_pairs(path, pairs, [place in aside for place in range(len(pairs))], _ABOUT)
