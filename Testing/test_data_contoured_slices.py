@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from test_data_morph import pair
 
-from CardioDiTLib.data.contoured_slices import SPACING_MM, read_contoured_pair, read_contoured_pairs
+from CardioDiTLib.data.contoured_slices import (
+    SPACING_MM,
+    read_contoured_pair,
+    read_contoured_pairs,
+    write_contoured_pairs,
+)
 from CardioDiTLib.data.packing import read_pack, read_pairs, write_pairs
 from CardioDiTLib.errors import CardioDiTError
 
@@ -79,3 +84,19 @@ def test_they_lie_in_a_pack_without_a_class(tmp_path):
     pack = read_pack(path)
     assert pack.group_names == ("NOR",) and pack.groups.tolist() == [-1, 0]
     assert [one.group for one in read_pairs(path)] == ["", "NOR"]
+
+
+@pytest.mark.parametrize(("count", "share", "aside"), [(8, 0.25, [2, 6]), (3, 0.0, [1]), (2, 0.9, [1])])
+def test_a_pack_of_them_alone_keeps_some_aside(tmp_path, count, share, aside):
+    written(tmp_path / "a.npz")
+    made = read_contoured_pair(tmp_path / "a.npz", ring_labels, size=96)
+    pack = read_pack(write_contoured_pairs(tmp_path / "pack.npz", [made] * count, share))
+    assert pack.group_names == () and np.flatnonzero(pack.validation).tolist() == aside
+
+
+def test_one_patient_is_no_pack(tmp_path):
+    written(tmp_path / "a.npz")
+    made = read_contoured_pair(tmp_path / "a.npz", ring_labels, size=96)
+    with pytest.raises(CardioDiTError, match="1 patients"):
+        write_contoured_pairs(tmp_path / "pack.npz", [made], 0.5)
+    assert not (tmp_path / "pack.npz").exists()

@@ -43,17 +43,18 @@ from CardioDiTLib.training.telling import opened_pack
 _NEVER = 10**9
 _OWN = "own"
 
-COLUMNS: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("cine-hog-1", "kernel_distance"), "kernel distance"),
-    (("cine-hog-1", "precision"), "precision"),
-    (("cine-hog-1", "coverage"), "coverage"),
-    (("edv_ml",), "EDV, mL"),
-    (("ef_percent",), "EF, points"),
-    (("lv_mass_g",), "LV mass, g"),
-    (("wall_thickening_percent",), "thickening, points"),
-    (("through_plane_correlation",), "slices: correlation"),
-    (("temporal_roughness",), "time: roughness"),
+COLUMNS: tuple[tuple[str, ...], ...] = (
+    ("cine-hog-1", "kernel_distance", "kernel distance"),
+    ("cine-hog-1", "precision", "precision"),
+    ("cine-hog-1", "coverage", "coverage"),
+    ("edv_ml", "EDV, mL"),
+    ("ef_percent", "EF, points"),
+    ("lv_mass_g", "LV mass, g"),
+    ("wall_thickening_percent", "thickening, points"),
+    ("through_plane_correlation", "slices: correlation"),
+    ("temporal_roughness", "time: roughness"),
 )
+"""As `comparison` names them: a quantity or a set's number, and the title."""
 
 
 def latents_of(config: TrainingConfig, bundle: Bundle, arguments: argparse.Namespace) -> LatentSet:
@@ -91,8 +92,8 @@ def losses(folder: Path, step: int) -> tuple[float | None, float | None]:
     log = folder / "log.jsonl"
     for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else ():
         record = json.loads(line)
-        if record.get("step", 0) <= step and "val_loss" in record:
-            found = record["val_loss"], record.get("val_seen_loss")
+        if record.get("step", 0) <= step and ("val_loss" in record or "val_seen_loss" in record):
+            found = record.get("val_loss"), record.get("val_seen_loss")
     return found
 
 
@@ -105,13 +106,13 @@ def record_of(cohort: Cohort, real: Any, seed: int, told: dict[str, Any]) -> dic
 
 def table(records: Sequence[dict[str, Any]]) -> list[str]:
     """The table of all marks, and of what real cines are among themselves."""
-    heads = ["minutes", "steps", "loss, aside", "loss, training", "median EDV, EF", *(title for _, title in COLUMNS)]
+    heads = ["minutes", "steps", "loss, aside", "loss, training", "median EDV, EF", *(column[-1] for column in COLUMNS)]
     lines = ["| " + " | ".join(heads) + " |", "| --- |" + " ---: |" * (len(heads) - 1)]
     floors: list[list[SetNumber]] = [[] for _ in COLUMNS]
     for record in records:
         report = SynthesisReport.from_dict(record["report"])
         cells = []
-        for (column, _), floor in zip(COLUMNS, floors):
+        for column, floor in zip(COLUMNS, floors):
             number = number_of(report, column)
             cells.append("-" if number is None else f"{number.matched:.3g}")
             floor += [] if number is None else [number]
