@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from test_data_morph import pair
 
+from CardioDiTLib.data.cine_from_pair import level_apart
 from CardioDiTLib.data.contoured_slices import (
     SPACING_MM,
     read_contoured_pair,
@@ -100,3 +101,18 @@ def test_one_patient_is_no_pack(tmp_path):
     with pytest.raises(CardioDiTError, match="1 patients"):
         write_contoured_pairs(tmp_path / "pack.npz", [made], 0.5)
     assert not (tmp_path / "pack.npz").exists()
+
+
+def test_images_that_were_scaled_one_by_one_get_one_brightness():
+    """Each slice and phase has a scale of its own; at end-systole so little blood is left that it tells nothing."""
+    rng = np.random.default_rng(0)
+    labels = np.zeros((2, 4, 96, 96), np.uint8)
+    true = np.repeat(rng.uniform(40, 120, (1, 1, 96, 96)), 2, axis=0).repeat(4, axis=1)
+    radius = np.hypot(*(np.mgrid[:96, :96] - 47.5))
+    for phase, cavity in enumerate((16, 3)):
+        labels[phase][:, radius < 22], labels[phase][:, radius < cavity] = 2, 3
+        true[phase][:, radius < 22], true[phase][:, radius < cavity] = 50.0, 150.0
+    scales = rng.uniform(0.35, 1.6, (2, 4, 1, 1))
+    levelled = level_apart(true * scales, labels)
+    ratio = levelled / true
+    np.testing.assert_allclose(ratio, np.broadcast_to(ratio[0, 0, 0, 0], ratio.shape), rtol=0.02)

@@ -23,6 +23,12 @@ LABELS = (RV, MYOCARDIUM, LV)
 CHANNEL_WEIGHTS = (0.35, 0.25, 0.25, 0.15)
 DISTANCE_SCALE_PX = 8.0
 
+_MOST_GAIN = 5.0
+"""Where each image was scaled by itself, fat near the coil leaves little of the scale to the heart in some."""
+
+_AROUND = np.ones((1, 13, 13), bool)
+"""So far from the heart, 9 mm, little moves."""
+
 
 @dataclass(frozen=True, eq=False)
 class PosedPair:
@@ -147,8 +153,33 @@ def level_brightness(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         labels: (2, Z, Y, X).
 
     Returns:
-        (2, Z, Y, X) float; gains are kept within 0.5 to 2, slices with little blood take their neighbours' gain.
+        (2, Z, Y, X) float.
     """
+    return np.asarray(images * _blood_gains(images, labels, 2.0))
+
+
+def level_apart(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The same for images that were each scaled by itself: end-systole of a slice first gets the brightness of its
+    end-diastole, by what lies around the heart, since its little blood tells too little.
+
+    Args:
+        images: (2, Z, Y, X) float.
+        labels: (2, Z, Y, X).
+
+    Returns:
+        (2, Z, Y, X) float.
+    """
+    around = ~ndimage.binary_dilation((labels > 0).any(axis=0), _AROUND)
+    matched = images.copy()
+    for z, where in enumerate(around):
+        diastole, systole = images[0, z][where], images[1, z][where]
+        if (power := float(np.square(systole).sum())) > 0:
+            matched[1, z] *= np.clip(float((diastole * systole).sum()) / power, 1 / _MOST_GAIN, _MOST_GAIN)
+    return np.asarray(matched * _blood_gains(matched[:1], labels[:1], _MOST_GAIN))
+
+
+def _blood_gains(images: np.ndarray, labels: np.ndarray, most: float) -> np.ndarray:
+    """(phases, Z, 1, 1), 1 / most to most; slices with little blood take their neighbours' gain."""
     phases, slices = images.shape[:2]
     blood = np.full((phases, slices), np.nan)
     for phase in range(phases):
@@ -159,11 +190,11 @@ def level_brightness(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
             if inner.sum() >= 40:
                 blood[phase, z] = np.percentile(images[phase, z][inner], 60)
     target = np.nanmedian(blood)
-    gains = np.clip(target / blood, 0.5, 2.0)
+    gains = np.clip(target / blood, 1 / most, most)
     for phase in range(phases):
         known = np.nonzero(np.isfinite(gains[phase]))[0]
         gains[phase] = 1.0 if len(known) == 0 else np.interp(np.arange(slices), known, gains[phase, known])
-    return images * gains[:, :, None, None]
+    return gains[:, :, None, None]
 
 
 def _signed_distance(mask: np.ndarray) -> np.ndarray:
@@ -206,6 +237,7 @@ def pose_pair(
     systole: float = 0.37,
     cycle_s: float = 0.9,
     group: str = "",
+    blood_grey: float | None = None,
 ) -> PosedPair:
     """Brings an ED/ES pair into the common pose and finds its motion.
 
@@ -218,6 +250,8 @@ def pose_pair(
         systole: Phase of ES, share of the cycle.
         cycle_s: Seconds of one cycle, for the record.
         group: Pathology group.
+        blood_grey: Grey value (of 255) of the blood of the left ventricle at ED, for images that were scaled one by
+            one; what is brighter than 255 then is clipped. None scales to what is brightest in the picture.
 
     Raises:
         CardioDiTError: Shapes differ, or the labels do not show both ventricles.
@@ -278,9 +312,11 @@ def pose_pair(
     soft = [np.concatenate([one[:1] + (one.sum(axis=0, keepdims=True) < 0.5), one[1:]]) for one in soft]
     labels = np.stack([one.argmax(axis=0) for one in soft]).astype(np.uint8)
 
-    images = level_brightness(images, labels)
-    top = np.percentile(images[:, :, size // 8 : -size // 8, size // 8 : -size // 8], 99.5)
-    images = np.clip(images * (255.0 / max(float(top), 1e-6)), 0, 255)
+    images = level_brightness(images, labels) if blood_grey is None else level_apart(images, labels)
+    top = float(np.percentile(images[:, :, size // 8 : -size // 8, size // 8 : -size // 8], 99.5))
+    if blood_grey is not None:
+        top = float(np.median(images[0][labels[0] == LV])) * 255.0 / blood_grey
+    images = np.clip(images * (255.0 / max(top, 1e-6)), 0, 255)
     displacement = _motion(images, labels)
     if minimum_jacobian(displacement) <= 0:
         displacement = np.stack([ndimage.gaussian_filter(part, (0, 1.5, 1.5)) for part in displacement])

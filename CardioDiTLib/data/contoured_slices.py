@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.data.cine_from_pair import PosedPair, pose_pair
+from CardioDiTLib.data.morph import BLOOD_GREY
 from CardioDiTLib.data.packing import write_pairs
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.labels import LV, MYOCARDIUM
@@ -65,7 +66,7 @@ def read_contoured_pair(path: str | Path, labeller: Labeller, size: int = 152) -
     if any((labels[phase] == name).sum() < _FEWEST_PIXELS for phase in (0, 1) for name in (1, 2, 3)):
         return None
     affine = np.diag([*SPACING_MM, 1.0])
-    return pose_pair(images[0], images[1], labels[0], labels[1], affine, size=size)
+    return pose_pair(images[0], images[1], labels[0], labels[1], affine, size=size, blood_grey=BLOOD_GREY)
 
 
 def _stacks(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
