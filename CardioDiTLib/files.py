@@ -45,8 +45,13 @@ def own_name() -> str:
 
 
 def machine() -> str:
-    """A mark of this machine that says nothing about it."""
-    return hashlib.sha256(socket.gethostname().encode("utf-8", "replace")).hexdigest()[:8]
+    """A mark of this machine since it was started, and of the space in which its process numbers count, that says
+    nothing about it: machines and containers of one image may have one name and one drive."""
+    known = [socket.gethostname()]
+    with suppress(OSError):
+        known.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
+        known.append(os.readlink("/proc/self/ns/pid"))
+    return hashlib.sha256("\n".join(known).encode("utf-8", "replace")).hexdigest()[:8]
 
 
 def is_marked(name: str) -> bool:

@@ -13,7 +13,7 @@ from refusals import refused
 
 from CardioDiTLib import files
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.files import atomic_path, own_name
+from CardioDiTLib.files import PREFIX, atomic_path, machine, own_name, sweep_files
 
 
 def test_file_appears_with_the_block_end_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -86,3 +86,20 @@ def test_the_longest_names_are_written(tmp_path: Path) -> None:
         with atomic_path(tmp_path / name) as path:
             path.write_text("whole", encoding="utf-8")
         assert (tmp_path / name).read_text(encoding="utf-8") == "whole"
+
+
+@pytest.mark.skipif(not os.path.isfile("/proc/sys/kernel/random/boot_id"), reason="the system has no mark of its start")
+def test_what_a_machine_of_the_same_name_is_writing_is_left_alone(tmp_path, monkeypatch):
+    """Containers of one image may have one name and one drive; numbers of processes say nothing of the other's."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    own = tmp_path / f"{PREFIX}{machine()}-{gone.pid}-00000000"
+    theirs = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, **words: f"other {theirs(path, **words)}")
+    other = tmp_path / f"{PREFIX}{machine()}-{gone.pid}-00000001"
+    monkeypatch.undo()
+    for path in (own, other):
+        path.write_text("half")
+    assert own.name[:22] != other.name[:22]
+    sweep_files(tmp_path)
+    assert not own.exists() and other.exists()

@@ -40,7 +40,7 @@ class Claim(Record):
         shard: Number of the shard.
         token: Of this claim alone.
         host: Name of the machine, for people.
-        place: Mark of the machine and of the space in which its process numbers count.
+        place: See `files.machine`.
         pid: Number of the process.
         born: When the process began, in the system's own clock; empty where it does not say.
         since: When the claim was made, UTC.
@@ -167,7 +167,7 @@ class Claims:
         return True
 
     def _lives(self, claim: Claim | None, beat: float, now: float) -> bool:
-        if claim is not None and claim.place == _place() and sys.platform != "win32":
+        if claim is not None and claim.place == machine() and sys.platform != "win32":
             return is_running(claim.pid) and claim.born in ("", _born(claim.pid))
         return now - beat < self._stale_s
 
@@ -223,18 +223,11 @@ def _own(shard: int) -> Claim:
         shard=shard,
         token=secrets.token_hex(8),
         host=socket.gethostname(),
-        place=_place(),
+        place=machine(),
         pid=os.getpid(),
         born=_born(os.getpid()),
         since=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
-
-
-def _place() -> str:
-    """This machine, and the space in which its process numbers count: containers have their own."""
-    with suppress(OSError):
-        return f"{machine()}-{os.readlink('/proc/self/ns/pid')}"
-    return machine()
 
 
 def _born(pid: int) -> str:
