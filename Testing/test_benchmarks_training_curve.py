@@ -43,6 +43,13 @@ def test_each_mark_is_measured_once_and_the_bundle_comes_last(tmp_path, capsys):
     first, second = (json.loads((tmp_path / "work" / f"report-{mark}.json").read_text()) for mark in ("0.005", "0.02"))
     assert 1 <= first["steps"] < second["steps"] and first["losses"][1] is not None
     assert second["report"]["n_synthetic"] == 4 and second["report"]["n_real"] == 6
+    kept = [*words, "--work", tmp_path / "again", "--checkpoints", tmp_path / "work" / "dit"]
+    training_curve.main([str(word) for word in kept])
+    (last,) = (
+        json.loads(path.read_text()) for path in (tmp_path / "again").glob(f"report-step-*{second['steps']}.json")
+    )
+    assert last["steps"] == second["steps"] and last["report"] == second["report"]
+    training_curve.main([str(word) for word in words])
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "work" / "dit").rglob("*")}
     training_curve.main([str(word) for word in words])
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == text

@@ -8,6 +8,7 @@ mark its averaged weights draw ``--samples`` cines with the classes of the train
 which are decoded, labelled by the embedded segmentation network (real cines too, so that both are judged alike), and
 compared with the real ones by `evaluate_synthesis`. The rate of learning stays constant after the warm-up, so each mark
 is a little worse than a run that was meant to end there. Last comes the bundle's own transformer, drawn alike.
+``--checkpoints FOLDER`` measures checkpoints that were kept of another run (``step-...``) in place of training.
 
 In ``--work``: ``latents/`` (made once), ``real/`` (labels of the real cines), ``dit/`` with the trainer's own files,
 and ``report-<minutes>.json``.
@@ -34,6 +35,7 @@ from CardioDiTLib.evaluation.cohort import Cohort
 from CardioDiTLib.evaluation.measures import measure_cohort
 from CardioDiTLib.evaluation.synthesis_report import SetNumber, SynthesisReport
 from CardioDiTLib.files import atomic_path
+from CardioDiTLib.training.checkpoint import load_checkpoint
 from CardioDiTLib.training.config import TrainingConfig, read_config
 from CardioDiTLib.training.dit_stage import DitStage
 from CardioDiTLib.training.latents import LatentSet, encode_pack, read_latents
@@ -86,6 +88,16 @@ def trainer_of(config: TrainingConfig, latents: LatentSet, folder: Path, own: Bu
     return Trainer(stage, loop, folder)
 
 
+def kept(config: TrainingConfig, latents: LatentSet, checkpoint: Path, folder: Path) -> Trainer:
+    """A run as it was when a checkpoint was written."""
+    trainer = trainer_of(config, latents, folder)
+    state = load_checkpoint(checkpoint)
+    for name, module in trainer.stage.modules.items():
+        module.load_state_dict(state["modules"][name])
+    trainer.done, trainer.seconds = int(state["step"]), float(state["seconds"])
+    return trainer
+
+
 def losses(folder: Path, step: int) -> tuple[float | None, float | None]:
     """The last validation up to a step: patients kept aside, training cines."""
     found: tuple[float | None, float | None] = (None, None)
@@ -116,7 +128,7 @@ def table(records: Sequence[dict[str, Any]]) -> list[str]:
             number = number_of(report, column)
             cells.append("-" if number is None else f"{number.matched:.3g}")
             floor += [] if number is None else [number]
-        name = "the bundle's own" if record["minutes"] == _OWN else f"{record['minutes']:g}"
+        name = "the bundle's own" if record["minutes"] == _OWN else f"{record['minutes']:.3g}"
         told = [name, str(record["steps"]), *(_short(loss) for loss in record["losses"]), _middle(report)]
         lines.append("| " + " | ".join([*told, *cells]) + " |")
     limits = [f"{np.mean([one.floor_median for one in floor]):.3g}" if floor else "-" for floor in floors]
@@ -141,6 +153,7 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, default=Path("Resources/Training/acdc-mini-steered.yaml"))
     parser.add_argument("--bundle", default="acdc-mini", help="whose codec is used, and whose transformer comes last")
     parser.add_argument("--minutes", default="5,10,20,40,80", help="marks, in minutes of training")
+    parser.add_argument("--checkpoints", type=Path, help="folder with checkpoints of another run (and its log.jsonl)")
     parser.add_argument("--copies", type=int, default=0, help="augmented copies of each cine (as the settings say)")
     parser.add_argument("--samples", type=int, default=40)
     parser.add_argument("--sample-batch", type=int, default=8)
@@ -152,28 +165,42 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
+def made(
+    mark: Any, config: TrainingConfig, bundle: Bundle, latents: LatentSet, arguments: argparse.Namespace
+) -> tuple[Trainer, Path]:
+    """The run at a mark, and the folder of its log."""
+    if mark == _OWN:
+        return trainer_of(config, latents, arguments.work / "own", bundle), arguments.work / "own"
+    if isinstance(mark, Path):
+        return kept(config, latents, mark, arguments.work / "kept"), mark.parent
+    trainer = trainer_of(config, latents, arguments.work / "dit")
+    if trainer.seconds < 60 * mark:
+        trainer.run(time.monotonic() + 60 * mark - trainer.seconds)
+    return trainer, trainer.folder
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """Train to each mark, sample, measure; write the table."""
     arguments = parsed(words)
-    marks = sorted(float(mark) for mark in arguments.minutes.split(","))
     config, bundle = read_config(arguments.config), load_bundle(arguments.bundle)
     latents = latents_of(config, bundle, arguments)
+    if arguments.checkpoints:
+        marks: list[Any] = sorted(arguments.checkpoints.glob("step-*"))
+    else:
+        marks = sorted(float(mark) for mark in arguments.minutes.split(","))
     real: Any = None
     records = []
     for mark in [*marks, _OWN]:
-        found = arguments.work / f"report-{mark if mark == _OWN else format(mark, 'g')}.json"
+        name = mark if mark == _OWN else mark.name if arguments.checkpoints else format(mark, "g")
+        found = arguments.work / f"report-{name}.json"
         if not found.is_file():
-            own = bundle if mark == _OWN else None
-            folder = arguments.work / ("own" if own else "dit")
-            trainer = trainer_of(config, latents, folder, own)
-            if own is None and trainer.seconds < 60 * float(mark):
-                trainer.run(time.monotonic() + 60 * float(mark) - trainer.seconds)
+            trainer, folder = made(mark, config, bundle, latents, arguments)
             cohort = sampled(trainer, bundle, latents, arguments.seed, arguments)
             real = real_cohort(arguments) if real is None else real
             told = {
-                "minutes": mark,
-                "steps": trainer.done if own is None else bundle.manifest.provenance.get("dit_steps", "-"),
-                "losses": losses(folder, trainer.done),
+                "minutes": mark if mark == _OWN else trainer.seconds / 60 if arguments.checkpoints else mark,
+                "steps": bundle.manifest.provenance.get("dit_steps", "-") if mark == _OWN else trainer.done,
+                "losses": (None, None) if mark == _OWN else losses(folder, trainer.done),
                 "precision": trainer.precision,
             }
             with atomic_path(found) as partial:
