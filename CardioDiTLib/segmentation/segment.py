@@ -244,6 +244,7 @@ def _labels(
     labels = np.empty(part.shape, np.uint8)
     flicker = TemporalLabelFilter(len(part))
     for t, probabilities in enumerate(one_ahead(lambda frame: probabilities_of(frame, reader, posed), part)):
+        stop.check()  # this frame may have been made before the caller said so
         labels[t] = probabilities.argmax(axis=1)
         sure.add(t, probabilities, labels[t])
         if postprocess:
