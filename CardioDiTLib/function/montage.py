@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
+from CardioDiTLib.data.in_plane import apply_plane_operator, plane_operator, take_nearest
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.labels import LV, MYOCARDIUM, RV
 from CardioDiTLib.reporting.colours import ANTERIOR_COLOUR, INFERIOR_COLOUR, LV_COLOUR, RV_COLOUR, WALL_COLOUR
@@ -70,14 +71,11 @@ class SlicePictures:
         height, width = (bottom - self._top) * sy, (right - self._left) * sx
         self._scale = _TILE / max(height, width)  # pixels a mm
         self._shape = max(8, round(height * self._scale)), max(8, round(width * self._scale))
-        # Where the middle of each pixel of a tile lies in the cut; rows and columns are brought there one after the
-        # other by matrices, many times as fast as point by point.
-        self._places = tuple(
-            np.clip((np.arange(size) + 0.5) / self._scale / spacing - 0.5, 0, last)
-            for size, spacing, last in zip(self._shape, (sy, sx), (bottom - self._top - 1, right - self._left - 1))
-        )
-        self._sharp = _linear(self._places[0], bottom - self._top), _linear(self._places[1], right - self._left)
-        self._soft = tuple(_softened(matrix) for matrix in self._sharp)
+        # From a pixel of a tile to the cut, by its middle.
+        step_x, step_y = 1 / (self._scale * sx), 1 / (self._scale * sy)
+        matrix = [[step_x, 0, 0.5 * step_x - 0.5], [0, step_y, 0.5 * step_y - 0.5]]
+        cut = bottom - self._top, right - self._left
+        self._linear, self._nearest = (plane_operator(matrix, cut, self._shape, order)[0] for order in (1, 0))
         self._images = None if cine is None else cine.array[(slice(None), slice(None), *self._cut)]
         if self._images is not None:
             shown = self._images[:, self.slices]
@@ -105,12 +103,11 @@ class SlicePictures:
         """One slice at one frame as palette indices, rows down and columns to the right as stored."""
         labels = self._segmentation.array[(frame, index, *self._cut)]
         if self._images is None:
-            rows, columns = (np.rint(places).astype(int) for places in self._places)
-            picture = _FLAT_GREYS[labels[np.ix_(rows, columns)]]
+            picture = _FLAT_GREYS[take_nearest(self._nearest, labels, self._shape)]
         else:
-            image = np.asarray(self._images[frame, index], dtype=np.float64)
+            image = np.asarray(self._images[frame, index], dtype=np.float32)
             level = (image - self._low) / max(self._high - self._low, 1e-9)
-            picture = self._sharp[0] @ (np.clip(level, 0, 1) * _WHITE) @ self._sharp[1].T
+            picture = apply_plane_operator(self._linear, np.clip(level, 0, 1) * _WHITE, self._shape)
         result = np.clip(picture, _BLACK, _WHITE).astype(np.uint8)
         if contours:
             for label, colour in _CONTOURS:
@@ -132,7 +129,8 @@ class SlicePictures:
         return float(column), float(row)
 
     def _outline(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        fine = self._soft[0] @ mask.astype(np.float64) @ self._soft[1].T > 0.5
+        soft = ndimage.gaussian_filter(mask.astype(np.float32), 0.6, mode="nearest")
+        fine = apply_plane_operator(self._linear, soft, self._shape) > 0.5
         inner = fine.copy()
         inner[1:] &= fine[:-1]
         inner[:-1] &= fine[1:]
@@ -231,23 +229,6 @@ def _mark(pen: Any, x: float, y: float, side: int) -> None:
         pen.ellipse(
             (x - 0.85 * r, y - 0.85 * r, x + 0.85 * r, y + 0.85 * r), fill=INFERIOR_COLOUR, outline="#000000", width=2
         )
-
-
-def _linear(places: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """(places, size) matrix that interpolates linearly between `size` values at `places`, which lie within them."""
-    below = np.minimum(places.astype(int), max(size - 2, 0))
-    share = places - below
-    matrix = np.zeros((len(places), size))
-    rows = np.arange(len(places))
-    matrix[rows, below] = 1 - share
-    matrix[rows, np.minimum(below + 1, size - 1)] += share
-    return matrix
-
-
-def _softened(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What comes before the matrix is softened a little, so that outlines have no steps."""
-    softening = ndimage.gaussian_filter1d(np.eye(matrix.shape[1]), 0.6, axis=0, mode="nearest")
-    return np.asarray(matrix @ softening, np.float64)
 
 
 def _palette() -> NDArray[np.uint8]:
