@@ -62,3 +62,15 @@ def test_losses_are_the_last_that_were_known_by_then(tmp_path):
     assert training_curve.losses(tmp_path, 8) == (0.9, 0.8)
     assert training_curve.losses(tmp_path, 4) == (None, None)
     assert training_curve.losses(tmp_path, 9) == (pytest.approx(0.7), None)
+
+
+def test_a_mark_that_the_run_is_past_is_refused(tmp_path, monkeypatch):
+    made = write_tiny_bundle(tmp_path / "tiny")
+    words = ["--data", make_pack(tmp_path / "pack.npz"), "--work", tmp_path / "work", "--bundle", made.folder]
+    words += ["--config", settings(tmp_path / "tiny.yaml", made), "--samples", 2, "--steps", 1, "--no-labels"]
+    training_curve.main([str(word) for word in [*words, "--minutes", 0.002]])
+    (tmp_path / "work" / "report-0.002.json").unlink()
+    monkeypatch.setattr(training_curve, "_LATE_S", 0.0)
+    with pytest.raises(SystemExit, match="past"):
+        training_curve.main([str(word) for word in [*words, "--minutes", 0.00001]])
+    assert not (tmp_path / "work" / "report-1e-05.json").exists()

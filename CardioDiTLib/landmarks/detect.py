@@ -75,7 +75,7 @@ def detect_landmarks(
         swap: Exchange anterior and inferior, for mirrored images that do not say so.
         views: The landmark network sees the image and so many of its mirror images, 1 to 4 in all, and the mean is
             taken; each takes as long as the first. None for two where labels tell where the heart lies, else four.
-        batch: Slices at once.
+        batch: Slices at once, each with all its mirror images.
 
     Returns:
         Points (T, Z, 2, 3) mm RAS, anterior then inferior, NaN where there is none; confidence (T, Z, 2); how they were

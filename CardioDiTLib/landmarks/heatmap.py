@@ -162,7 +162,7 @@ def find_points(
         cine: Any spacing, size and orientation.
         model: Ours or the published one; it is moved to `device`.
         device: None is the CPU.
-        batch: Slices at once.
+        batch: Slices at once, each with all its mirror images.
         views: Take the mean over so many of the image and its three mirror images, 1 to 4 (our network); None for
             `VIEWS_WITH_LABELS` or `VIEWS_ALONE`.
         labels: Labels of this cine; then a smaller square about what they label is looked at first (our network).
@@ -273,7 +273,7 @@ def landmarks_from_network(
         cine: Any spacing, size and orientation.
         model: Ours or the published one.
         device: None is the CPU.
-        batch: Slices at once.
+        batch: Slices at once, each with all its mirror images.
         views: See `find_points`.
         swap: Exchange the names: for images that are mirrored but do not say so.
         labels: See `find_points`.

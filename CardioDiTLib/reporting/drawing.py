@@ -169,7 +169,7 @@ def gif_bytes(frames: Sequence[Any], durations: Sequence[int]) -> bytes:
 
 
 _BETTER_COSTS = 1.6
-"""At most so much larger is a film of the next better quality."""
+"""About so much larger is a film of the next better quality, where the difference is largest."""
 
 
 def film_bytes(frames: Sequence[Any], durations: Sequence[int], most_bytes: int) -> tuple[bytes, str]:

@@ -115,7 +115,7 @@ def segment(
         posed: Label a few frames first, to find where the heart and on which side the right ventricle lies; then look
             at `SEEN_MM` about the heart only, turned so that the right ventricle lies on the left, as in most training
             images. Where slices do not agree about the side, all of the region is looked at, and nothing is turned.
-        batch: Slices at once.
+        batch: Slices at once, each with all its mirror images.
         plausible: Undo jumps of a single frame and remove implausible labels (`postprocess`); False gives the network's
             own labels.
 

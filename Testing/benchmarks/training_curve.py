@@ -44,6 +44,8 @@ from CardioDiTLib.training.telling import opened_pack
 
 _NEVER = 10**9
 _OWN = "own"
+_LATE_S = 60.0
+"""A run that ends at a mark is past it by its last step and validation."""
 
 COLUMNS: tuple[tuple[str, ...], ...] = (
     ("cine-hog-1", "kernel_distance", "kernel distance"),
@@ -59,6 +61,13 @@ COLUMNS: tuple[tuple[str, ...], ...] = (
 """As `comparison` names them: a quantity or a set's number, and the title."""
 
 
+def endless(config: TrainingConfig, device: str) -> TrainingConfig:
+    """The settings with a constant rate: nobody knows how many steps fit into the minutes."""
+    never = {"steps": _NEVER, "schedule": "linear_end", "decay_share": 0.0, "device": device}
+    dit = dataclasses.replace(config.dit, loop=dataclasses.replace(config.dit.loop, **never))
+    return dataclasses.replace(config, dit=dit)
+
+
 def latents_of(config: TrainingConfig, bundle: Bundle, arguments: argparse.Namespace) -> LatentSet:
     """Latents of the pack as the settings ask for them; what an earlier call made counts."""
     pack = opened_pack(arguments.data, bundle.manifest.grid.frames, None)
@@ -72,6 +81,7 @@ def latents_of(config: TrainingConfig, bundle: Bundle, arguments: argparse.Names
         size=bundle.manifest.grid.height,
         ranges=ranges,
         quantised=config.latents.quantised,
+        seed=config.latents.seed,
         progress=lambda done, of: print(f"latents {done} of {of}", flush=True),
         pairs=read_pairs(arguments.data) if ranges.morphs else None,
     )
@@ -80,7 +90,7 @@ def latents_of(config: TrainingConfig, bundle: Bundle, arguments: argparse.Names
 
 def trainer_of(config: TrainingConfig, latents: LatentSet, folder: Path, own: Bundle | None = None) -> Trainer:
     """The run, as far as it is; with ``own`` the bundle's transformer in its place."""
-    loop = dataclasses.replace(config.dit.loop, steps=_NEVER, schedule="linear_end", decay_share=0.0)
+    loop = config.dit.loop
     torch.manual_seed(loop.seed)
     stage = DitStage(config.dit.stage, latents, None if own is None else own.latent_scale)
     if own is not None:
@@ -174,6 +184,8 @@ def made(
     if isinstance(mark, Path):
         return kept(config, latents, mark, arguments.work / "kept"), mark.parent
     trainer = trainer_of(config, latents, arguments.work / "dit")
+    if trainer.seconds > 60 * mark + _LATE_S:
+        raise SystemExit(f"The run in {arguments.work} is past {mark:g} minutes already: give another --work.")
     if trainer.seconds < 60 * mark:
         trainer.run(time.monotonic() + 60 * mark - trainer.seconds)
     return trainer, trainer.folder
@@ -182,7 +194,7 @@ def made(
 def main(words: Sequence[str] | None = None) -> None:
     """Train to each mark, sample, measure; write the table."""
     arguments = parsed(words)
-    config, bundle = read_config(arguments.config), load_bundle(arguments.bundle)
+    config, bundle = endless(read_config(arguments.config), arguments.device), load_bundle(arguments.bundle)
     latents = latents_of(config, bundle, arguments)
     if arguments.checkpoints:
         marks: list[Any] = sorted(arguments.checkpoints.glob("step-*"))
