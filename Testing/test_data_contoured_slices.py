@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from test_data_morph import pair
 
+from CardioDiTLib.cli import main
 from CardioDiTLib.data.cine_from_pair import level_apart
 from CardioDiTLib.data.contoured_slices import (
     SPACING_MM,
@@ -116,3 +119,18 @@ def test_images_that_were_scaled_one_by_one_get_one_brightness():
     levelled = level_apart(true * scales, labels)
     ratio = levelled / true
     np.testing.assert_allclose(ratio, np.broadcast_to(ratio[0, 0, 0, 0], ratio.shape), rtol=0.02)
+
+
+def test_the_command_line_makes_the_pack(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "slices"
+    folder.mkdir()
+    for name in "abc":
+        written(folder / f"{name}.npz")
+    monkeypatch.setattr(
+        "CardioDiTLib.segmentation.segment.segment", lambda cine: SimpleNamespace(array=ring_labels(cine))
+    )
+    words = ["prepare", "contours", str(folder), str(tmp_path / "pack.npz"), "--size", "96", "--keep-aside", "0.3"]
+    assert main(words) == 0
+    assert read_pack(tmp_path / "pack.npz").validation.tolist() == [False, True, False]
+    assert main(words) == 1 and "pack.npz" in capsys.readouterr().err  # what is there is not replaced
+    assert main([*words[:2], str(tmp_path / "nowhere"), str(tmp_path / "b.npz")]) == 1
