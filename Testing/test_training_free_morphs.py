@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from test_data_morph import SIZE, pair
 
+from CardioDiTLib.data.morph import blood_gain
 from CardioDiTLib.data.packing import PackedCines
 from CardioDiTLib.generation.heart_quantities import heart_quantities
+from CardioDiTLib.training.dit_stage import DitStage
 from CardioDiTLib.training.latents import LatentAugmentation, morphed
 
 FRAMES = 16
@@ -66,16 +71,32 @@ def test_a_share_of_them_is_free(pack, pairs):
     assert 2 <= groups.count(-1) <= 10
 
 
+def test_a_share_of_the_patients_has_the_ventricles_of_another(pack, pairs):
+    """The donor's muscle is brighter: it shows in as many morphs as were asked for."""
+    bright = replace(pairs[1], images=np.where(pairs[1].labels == 2, 100, pairs[1].images).astype(np.uint8))
+    muscle = []
+    for seed in range(10):
+        ranges = LatentAugmentation(morphs=True, transplant_share=0.5, **STILL_VIEW)
+        images, labels, _ = morphed(pack, [pairs[0], bright], 0, [1], SIZE, np.random.default_rng(seed), ranges)
+        muscle.append(np.median((images[0][labels[0] == 2] + 1) * 127.5))
+    low, high = blood_gain(pairs[0]) * 60, blood_gain(bright) * 100
+    from_donor = [abs(grey - high) < abs(grey - low) for grey in muscle]
+    assert 1 <= sum(from_donor) <= 9
+    assert all(min(abs(grey - low), abs(grey - high)) < 5 for grey in muscle)
+
+
+def asked_of(groups):
+    data = SimpleNamespace(quantities=torch.ones(400, 4), groups=groups)
+    config = SimpleNamespace(condition_dropout=1.0, quantity_dropout=0.0)
+    stage = SimpleNamespace(data=data, buckets=[SimpleNamespace(data=data)], config=config)
+    return DitStage._asked(stage, np.arange(400), SimpleNamespace(rng=np.random.default_rng(0)))
+
+
 def test_only_hearts_with_a_class_are_learned_with_nothing_asked():
     """What comes out when nothing is asked for must not be hearts that were made small and weak on purpose."""
-    from types import SimpleNamespace
-
-    from CardioDiTLib.training.dit_stage import DitStage
-
-    stage = SimpleNamespace(
-        data=SimpleNamespace(quantities=torch.ones(400, 4), groups=torch.arange(400) % 2 - 1),
-        config=SimpleNamespace(condition_dropout=1.0, quantity_dropout=0.0),
-    )
-    context = SimpleNamespace(rng=np.random.default_rng(0))
-    asked = DitStage._asked(stage, np.arange(400), context)
+    asked = asked_of(torch.arange(400) % 2 - 1)
     assert torch.isnan(asked[1::2]).all() and torch.isfinite(asked[::2]).all()
+
+
+def test_where_no_heart_has_a_class_all_are_learned_with_nothing_asked():
+    assert torch.isnan(asked_of(torch.full((400,), -1))).all()

@@ -124,12 +124,7 @@ class MorphPainter:
     def __init__(self, pair: PosedPair, size: int = 128) -> None:
         self.pair, self.size = pair, size
         self.source = pair.images.shape[-1]
-        self._stacks = [
-            torch.from_numpy(
-                np.stack([pair.images[phase], *[255 * (pair.labels[phase] == label) for label in LABELS]], axis=1)
-            ).float()
-            for phase in range(2)
-        ]
+        self._stacks = [_planes(pair, phase) for phase in range(2)]
         self._motion = torch.from_numpy(pair.displacement.transpose(1, 0, 2, 3).copy())
 
     @torch.no_grad()
@@ -165,9 +160,7 @@ class MorphPainter:
             places = places + _sample((1 - fraction) * fields[0] + fraction * fields[1], places)
         first = places + _sample(self._back(fraction), places)
         second = first + _sample(self._motion, first)
-        stack = (1 - fraction) * _sample(self._stacks[0], first) + fraction * _sample(self._stacks[1], second)
-        labels = torch.cat([255 - stack[:, 1:].sum(1, keepdim=True), stack[:, 1:]], dim=1).argmax(1)
-        return stack[:, 0].numpy(), labels.to(torch.uint8).numpy()
+        return _named((1 - fraction) * _sample(self._stacks[0], first) + fraction * _sample(self._stacks[1], second))
 
     def _back(self, fraction: float) -> torch.Tensor:
         """Displacement from this frame back to ED, (Z, 2, Y, X), by fixed-point iteration."""
@@ -180,6 +173,34 @@ class MorphPainter:
         for _ in range(_INVERSION_STEPS):
             back = -fraction * _sample(self._motion, grid + back)
         return F.interpolate(back, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def moved(pair: PosedPair, phase: int, field: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Picture and labels of one phase at x + field(x).
+
+    Args:
+        pair: The patient.
+        phase: 0 for ED, 1 for ES.
+        field: (2, Z, Y, X) pixels, axis 0 = (dy, dx).
+
+    Returns:
+        picture (Z, Y, X) float32, 0..255, and labels (Z, Y, X) uint8.
+    """
+    size = pair.images.shape[-1]
+    here = torch.from_numpy(View().places(size, size)).float()
+    return _named(_sample(_planes(pair, phase), here + field.transpose(0, 1)))
+
+
+def _planes(pair: PosedPair, phase: int) -> torch.Tensor:
+    """(Z, 1 + labels, Y, X): the picture of a phase and each label as a picture."""
+    parts = [pair.images[phase], *[255 * (pair.labels[phase] == label) for label in LABELS]]
+    return torch.from_numpy(np.stack(parts, axis=1)).float()
+
+
+def _named(stack: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Picture and labels of sampled planes."""
+    labels = torch.cat([255 - stack[:, 1:].sum(1, keepdim=True), stack[:, 1:]], dim=1).argmax(1)
+    return stack[:, 0].numpy(), labels.to(torch.uint8).numpy()
 
 
 def _sample(planes: torch.Tensor, places: torch.Tensor) -> torch.Tensor:

@@ -59,8 +59,9 @@ class DitStageConfig:
         heart_floor: Weight of the loss far from the heart; 1 weighs all places alike.
         optimizer: `muon` (for the matrices of the blocks, AdamW for the rest) or `adamw`.
         lr, muon_lr, weight_decay, clip, betas: Their settings.
-        condition_dropout: Share of cines with a class whose measured quantities are all left out; of the others each
-            quantity is left out by itself with `quantity_dropout`, so that any subset can be asked for.
+        condition_dropout: Share of cines with a class (of all, where none has one) whose measured quantities are all
+            left out; of the others each quantity is left out by itself with `quantity_dropout`, so that any subset can
+            be asked for.
         average_decay: Moving average of the weights, at most (1 + step) / (10 + step); the averaged ones are what is
             used.
     """
@@ -308,9 +309,10 @@ class DitStage:
         values = data.quantities[torch.as_tensor(index)].clone()
         config = self.config
         nothing = torch.from_numpy(context.rng.random(len(values)) < config.condition_dropout)
-        # Hearts without a class may have been made of any size and beat on purpose: what comes out when nothing is
-        # asked for is to be learned from the others.
-        nothing &= data.groups[torch.as_tensor(index)] >= 0
+        # Hearts without a class may have been made of any size and beat on purpose: where others have one, what comes
+        # out when nothing is asked for is to be learned from those.
+        if any(bool((bucket.data.groups >= 0).any()) for bucket in self.buckets):
+            nothing &= data.groups[torch.as_tensor(index)] >= 0
         some = torch.from_numpy(context.rng.random(values.shape) < config.quantity_dropout)
         return values.masked_fill(nothing[:, None] | some, float("nan"))
 

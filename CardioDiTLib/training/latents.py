@@ -25,6 +25,7 @@ from CardioDiTLib.data.cine_from_pair import PosedPair
 from CardioDiTLib.data.morph import MorphPainter, View, blood_gain, find_morph
 from CardioDiTLib.data.motion import bilinear_planes, drawn_curve
 from CardioDiTLib.data.packing import PackedCines, patients_of
+from CardioDiTLib.data.transplant import transplant
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.files import atomic_path
 from CardioDiTLib.generation.heart_quantities import QUANTITIES, heart_quantities
@@ -57,6 +58,8 @@ class LatentAugmentation:
             hearts can be steered by each.
         free_scale: Relative size (+-) of these.
         free_beat: Smallest share of the patient's own way from end-diastole to end-systole that these go.
+        transplant_share: Share of the morphs whose patient has the ventricles of another (`data.transplant`), of one
+            who may be led there without a fold.
     """
 
     copies: int = 12
@@ -71,6 +74,7 @@ class LatentAugmentation:
     free_share: float = 0.0
     free_scale: float = 0.2
     free_beat: float = 0.35
+    transplant_share: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,6 +184,9 @@ def morphed(
         shift_px=tuple(rng.uniform(-ranges.shift_px, ranges.shift_px, 2)),
     )
     fitting = [other for other in partners if free or data.groups[other] == group]
+    if fitting and ranges.transplant_share > 0 and rng.random() < ranges.transplant_share:
+        donor = pairs[fitting[int(rng.integers(len(fitting)))]]
+        pair = transplant(pair, donor) or pair
     morph, share = None, 0.0
     if fitting:
         morph = find_morph(pair, pairs[fitting[int(rng.integers(len(fitting)))]])
@@ -257,7 +264,7 @@ def encode_pack(
         "group_names": list(data.group_names),
         "spacing_mm": list(data.spacing),
         "cycle_s": float(np.median(data.cycle_s)),
-        "augmentation": {name: value for name, value in vars(ranges).items() if name != "copies"},
+        "augmentation": _ranges_that_count(ranges),
         "quantities": list(QUANTITIES),
     }
     if shapes:  # otherwise left out, so that what was made before there were shapes is not made anew
@@ -333,6 +340,14 @@ def _encode_copy(
         }
     with atomic_path(path) as partial:
         save_file(tensors, partial, metadata={"about": json.dumps(about)})
+
+
+def _ranges_that_count(ranges: LatentAugmentation) -> dict[str, Any]:
+    """What tells the copies of one setting from those of another; what came later is left out where it is not used, so
+    that what was made before is not made anew.
+    """
+    left_out = {"copies"} | ({"transplant_share"} if not ranges.transplant_share else set())
+    return {name: value for name, value in vars(ranges).items() if name not in left_out}
 
 
 def _is_of(path: Path, about: dict[str, Any]) -> bool:
