@@ -59,9 +59,11 @@ class DitStageConfig:
         heart_floor: Weight of the loss far from the heart; 1 weighs all places alike.
         optimizer: `muon` (for the matrices of the blocks, AdamW for the rest) or `adamw`.
         lr, muon_lr, weight_decay, clip, betas: Their settings.
+        muon_precision: `fp32`, or `bf16` on a CPU that is fast at it (a GPU takes bf16 anyway).
         condition_dropout: Share of cines with a class (of all, where none has one) whose measured quantities are all
             left out; of the others each quantity is left out by itself with `quantity_dropout`, so that any subset can
             be asked for.
+        compiled: Let torch compile the transformer (needs a C++ compiler): faster, and rounded a little otherwise.
         average_decay: Moving average of the weights, at most (1 + step) / (10 + step); the averaged ones are what is
             used.
     """
@@ -89,16 +91,19 @@ class DitStageConfig:
     optimizer: str = "adamw"
     lr: float = 1e-3
     muon_lr: float = 2e-3
+    muon_precision: str = "fp32"
     weight_decay: float = 1e-4
     clip: float = 1.0
     betas: tuple[float, float] = (0.9, 0.98)
     average_decay: float = 0.999
     condition_dropout: float = 0.25
     quantity_dropout: float = 0.4
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, ("huber", "mse", "l1"))
         check_choice("baseline", self.baseline, BASELINES)
+        check_choice("muon_precision", self.muon_precision, ("fp32", "bf16"))
         check_choice("optimizer", self.optimizer, ("muon", "adamw"))
         check_choice("prediction_type", self.schedule.get("prediction_type", "v_prediction"), ("v_prediction",))
         schedule = schedule_from_config(self.schedule)
@@ -157,6 +162,7 @@ class DitStage:
             spread = (known - known.nanmean(0)).square().nanmean(0).sqrt()
             self.model.c_embedder.std.copy_(spread.clamp(min=1e-3))
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self.network: Callable[..., torch.Tensor] = torch.compile(self.model) if config.compiled else self.model
         self.schedule: AnySchedule = schedule_from_config(config.schedule)
         self.scale = scale or self._fitted_scale()
         self.modules: dict[str, nn.Module] = {"dit": self.model, "average": self.average, "scale": self.scale}
@@ -229,7 +235,9 @@ class DitStage:
             "adamw": torch.optim.AdamW(groups, config.lr, betas=config.betas, weight_decay=config.weight_decay)
         }
         if matrices:
-            made["muon"] = Muon(matrices, config.muon_lr, weight_decay=config.weight_decay)
+            made["muon"] = Muon(
+                matrices, config.muon_lr, weight_decay=config.weight_decay, narrow=config.muon_precision == "bf16"
+            )
         return made
 
     def _times(self, count: int, rng: np.random.Generator) -> torch.Tensor:
@@ -250,7 +258,7 @@ class DitStage:
 
     def _loss(
         self,
-        model: nn.Module,
+        model: Callable[..., torch.Tensor],
         x0: torch.Tensor,
         groups: torch.Tensor,
         valid: torch.Tensor,
@@ -332,7 +340,7 @@ class DitStage:
                 apart = (len(noise), noise.shape[1], *[1] * (noise.ndim - 2))
                 noise = noise + config.offset_noise * torch.randn(apart, generator=context.generator)
             own = self.model.self_conditioning and context.rng.random() < config.self_conditioning_share
-            each = self._loss(self.model, x0, groups, valid, t, noise, context, quantities, own_estimate=own)
+            each = self._loss(self.network, x0, groups, valid, t, noise, context, quantities, own_estimate=own)
             loss = each.mean() / config.accumulate
             loss.backward()
             total += loss.detach()
