@@ -9,7 +9,7 @@ from refusals import refused
 
 from CardioDiTLib.training.config import read_config
 
-RECIPES = sorted((Path(__file__).parents[1] / "Resources" / "Training").glob("acdc-mini*.yaml"))
+RECIPES = sorted((Path(__file__).parents[1] / "Resources" / "Training").glob("*-mini*.yaml"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
