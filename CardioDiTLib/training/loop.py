@@ -246,8 +246,7 @@ class Trainer:
     def _run(self, deadline: float | None) -> dict[str, float]:
         began = last_save = time.monotonic()
         earlier = self.seconds
-        sums: dict[str, float] = {}
-        summed = 0
+        summed: dict[str, list[float]] = {}
         scores: dict[str, float] = {}
         first = self.done
         bar = tqdm(
@@ -275,12 +274,12 @@ class Trainer:
             self._pace = (time.monotonic() - began) / (self.done - first)
             bar.update()
             for name, value in numbers.items():
-                sums[name] = sums.get(name, 0.0) + float(value)
-            summed += 1
+                summed.setdefault(name, []).append(float(value))
             if self.done % self.config.log_every == 0 or self.done == self.config.steps:
-                means = {name: value / summed for name, value in sums.items()}
+                # some numbers are of some steps only: of redrawn latents, or of a critic that began in between
+                means = {name: sum(values) / len(values) for name, values in summed.items()}
                 self._log({"step": self.done, "seconds": round(self.seconds, 1), "lr": context.lr_share, **means})
-                sums, summed = {}, 0
+                summed = {}
             if self.done % self.config.validate_every == 0 or self.done == self.config.steps:
                 scores = self._validate()
             if time.monotonic() - last_save > self.config.save_every_s:

@@ -1,0 +1,44 @@
+"""The training loop with a stage that does next to nothing: its log, and what it goes on from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from CardioDiTLib.training.loop import LoopConfig, StepContext, Trainer
+
+
+class Line:
+    """One linear layer."""
+
+    def __init__(self, lr: float = 1e-3, inputs: int = 2) -> None:
+        self.name = "line"
+        self.model = nn.Linear(inputs, 2)
+        self.modules: dict[str, nn.Module] = {"line": self.model}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {"only": torch.optim.AdamW(self.model.parameters(), lr)}
+
+    def step(self, context: StepContext) -> dict[str, torch.Tensor | float]:
+        self.optimizers["only"].zero_grad()
+        self.model(torch.ones(1, self.model.in_features)).sum().backward()
+        self.optimizers["only"].step()
+        return {"loss": float(context.step), **({"odd": 4.0} if context.step % 2 else {})}
+
+    def validate(self, context: StepContext) -> dict[str, float]:
+        return {}
+
+
+def loop(**settings) -> LoopConfig:
+    return LoopConfig(**{"steps": 4, "warmup_steps": 0, "validate_every": 100, "log_every": 4, **settings})
+
+
+def logged(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_log_has_means_over_the_steps_that_have_a_number(tmp_path):
+    Trainer(Line(), loop(), tmp_path).run()
+    first = logged(tmp_path)[0]
+    assert (first["loss"], first["odd"]) == (1.5, 4.0)
