@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import torch
+from refusals import refused
 from torch import nn
 
 from CardioDiTLib.training.loop import LoopConfig, StepContext, Trainer
@@ -42,3 +44,20 @@ def test_the_log_has_means_over_the_steps_that_have_a_number(tmp_path):
     Trainer(Line(), loop(), tmp_path).run()
     first = logged(tmp_path)[0]
     assert (first["loss"], first["odd"]) == (1.5, 4.0)
+
+
+def test_a_continued_run_learns_at_the_rate_of_its_settings(tmp_path):
+    Trainer(Line(lr=1e-3), loop(), tmp_path).run()
+    again = Line(lr=5e-2)
+    trainer = Trainer(again, loop(steps=5), tmp_path)
+    moments = again.optimizers["only"].state_dict()["state"][0]["exp_avg"]
+    assert trainer.done == 4 and bool(moments.any())
+    trainer.run()
+    group = again.optimizers["only"].param_groups[0]
+    assert group["lr"] == pytest.approx(5e-2 * loop(steps=5).lr_share(4))
+
+
+def test_a_checkpoint_of_another_network_is_told(tmp_path):
+    Trainer(Line(), loop(), tmp_path / "line").run()
+    with refused("step-00000004", "line"):
+        Trainer(Line(inputs=3), loop(), tmp_path / "line")

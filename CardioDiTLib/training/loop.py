@@ -175,13 +175,27 @@ class Trainer:
                     # Out of the way, or its name would count as progress.
                     path.rename(path.with_name(f"damaged-{path.name}"))
                 continue
-            for name, module in self.stage.modules.items():
-                module.load_state_dict(state["modules"][name])
-            for name, optimizer in self.stage.optimizers.items():
-                optimizer.load_state_dict(state["optimizers"][name])
+            try:
+                self._take(state)
+            except (KeyError, RuntimeError, ValueError) as error:
+                raise CardioDiTError(
+                    f"'{path.name}' in '{self.folder.name}' is of other networks than the settings describe.",
+                    "Use the settings that the run began with, or another folder.",
+                ) from error
             self.done, self.seconds = int(state["step"]), float(state["seconds"])
             print(f"continuing at step {self.done} of {self.config.steps}", flush=True)
             return
+
+    def _take(self, state: dict[str, Any]) -> None:
+        """Weights and moments of a checkpoint; learning rates and the like are those of the settings."""
+        for name, module in self.stage.modules.items():
+            module.load_state_dict(state["modules"][name])
+        for name, optimizer in self.stage.optimizers.items():
+            own = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+            optimizer.load_state_dict(state["optimizers"][name])
+            for group, settings in zip(optimizer.param_groups, own):
+                group.pop("base_lr", None)
+                group.update(settings)
 
     def _save(self) -> None:
         if self.rank != 0:
