@@ -61,3 +61,9 @@ def test_a_checkpoint_of_another_network_is_told(tmp_path):
     Trainer(Line(), loop(), tmp_path / "line").run()
     with refused("step-00000004", "line"):
         Trainer(Line(inputs=3), loop(), tmp_path / "line")
+
+
+@pytest.mark.parametrize("name", ["validate_every", "log_every"])
+def test_every_nought_steps_is_refused(name):
+    with refused(name):
+        loop(**{name: 0})

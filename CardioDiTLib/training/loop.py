@@ -69,6 +69,12 @@ class LoopConfig:
     def __post_init__(self) -> None:
         check_choice("schedule", self.schedule, ("cosine", "linear_end"))
         check_choice("precision", self.precision, ("auto", "bf16", "fp32"))
+        for name in ("validate_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise CardioDiTError(
+                    f"{name} is {getattr(self, name)}; it counts steps.",
+                    "Give 1 or more; with more than 'steps' it is done once, at the end.",
+                )
 
     def lr_share(self, step: int) -> float:
         """Learning rate at a step as a share of the configured one."""
