@@ -453,3 +453,14 @@ def test_perceptual_loss_without_its_packages_is_told(place):
     settings = read_config(place[0] / "settings.yaml").vqgan.stage
     with pytest.raises(CardioDiTError, match="perceptual"):
         VqganStage(VqganStageConfig(model=settings.model, perceptual_weight=0.1), read_pack(place[1]))
+
+
+def test_a_pack_that_is_wider_than_the_grid_by_an_odd_number_of_pixels_is_validated_on_the_grid(place, tmp_path):
+    from CardioDiTLib.training.loop import LoopConfig, Trainer
+    from CardioDiTLib.training.vqgan_stage import VqganStage
+
+    settings = read_config(place[0] / "settings.yaml").vqgan.stage
+    whole = read_pack(place[1])
+    stage = VqganStage(settings, dataclasses.replace(whole, images=whole.images[..., :37, :37]), size=32)
+    scores = Trainer(stage, LoopConfig(steps=1, precision="fp32"), tmp_path / "run").run()
+    assert np.isfinite(scores["psnr"])

@@ -276,11 +276,11 @@ class VqganStage:
         """
 
         self.average.eval()
-        size = self.data.images.shape[-1]
-        edge = (size - self.size) // 2 if size > self.size else 0
+        size = min(self.size, self.data.images.shape[-1])
+        edge = (self.data.images.shape[-1] - size) // 2
         rows = []
         for index in self.validation_index:
-            frames = self.data.images[index][..., edge : size - edge, edge : size - edge]
+            frames = self.data.images[index][..., edge : edge + size, edge : edge + size]
             real = torch.stack([to_model_axes(frames[:, z]) for z in np.nonzero(self.data.slice_valid[index])[0]])
             with context.autocast():
                 made = self.average(real.to(context.device).contiguous(memory_format=torch.channels_last_3d))[0]
