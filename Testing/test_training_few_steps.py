@@ -9,19 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_bundle import tiny_manifest, tiny_networks, write_tiny_bundle
+from tiny_bundle import DIT, give_few_steps, tiny_manifest, tiny_networks, write_tiny_bundle
 
-from CardioDiTLib.bundles import load_bundle
-from CardioDiTLib.bundles.manifest_parts import FewStepSpec, Preset
+from CardioDiTLib.bundles import Bundle, NetworkSpec, load_bundle, write_bundle
+from CardioDiTLib.bundles.manifest_parts import FewStepSpec, Preset, SteeredQuantity
 from CardioDiTLib.cli import main
 from CardioDiTLib.diffusion import ddim
 from CardioDiTLib.diffusion.levels import NoiseLevels
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation import GenerationRequest, Generator
 from CardioDiTLib.generation.plan import make_plan
+from CardioDiTLib.models import DiT4D
 from CardioDiTLib.models.low_rank import apply_changes, changed_matrices, changes_of, make_changeable
+from CardioDiTLib.training.few_step_run import FewStepRun
 from CardioDiTLib.training.few_step_stage import FewStepConfig, FewStepStage, way_levels
-from CardioDiTLib.training.noise_paths import PathSettings, draw_paths, read_paths
+from CardioDiTLib.training.noise_paths import PathSettings, draw_paths, read_paths, taught_guidance
 
 NULL = 2
 SETTINGS = """
@@ -162,6 +164,53 @@ def test_each_step_is_asked_for_where_the_teacher_arrives(tmp_path):
     # the folder belongs to what was drawn
     with pytest.raises(CardioDiTError):
         draw_paths(bundle, tmp_path / "ways", PathSettings(count=8, file_size=4, batch=4, steps=9), config.kept)
+
+
+def tiny_of(folder: Path, quantities: tuple[SteeredQuantity, ...] = (), **params) -> Bundle:
+    """A tiny bundle whose transformer has other parameters, and no classes where it takes none."""
+    vqgan, _, scale = tiny_networks()
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        dit = DiT4D(**{**DIT, **params})
+        for parameter in dit.parameters():
+            if not bool(parameter.any()):
+                torch.nn.init.normal_(parameter, std=0.3)
+    named = {} if dit.num_classes else {"class_names": (), "class_titles": ()}
+    spec = NetworkSpec("DiT4D", {**DIT, **params}, "dit.safetensors")
+    manifest = tiny_manifest(name=folder.name, dit=spec, quantities=quantities, **named)
+    return write_bundle(folder, manifest, vqgan, dit.eval(), scale, model_card="# Tiny\n", storage="fp32")
+
+
+NO_CLASSES = {"num_classes": 0, "class_dropout_prob": 0.0}
+VOLUME = SteeredQuantity("edv_ml", "volume", "mL", low=50, high=220, usual_low=60, usual_high=200)
+
+
+def test_a_bundle_of_quantities_alone_is_taught_guidance_towards_them(tmp_path):
+    bundle = tiny_of(tmp_path / "tiny", (VOLUME,), num_conditions=1, **NO_CLASSES)
+    made = []
+    for guidance in (1.0, 3.0):
+        paths = PathSettings(
+            count=4, file_size=2, batch=2, steps=4, guidance=guidance, asked_share=1.0, left_out_share=0.0
+        )
+        assert taught_guidance(bundle, paths) == guidance
+        draw_paths(bundle, tmp_path / f"{guidance:g}", paths, [0, 4])
+        made.append(read_paths(tmp_path / f"{guidance:g}", paths))
+    assert torch.equal(made[0].conditions, made[1].conditions) and torch.equal(made[0].seen[:, 0], made[1].seen[:, 0])
+    assert not torch.allclose(made[0].seen[:, 1].float(), made[1].seen[:, 1].float(), atol=0.1)
+
+
+def test_without_classes_and_quantities_no_guidance_is_taught(tmp_path):
+    bundle = tiny_of(tmp_path / "tiny", **NO_CLASSES)
+    settings = tmp_path / "few.yaml"
+    settings.write_text(SETTINGS, encoding="utf-8")
+    assert FewStepRun(settings, bundle.folder, tmp_path / "run").spec.guidance == 1.0
+
+
+def test_classes_without_one_for_none_are_drawn_as_they_are(tmp_path):
+    bundle = tiny_of(tmp_path / "tiny", class_dropout_prob=0.0)
+    paths = PathSettings(count=8, file_size=4, batch=4, steps=3)
+    draw_paths(bundle, tmp_path / "ways", paths, [0, 3])
+    assert set(read_paths(tmp_path / "ways", paths).labels.tolist()) == {0, 1}
 
 
 def teach(folder: Path, minutes: str | None = None) -> Path:

@@ -47,7 +47,7 @@ class RedrawSettings:
         copies: Cines made of each training patient; the first is the patient as he is.
         log_snr: (low, high) noise to which latents are brought, log of signal to noise power.
         steps: Denoising steps from there.
-        guidance: As in generation.
+        guidance: As in generation: towards class and quantities, where there are any.
     """
 
     copies: int = 3
@@ -189,14 +189,16 @@ class RefinerData:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         noise = torch.randn(x0.shape, generator=generator)
         noisy = float(levels.alpha[0]) * x0 + float(levels.sigma[0]) * noise
-        steered = self.dit.c_embedder is not None
+        labels = [group] if group >= 0 and self.dit.num_classes else None
+        conditions = quantities if self.dit.c_embedder is not None and rng.random() < 0.5 else None
+        guided = (labels is not None and self.dit.null_class is not None) or conditions is not None
         denoise = Denoiser(
             self.dit,
             self.schedule,
-            labels=[group] if group >= 0 and self.dit.num_classes else None,
-            guidance=settings.guidance if group >= 0 and self.dit.null_class is not None else 1.0,
+            labels=labels,
+            guidance=settings.guidance if guided else 1.0,
             null_label=self.dit.null_class,
-            conditions=quantities if steered and rng.random() < 0.5 else None,
+            conditions=conditions,
             autocast=self.dtype,
         )
         return dpmpp_2m(denoise, noisy, levels)
