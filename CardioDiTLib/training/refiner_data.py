@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,7 @@ class RefinerData:
         settings: How latents are redrawn.
         seed: Seed of the draws.
         narrow: Compute in bfloat16.
+        labels: The transformer's label of each of the pack's groups; None where its labels are the groups.
     """
 
     def __init__(
@@ -103,11 +105,13 @@ class RefinerData:
         settings: RedrawSettings,
         seed: int = 0,
         narrow: bool = False,
+        labels: Sequence[int] | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.codec, self.dit, self.scale, self.schedule = codec.eval(), dit.eval(), scale, schedule
         self.size, self.ranges, self.settings, self.seed = size, ranges, settings, seed
         self.dtype = torch.bfloat16 if narrow else None
+        self.labels = labels
         self.decoder = SliceDecoder(codec, True, self.dtype or torch.float32)
 
     @property
@@ -182,6 +186,7 @@ class RefinerData:
         self, x0: torch.Tensor, group: int, quantities: torch.Tensor, rng: np.random.Generator
     ) -> torch.Tensor:
         settings = self.settings
+        label = group if group < 0 or self.labels is None else self.labels[group]
         start = float(rng.uniform(*settings.log_snr))
         ends = self.schedule.log_snr_ends
         steps = np.linspace(start, ends[1], settings.steps)
@@ -189,7 +194,7 @@ class RefinerData:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         noise = torch.randn(x0.shape, generator=generator)
         noisy = float(levels.alpha[0]) * x0 + float(levels.sigma[0]) * noise
-        labels = [group] if group >= 0 and self.dit.num_classes else None
+        labels = [label] if label >= 0 and self.dit.num_classes else None
         conditions = quantities if self.dit.c_embedder is not None and rng.random() < 0.5 else None
         guided = (labels is not None and self.dit.null_class is not None) or conditions is not None
         denoise = Denoiser(

@@ -219,6 +219,8 @@ class TrainingRun:
     def _examples(self) -> RefinerData:
         assert self.config.refiner is not None
         dit, scale = self.transformer()
+        groups = self.pack.group_names
+        known = self._classes_of(groups)
         return RefinerData(
             self.folder / "examples",
             self.codec(),
@@ -230,6 +232,7 @@ class TrainingRun:
             settings=self.config.refiner.stage.data,
             seed=self.config.refiner.loop.seed,
             narrow=self.config.refiner.loop.precision == "bf16",
+            labels=[known.index(name) for name in groups] if known else None,
         )
 
     def _latents(self) -> tuple[LatentSet, ...]:
@@ -276,8 +279,11 @@ class TrainingRun:
         Raises:
             CardioDiTError: The pack's groups are not the model's classes.
         """
+        return self._classes_of(tuple(latents.about["group_names"]))
+
+    def _classes_of(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The same for the names of a pack's groups."""
         classes = self.config.dit.stage.model.get("num_classes", 0)
-        names = tuple(latents.about["group_names"])
         if not classes:
             return ()
         if self.start is None:
