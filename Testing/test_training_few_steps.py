@@ -213,6 +213,16 @@ def test_classes_without_one_for_none_are_drawn_as_they_are(tmp_path):
     assert set(read_paths(tmp_path / "ways", paths).labels.tolist()) == {0, 1}
 
 
+def test_a_student_is_asked_as_it_was_taught_without_estimates_of_its_own(tmp_path):
+    bundle = tiny_of(tmp_path / "tiny", self_conditioning=True, qk_norm="rms")
+    bundle = give_few_steps(bundle.folder)
+    network, given = bundle.few_step_dit, []
+    assert network is not None
+    network.register_forward_pre_hook(lambda _m, _x, named: given.append(named.get("x_self_cond")), with_kwargs=True)
+    Generator(bundle, device="cpu", precision="fp32").generate(GenerationRequest(sampler="few_steps", steps=2))
+    assert given == [None, None]
+
+
 def teach(folder: Path, minutes: str | None = None) -> Path:
     """The bundle of a folder, taught to the end."""
     bundle = write_tiny_bundle(folder / "tiny").folder
