@@ -21,9 +21,10 @@ from CardioDiTLib.generation import GenerationRequest, Generator
 from CardioDiTLib.generation.plan import make_plan
 from CardioDiTLib.models import DiT4D
 from CardioDiTLib.models.low_rank import apply_changes, changed_matrices, changes_of, make_changeable
+from CardioDiTLib.training import few_step_run
 from CardioDiTLib.training.few_step_run import FewStepRun
 from CardioDiTLib.training.few_step_stage import FewStepConfig, FewStepStage, way_levels
-from CardioDiTLib.training.noise_paths import PathSettings, draw_paths, read_paths, taught_guidance
+from CardioDiTLib.training.noise_paths import NoisePaths, PathSettings, draw_paths, read_paths, taught_guidance
 
 NULL = 2
 SETTINGS = """
@@ -268,6 +269,26 @@ def test_the_taught_bundle_draws_in_few_steps_and_says_so(taught, monkeypatch):
     plain = [generator.generate(GenerationRequest(seed=5, pathology="DCM"))[0].cine.array]
     manifest = json.loads((taught / "bundle.json").read_text(encoding="utf-8"))
     assert len(manifest["files"]) == 5 and not np.array_equal(plain[0], first.cine.array)
+
+
+def test_teacher_and_student_are_on_the_device_of_the_settings(tmp_path, monkeypatch):
+    bundle = write_tiny_bundle(tmp_path / "tiny")
+    settings = tmp_path / "few.yaml"
+    settings.write_text(SETTINGS.replace("precision: fp32", "precision: fp32, device: meta"), encoding="utf-8")
+    seen: list[set[str]] = []
+
+    def places(network: torch.nn.Module) -> set[str]:
+        return {parameter.device.type for parameter in network.parameters()}
+
+    def stopped(teacher: Bundle, *_: object, **__: object) -> bool:
+        seen.append(places(teacher.dit))
+        return False
+
+    monkeypatch.setattr(few_step_run, "draw_paths", stopped)
+    run = FewStepRun(settings, bundle.folder, tmp_path / "run")
+    assert not run.train() and seen == [{"meta"}]
+    data = NoisePaths(torch.zeros(8, 5, 4, 3, 8, 8, 4), torch.zeros(8, dtype=torch.int64), torch.zeros(8, 0), 4)
+    assert places(FewStepStage(run.settings.stage, run.bundle, data).dit) == {"meta"}
 
 
 def test_training_brings_the_student_nearer_to_the_teacher(tmp_path):

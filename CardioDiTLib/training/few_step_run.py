@@ -71,18 +71,21 @@ class FewStepRun:
         distributed.start()
         if loop.threads:
             torch.set_num_threads(loop.threads)
-        if not self._draw(deadline):
+        device = distributed.pick_device(loop.device)
+        self.bundle.dit.to(device)  # teacher, and what the student is a copy of
+        if distributed.any_rank(not self._draw(deadline, device), device):
             return False
         stage = FewStepStage(self._config, self.bundle, read_paths(self.folder / "ways", self._config.paths))
         trainer = Trainer(stage, loop, place)
         trainer.run(deadline)
         if finished_steps(place) < loop.steps:
             return False
-        self.attach(stage.averaged())
+        if distributed.rank() == 0:
+            self.attach(stage.averaged())
+        distributed.wait_for_all()
         return True
 
-    def _draw(self, deadline: float | None) -> bool:
-        device = distributed.pick_device(self.settings.loop.device)
+    def _draw(self, deadline: float | None, device: torch.device) -> bool:
         narrow = resolve_precision(self.settings.loop.precision, device) == "bf16"
         with Telling("ways", "way") as told:
             return draw_paths(

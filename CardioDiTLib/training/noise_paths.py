@@ -94,7 +94,7 @@ def draw_paths(
     """Draws what is missing of the ways, one file after the other.
 
     Args:
-        bundle: The teacher.
+        bundle: The teacher; ways are drawn on the device where its transformer is.
         folder: Where the files go.
         settings: How they are drawn.
         kept: Levels to keep, numbers from 0 (noise) to `settings.steps` (image).
@@ -164,6 +164,7 @@ def _drawn(
     autocast: torch.dtype | None,
 ) -> dict[str, torch.Tensor]:
     dit, quantities = bundle.dit, bundle.manifest.quantities
+    device = next(dit.parameters()).device
     levels = noise_levels(bundle.schedule, settings.steps, DEFAULT_SPACING["dpmpp_2m"])
     rng = np.random.default_rng([settings.seed, number])
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
@@ -188,11 +189,11 @@ def _drawn(
         seen: list[torch.Tensor] = []
 
         def noted(x: torch.Tensor, t: float, seen: list[torch.Tensor] = seen, ask: Denoiser = denoise) -> torch.Tensor:
-            seen.append(x)
+            seen.append(x.cpu())
             return ask(x, t)
 
         noise = torch.randn((settings.batch, dit.in_channels, *dit.input_size), generator=generator)
-        seen.append(SAMPLERS["dpmpp_2m"](noted, noise, levels))
+        seen.append(SAMPLERS["dpmpp_2m"](noted, noise.to(device), levels).cpu())
         parts["seen"].append(torch.stack([seen[level] for level in kept], dim=1).half())
         parts["labels"].append(labels)
         parts["conditions"].append(conditions)
