@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 from tiny_bundle import DIT, give_few_steps, tiny_manifest, tiny_networks, write_tiny_bundle
 
 from CardioDiTLib.bundles import Bundle, NetworkSpec, load_bundle, write_bundle
@@ -212,6 +213,22 @@ def test_classes_without_one_for_none_are_drawn_as_they_are(tmp_path):
     paths = PathSettings(count=8, file_size=4, batch=4, steps=3)
     draw_paths(bundle, tmp_path / "ways", paths, [0, 3])
     assert set(read_paths(tmp_path / "ways", paths).labels.tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"name": "flow_matching", "num_train_timesteps": 1000},
+        {"name": "cosine", "num_train_timesteps": 300, "continuous": True, "zero_terminal_snr": True},
+    ],
+    ids=["flow", "zero"],
+)
+def test_a_schedule_that_begins_in_noise_alone_is_refused(tmp_path, schedule):
+    bundle = write_tiny_bundle(tmp_path / "tiny", schedule=schedule)
+    settings = tmp_path / "few.yaml"
+    settings.write_text(SETTINGS, encoding="utf-8")
+    with refused("noise alone"):
+        FewStepRun(settings, bundle.folder, tmp_path / "run")
 
 
 def test_a_student_is_asked_as_it_was_taught_without_estimates_of_its_own(tmp_path):
