@@ -9,18 +9,25 @@ import pytest
 import torch
 import yaml
 from command_line import run
-from refusals import names
-from tiny_bundle import CODEC, DIT, SHAPE, give_few_steps, tiny_manifest, write_tiny_bundle
+from refusals import names, refused
+from tiny_bundle import CODEC, DIT, SHAPE, give_few_steps, tiny_manifest, tiny_networks, write_tiny_bundle
 from tiny_encoder import tiny_encoder_folder
 
-from CardioDiTLib.bundles.bundle import load_bundle
+from CardioDiTLib.bundles.bundle import load_bundle, write_bundle
+from CardioDiTLib.bundles.manifest_parts import NetworkSpec, SteeredQuantity
 from CardioDiTLib.bundles.registry import BUNDLES_VARIABLE, CACHE_VARIABLE, verify
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
+from CardioDiTLib.generation.heart_quantities import QUANTITIES, TITLES
 from CardioDiTLib.io import load_cine, save_cine
+from CardioDiTLib.models import DiT4D
+from CardioDiTLib.models.refiner import CineRefiner
 from CardioDiTLib.privacy.attach import attach_privacy
 from CardioDiTLib.privacy.embedding_set import checked
 from CardioDiTLib.privacy.encoder import load_encoder
 from CardioDiTLib.privacy.reference_set import ReferenceSet
+from CardioDiTLib.training.config import read_config
+from CardioDiTLib.training.latents import LatentAugmentation, encode_pack
+from CardioDiTLib.training.run import TrainingRun
 
 LOOP = {"warmup_steps": 1, "validate_every": 2, "log_every": 1, "threads": 1}
 
@@ -157,3 +164,54 @@ def test_texts_that_no_manifest_has_are_told(home, tmp_path, capsys):
     common = ("--config", home / "settings.yaml", "--out", tmp_path / "run", "--describe", tmp_path / "texts.json")
     assert run("train", "bundle", *common, "--bundle", tmp_path / "x") == 1
     assert "licens" in capsys.readouterr().err
+
+
+def test_a_model_that_is_steered_and_names_tissues_goes_on_with_cines_without_labels(home, tmp_path):
+    """As the embedded model does: it keeps its quantities with their ranges, and its refiner."""
+    params = {**DIT, "num_conditions": 4}
+    refined = {"latent_size": [3, 8, 8, 4], "latent_channels": 4, "image_size": [32, 32, 16]}
+    refined |= {"widths": [4, 4, 8], "depths": [1, 1, 1]}
+    vqgan, _, scale = tiny_networks()
+    quantities = tuple(
+        SteeredQuantity(name, *TITLES[name], low=10, high=90, usual_low=20, usual_high=80) for name in QUANTITIES
+    )
+    manifest = tiny_manifest(
+        name="steered",
+        dit=NetworkSpec("DiT4D", params, "dit.safetensors"),
+        refiner=NetworkSpec("CineRefiner", refined, "refiner.safetensors"),
+        quantities=quantities,
+    )
+    write_bundle(
+        tmp_path / "steered",
+        manifest,
+        vqgan,
+        DiT4D(**params).eval(),
+        scale,
+        model_card="# Steered\n",
+        refiner=CineRefiner(**refined).eval(),
+    )
+    settings = yaml.safe_load((home / "settings.yaml").read_text(encoding="utf-8"))
+    settings["dit"]["stage"]["model"]["num_conditions"] = 4
+    del settings["decoder"]
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    common = ("--config", tmp_path / "settings.yaml", "--out", tmp_path / "run", "--start-from", tmp_path / "steered")
+    assert run("train", "all", *common, "--data", home / "own.npz") == 0
+    assert run("train", "bundle", *common, "--bundle", tmp_path / "mine") == 0
+    mine, start = load_bundle(tmp_path / "mine"), load_bundle(tmp_path / "steered")
+    assert verify(tmp_path / "mine") == []
+    assert mine.manifest.quantities == quantities and mine.manifest.refiner == start.manifest.refiner
+    assert mine.refiner is not None and start.refiner is not None
+    for name, value in start.refiner.state_dict().items():
+        torch.testing.assert_close(mine.refiner.state_dict()[name], value, rtol=0, atol=2e-2)
+    assert "refiner_steps" not in mine.manifest.provenance
+    assert bool(mine.dit.c_embedder.mean.isfinite().all())
+
+
+@pytest.mark.parametrize(("wanted", "named"), [(4, "labels"), (3, "num_conditions")])
+def test_quantities_that_no_cine_can_teach_are_refused_before_training(home, tmp_path, wanted, named):
+    config = read_config(home / "settings.yaml")
+    config.dit.stage.model["num_conditions"] = wanted
+    made = TrainingRun(config, home / "own.npz", tmp_path / "run", "tiny")
+    encode_pack(made.codec(), made.pack, tmp_path / "run" / "latents", size=32, ranges=LatentAugmentation(copies=1))
+    with refused(named):
+        made.train("dit")

@@ -239,7 +239,8 @@ class TrainingRun:
         """The latents, one set a shape, if they belong to this codec and these classes.
 
         Raises:
-            CardioDiTError: There are none, they are of another codec, or their groups are not the model's classes.
+            CardioDiTError: There are none, they are of another codec, their groups are not the model's classes, or they
+                lack the quantities that hearts are to be steered by.
         """
         sets = read_buckets(self.folder / "latents")
         latents = sets[0]
@@ -253,6 +254,7 @@ class TrainingRun:
                 "The latents were made with other settings of 'shapes', or for other patches.",
                 "Remove the folder 'latents' and run that stage again.",
             )
+        self._check_quantities(sets)
         classes = self.config.dit.stage.model.get("num_classes", 0)
         names, known = list(latents.about["group_names"]), list(self.class_names(latents))
         if not classes or self.start is None:
@@ -261,6 +263,21 @@ class TrainingRun:
         order = torch.tensor([known.index(name) for name in names] + [-1])
         about = {**latents.about, "group_names": known}
         return tuple(dataclasses.replace(one, groups=order[one.groups], about=about) for one in sets)
+
+    def _check_quantities(self, sets: tuple[LatentSet, ...]) -> None:
+        wanted = self.config.dit.stage.model.get("num_conditions", 0)
+        names = sets[0].about.get("quantities", [])
+        if wanted and wanted != len(names):
+            raise CardioDiTError(
+                f"The settings ask for num_conditions {wanted}; a heart measures {len(names)}: {', '.join(names)}.",
+                f"Set num_conditions to {len(names)}, or leave it out.",
+            )
+        measured = any(bool(one.quantities[~one.validation].isfinite().all(1).any()) for one in sets)
+        if wanted and not measured and (self.start is None or not self.start.manifest.quantities):
+            raise CardioDiTError(
+                "Without labels no training cine is measured, so hearts cannot be steered.",
+                "Leave num_conditions out of the transformer's settings, or give a pack with labels.",
+            )
 
     def _multiples(self) -> tuple[int, int]:
         """Slices and frames of one patch of the transformer."""
