@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -215,3 +217,34 @@ def test_quantities_that_no_cine_can_teach_are_refused_before_training(home, tmp
     encode_pack(made.codec(), made.pack, tmp_path / "run" / "latents", size=32, ranges=LatentAugmentation(copies=1))
     with refused(named):
         made.train("dit")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("modes", False, "modes"),
+        ("coordinates", 4, "patch"),
+        ("schedule", {"name": "flow_matching"}, "schedule"),
+        ("schedule", {**tiny_manifest().schedule, "num_train_timesteps": 300}, "num_train_timesteps"),
+    ],
+)
+def test_settings_in_which_the_bundle_would_mean_something_else_are_refused(home, tmp_path, name, value, named):
+    config = read_config(home / "settings.yaml")
+    stage = replace(config.dit.stage, **{name: value})
+    with refused(named):
+        TrainingRun(replace(config, dit=replace(config.dit, stage=stage)), "none.npz", tmp_path / "run", "tiny")
+    kept = replace(config.dit.stage, schedule={**config.dit.stage.schedule, "log_snr_range": [-8.0, 5.0]})
+    TrainingRun(replace(config, dit=replace(config.dit, stage=kept)), "none.npz", tmp_path / "run", "tiny")
+
+
+def test_the_settings_that_the_documentation_names_go_on_from_the_embedded_model(tmp_path):
+    text = (Path(__file__).parents[1] / "docs" / "own-data.md").read_text(encoding="utf-8")
+    given = {Path(path).stem for path in re.findall(r"--config (\S+)", text)}
+    assert len(given) == 1
+    embedded = Path(__file__).parents[1] / "Resources" / "Bundles" / "acdc-mini"
+    if not (embedded / "dit.safetensors").is_file():
+        pytest.skip("the embedded model's weights are not here")
+    config = read_config(given.pop())
+    start = TrainingRun(config, "none.npz", tmp_path / "run", embedded).start
+    assert start is not None and start.manifest.quantities and start.manifest.refiner is not None
+    assert config.refiner is None and not config.latents.augmentation.morphs  # both need labels

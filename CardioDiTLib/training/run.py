@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import torch
 
 from CardioDiTLib.bundles.bundle import Bundle
 from CardioDiTLib.data.packing import PackedCines, read_pairs
-from CardioDiTLib.diffusion.any_schedule import schedule_from_config
+from CardioDiTLib.diffusion.any_schedule import AnySchedule, schedule_from_config
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models.baselines import baseline_network
 from CardioDiTLib.models.dit import DiT4D
@@ -40,6 +41,9 @@ from CardioDiTLib.training.telling import Telling, deadline_after, opened_pack
 from CardioDiTLib.training.vqgan_stage import VqganStage
 
 STAGES = ("vqgan", "decoder", "latents", "dit", "refiner")
+
+_DRAWN = ("continuous", "log_snr_range", "sample_method", "logit_mean", "logit_std")
+"""Settings of a schedule that say which times are drawn, not what a time means."""
 
 
 class TrainingRun:
@@ -115,9 +119,16 @@ class TrainingRun:
                 f"The baseline '{self.config.dit.stage.baseline}' cannot go on from a bundle.",
                 "Train it from nothing, without --start-from.",
             )
-        pairs = (
+        settings, old = self.config.dit.stage, bundle.manifest.latents
+        pairs: tuple[tuple[str, Mapping[str, Any], Mapping[str, Any]], ...] = (
             ("codec", bundle.manifest.codec.params, self.config.vqgan.stage.model),
-            ("transformer", bundle.manifest.dit.params, self.config.dit.stage.model),
+            ("transformer", bundle.manifest.dit.params, settings.model),
+            (
+                "latent scale",
+                {"modes": old.modes, "patch": old.patch},
+                {"modes": settings.modes, "patch": settings.patch if settings.coordinates else None},
+            ),
+            ("schedule", _times_of(bundle.schedule), _times_of(schedule_from_config(settings.schedule))),
         )
         for what, theirs, ours in pairs:
             # Quantities to steer by can be added to a transformer that knew none.
@@ -359,3 +370,8 @@ class TrainingRun:
             if not self.train(stage, left):
                 return False
         return True
+
+
+def _times_of(schedule: AnySchedule) -> dict[str, Any]:
+    """Settings of a schedule that say how noisy a time is, and what is predicted there."""
+    return {name: value for name, value in schedule.to_config().items() if name not in _DRAWN}
