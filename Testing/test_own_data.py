@@ -16,7 +16,7 @@ from tiny_bundle import CODEC, DIT, SHAPE, give_few_steps, tiny_manifest, tiny_n
 from tiny_encoder import tiny_encoder_folder
 
 from CardioDiTLib.bundles.bundle import load_bundle, write_bundle
-from CardioDiTLib.bundles.manifest_parts import NetworkSpec, SteeredQuantity
+from CardioDiTLib.bundles.manifest_parts import NetworkSpec, Preset, SteeredQuantity
 from CardioDiTLib.bundles.registry import BUNDLES_VARIABLE, CACHE_VARIABLE, verify
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.generation.heart_quantities import QUANTITIES, TITLES
@@ -182,6 +182,7 @@ def test_a_model_that_is_steered_and_names_tissues_goes_on_with_cines_without_la
         dit=NetworkSpec("DiT4D", params, "dit.safetensors"),
         refiner=NetworkSpec("CineRefiner", refined, "refiner.safetensors"),
         quantities=quantities,
+        presets={"draft": Preset(4, "few_steps", 2.0), "standard": Preset(4, "ddim", 1.5)},
     )
     write_bundle(
         tmp_path / "steered",
@@ -205,6 +206,8 @@ def test_a_model_that_is_steered_and_names_tissues_goes_on_with_cines_without_la
     assert mine.refiner is not None and start.refiner is not None
     for name, value in start.refiner.state_dict().items():
         torch.testing.assert_close(mine.refiner.state_dict()[name], value, rtol=0, atol=2e-2)
+    # few steps were taught to the transformer before
+    assert mine.manifest.presets == {"draft": Preset(12, "dpmpp_2m", 2.0), "standard": Preset(4, "ddim", 1.5)}
     assert "refiner_steps" not in mine.manifest.provenance
     assert bool(mine.dit.c_embedder.mean.isfinite().all())
 

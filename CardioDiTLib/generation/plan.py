@@ -13,7 +13,7 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.asked_grid import check_grid
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE, RESHAPED, GenerationRequest
 
-_WHOLE_WAY_STEPS = 12
+WHOLE_WAY_STEPS = 12
 """What is run where a preset of few steps cannot: with another guidance or sampler, or from noisy latents on."""
 
 
@@ -129,7 +129,7 @@ def _sampling(
                 f"The bundle '{manifest.name}' names the sampler {sampler!r}, which is not known.",
                 f"Ask for one of {', '.join(DEFAULT_SPACING)}.",
             )
-        usual = _WHOLE_WAY_STEPS if asked.sampler == FEW_STEPS else asked.steps
+        usual = WHOLE_WAY_STEPS if asked.sampler == FEW_STEPS else asked.steps
         return replace(asked, sampler=sampler, steps=request.steps or usual), (), ()
     spec = manifest.few_steps
     guidance = asked.guidance if spec is None else spec.guidance
@@ -146,7 +146,7 @@ def _sampling(
             f"{guidance:g}.",
             "Leave steps and guidance out, or ask for another sampler.",
         )
-    instead = Preset(request.steps or _WHOLE_WAY_STEPS, guidance=guidance)
+    instead = Preset(request.steps or WHOLE_WAY_STEPS, guidance=guidance)
     if not other_guidance:
         return instead, (), ()
     told = f"Few steps were taught guidance {guidance:g}, not {request.guidance:g}: drawn in {instead.steps} steps."

@@ -23,8 +23,10 @@ from CardioDiTLib.bundles.manifest_parts import (
 )
 from CardioDiTLib.data.morph import BLOOD_GREY
 from CardioDiTLib.diffusion.any_schedule import schedule_from_config
+from CardioDiTLib.diffusion.sampler_names import FEW_STEPS
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.heart_quantities import TITLES
+from CardioDiTLib.generation.plan import WHOLE_WAY_STEPS
 from CardioDiTLib.grid import BundleGrid
 from CardioDiTLib.training.checkpoint import finished_steps
 from CardioDiTLib.training.config import TrainingConfig
@@ -166,13 +168,18 @@ def _inherited(start: Bundle | None, destination: Path) -> dict[str, Any]:
             f"{old.training_data.data_source}"
         },
         "class_titles": list(old.class_titles),
-        "presets": {name: preset.to_dict() for name, preset in old.presets.items()},
+        "presets": {name: _whole_way(preset).to_dict() for name, preset in old.presets.items()},
         "intensity_range": list(old.intensity_range),
         "affine": old.affine,
         "copyright": old.copyright,
         "references": list(old.references),
         "intended_use": old.intended_use,
     }
+
+
+def _whole_way(preset: Preset) -> Preset:
+    """A preset for a transformer that was trained on: few steps were taught to the one before."""
+    return Preset(WHOLE_WAY_STEPS, guidance=preset.guidance) if preset.sampler == FEW_STEPS else preset
 
 
 def own_name(old: str, destination: Path) -> str:
