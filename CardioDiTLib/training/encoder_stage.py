@@ -161,7 +161,7 @@ class EncoderStageConfig:
 
 def working_frames(images: NDArray[np.uint8], frames: int, spacing_mm: float, target_mm: float) -> torch.Tensor:
     """Cines (N, T, Z, Y, X) uint8 at the encoder's pixel spacing and with fewer frames, uint8, whole image kept."""
-    steps = np.rint(np.arange(frames) * len(images[0]) / frames).astype(int)
+    steps = np.rint(np.arange(frames) * len(images[0]) / frames).astype(int) % len(images[0])
     size = [round(n * spacing_mm / target_mm) for n in images.shape[-2:]]
     parts = []
     for cine in images:
