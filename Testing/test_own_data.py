@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -251,3 +252,11 @@ def test_the_settings_that_the_documentation_names_go_on_from_the_embedded_model
     start = TrainingRun(config, "none.npz", tmp_path / "run", embedded).start
     assert start is not None and start.manifest.quantities and start.manifest.refiner is not None
     assert config.refiner is None and not config.latents.augmentation.morphs  # both need labels
+
+
+def test_a_pack_that_is_all_kept_aside_teaches_a_transformer_nothing(home, tmp_path):
+    made = TrainingRun(read_config(home / "settings.yaml"), home / "own.npz", tmp_path / "run", "tiny")
+    pack = replace(made.pack, validation=np.ones(len(made.pack.images), bool))
+    encode_pack(made.codec(), pack, tmp_path / "run" / "latents", size=32, ranges=LatentAugmentation(copies=1))
+    with refused("aside"):
+        made.train("dit")

@@ -265,6 +265,8 @@ class TrainingRun:
                 "The latents were made with other settings of 'shapes', or for other patches.",
                 "Remove the folder 'latents' and run that stage again.",
             )
+        if all(bool(one.validation.all()) for one in sets):
+            raise CardioDiTError("The pack keeps all its cines aside.", "Make a pack with cines to train on.")
         self._check_quantities(sets)
         classes = self.config.dit.stage.model.get("num_classes", 0)
         names, known = list(latents.about["group_names"]), list(self.class_names(latents))
