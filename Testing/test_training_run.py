@@ -464,3 +464,17 @@ def test_a_pack_that_is_wider_than_the_grid_by_an_odd_number_of_pixels_is_valida
     stage = VqganStage(settings, dataclasses.replace(whole, images=whole.images[..., :37, :37]), size=32)
     scores = Trainer(stage, LoopConfig(steps=1, precision="fp32"), tmp_path / "run").run()
     assert np.isfinite(scores["psnr"])
+
+
+@pytest.mark.parametrize(
+    ("crop", "frames", "aside", "named"),
+    [(44, 8, False, "44"), (30, 8, False, "30"), (32, 7, False, "7"), (32, 8, True, "aside")],
+)
+def test_crops_and_frames_that_the_codec_would_not_give_back_are_refused(place, crop, frames, aside, named):
+    from CardioDiTLib.training.vqgan_stage import VqganStage
+
+    settings = dataclasses.replace(read_config(place[0] / "settings.yaml").vqgan.stage, crop=crop)
+    pack = read_pack(place[1])
+    pack = dataclasses.replace(pack, images=pack.images[:, :frames], validation=pack.validation | aside)
+    with refused(named):
+        VqganStage(settings, pack, size=32)
