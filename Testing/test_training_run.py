@@ -478,3 +478,14 @@ def test_crops_and_frames_that_the_codec_would_not_give_back_are_refused(place, 
     pack = dataclasses.replace(pack, images=pack.images[:, :frames], validation=pack.validation | aside)
     with refused(named):
         VqganStage(settings, pack, size=32)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("input_size: [2, 8", "input_size: [3, 8"), ("in_channels: 4", "in_channels: 8")]
+)
+def test_a_transformer_that_does_not_take_the_latents_is_refused_before_the_codec_is_trained(place, tmp_path, old, new):
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(SETTINGS.replace(old, new), encoding="utf-8")
+    with refused("input_size"):
+        TrainingRun(read_config(settings), place[1], tmp_path / "run").train("vqgan")
+    assert not (tmp_path / "run" / "vqgan").exists()

@@ -141,6 +141,21 @@ class TrainingRun:
                     "Use the settings that the bundle was trained with.",
                 )
 
+    def _check_grid(self) -> None:
+        """See that codec and transformer fit, before hours go into the first."""
+        grid, stage = self.config.grid, self.config.dit.stage
+        latents = VQGAN(**self.config.vqgan.stage.model).latent_shape(grid.size, grid.size, grid.frames)
+        seen = latents[0], grid.slices, *latents[1:]
+        if stage.coordinates:
+            fits = all(n % step == 0 for n, step in zip(seen[1:], stage.patch))
+            seen = (stage.coordinates, *(n // step for n, step in zip(seen[1:], stage.patch))) if fits else seen
+        takes = stage.model.get("in_channels", 8), *stage.model.get("input_size", (6, 64, 64, 8))
+        if seen != takes:
+            raise CardioDiTError(
+                f"Of the grid the codec makes latents that are seen as {seen}; the transformer takes {takes}.",
+                "Correct in_channels and input_size (Z, H, W, T) in dit.stage.model, or the grid.",
+            )
+
     def is_done(self, stage: str) -> bool:
         untouched = ("vqgan",) if finished_steps(self.folder / "decoder") else ("vqgan", "decoder")
         if self.start is not None and stage in untouched:
@@ -158,8 +173,9 @@ class TrainingRun:
             minutes: Stop, with a checkpoint, after this long.
 
         Raises:
-            CardioDiTError: An earlier stage is missing.
+            CardioDiTError: An earlier stage is missing, or the transformer does not take the latents of the grid.
         """
+        self._check_grid()
         distributed.start()
         if self.start is not None and distributed.rank() == 0:
             remember_start(self.folder, self.start)
