@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,8 @@ import torch
 from refusals import refused
 from torch import nn
 
-from CardioDiTLib.training.loop import LoopConfig, StepContext, Trainer
+from CardioDiTLib.training.checkpoint import checkpoints
+from CardioDiTLib.training.loop import LOCK, LoopConfig, StepContext, Trainer
 
 
 class Line:
@@ -67,3 +70,21 @@ def test_a_checkpoint_of_another_network_is_told(tmp_path):
 def test_every_nought_steps_is_refused(name):
     with refused(name):
         loop(**{name: 0})
+
+
+def test_a_folder_in_which_another_process_trains_is_left_alone(tmp_path):
+    trainer = Trainer(Line(), loop(), tmp_path)
+    held = (
+        "import sys; from pathlib import Path; from CardioDiTLib.locks import FileLock; "
+        "print(FileLock(Path(sys.argv[1])).try_acquire(), flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", held, str(tmp_path / LOCK)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None and other.stdout.readline() == "True\n"
+    with refused("Another process", tmp_path.name):
+        trainer.run()
+    assert not checkpoints(tmp_path)
+    other.communicate("")
+    trainer.run()
+    assert len(checkpoints(tmp_path)) == 1 and not (tmp_path / LOCK).exists()

@@ -21,8 +21,12 @@ from torch import nn
 from tqdm import tqdm
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.locks import FileLock
 from CardioDiTLib.training import checkpoint, distributed
 from CardioDiTLib.training.telling import told_time
+
+LOCK = ".training"
+"""Held in a stage's folder by the process that trains there."""
 
 
 def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -249,16 +253,26 @@ class Trainer:
 
         Returns:
             The last validation's numbers.
+
+        Raises:
+            CardioDiTError: Another process is training in the folder.
         """
         asked = [signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
         # what was started to outlive its terminal (nohup) does
         asked = [which for which in asked if signal.getsignal(which) is not signal.SIG_IGN]
-        before = {which: signal.signal(which, self._ask_to_stop) for which in asked}
+        lock = FileLock(self.folder / LOCK)
+        if self.rank == 0 and not lock.try_acquire():
+            raise CardioDiTError(
+                f"Another process is training in '{self.folder}'.", "Wait until it ends, or take another folder."
+            )
+        before: dict[signal.Signals, Any] = {}
         try:
+            before |= {which: signal.signal(which, self._ask_to_stop) for which in asked}
             return self._run(deadline)
         finally:
             for which, handler in before.items():
                 signal.signal(which, handler)
+            lock.release()
 
     def _ask_to_stop(self, *_: object) -> None:
         self._stop = True
