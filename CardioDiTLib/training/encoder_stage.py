@@ -232,7 +232,8 @@ class EncoderStage(AveragedStage[CineEmbedding]):
                 "Make the pack and the settings to match.",
             )
         if data.labels is not None and data.labels.any():
-            systole = (data.labels == LV).sum(axis=(2, 3, 4)).argmin(axis=1)
+            cavity = (data.labels == LV).sum(axis=(2, 3, 4))
+            systole = np.where(cavity > 0, cavity, cavity.max() + 1).argmin(axis=1)  # 0: not labelled
         else:
             systole = np.full(len(data.images), data.images.shape[1] // 3)
         systole = np.rint(systole * config.frames / data.images.shape[1]).astype(np.int64) % config.frames
