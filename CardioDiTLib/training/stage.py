@@ -174,7 +174,7 @@ class LabelledPack:
         if data.labels is None or not data.labels.any():
             raise CardioDiTError("The training pack has no labels.", "Make one of labelled cines.")
         self.data, self.labels = data, data.labels
-        self.labelled: NDArray[np.bool_] = self.labels.any(axis=(2, 3, 4))
+        self.labelled: NDArray[np.bool_] = np.asarray(self.labels.any(axis=(2, 3, 4)))
         shown = data.slice_valid.any(axis=1) & self.labelled.any(axis=1)
         self.train_index = np.nonzero(~data.validation & shown)[0]
         self.validation_index = np.nonzero(data.validation & shown)[0]
