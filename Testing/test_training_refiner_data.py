@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 from tiny_bundle import CODEC, DIT, tiny_manifest, write_tiny_bundle
 
-from CardioDiTLib.data.packing import write_cines
+from CardioDiTLib.data.packing import read_pack, write_cines
 from CardioDiTLib.diffusion import NoiseSchedule
 from CardioDiTLib.models import VQGAN, DiT4D
 from CardioDiTLib.models.latent_scale import LatentScale
@@ -78,3 +79,31 @@ def test_quantities_alone_are_guided_towards(asked):
     for seed in range(8):
         data._redrawn(x0, 0, quantities, np.random.default_rng(seed))
     assert {(one["conditions"] is not None, one["guidance"]) for one in asked} == {(True, 2.0), (False, 1.0)}
+
+
+def test_examples_belong_to_what_made_them_and_more_copies_are_added(tmp_path):
+    pack = read_pack(pack_of(tmp_path))
+
+    def examples(copies: int, seed: int) -> RefinerData:
+        torch.manual_seed(seed)
+        return RefinerData(
+            tmp_path / "examples",
+            VQGAN(**CODEC),
+            DiT4D(**{**DIT, "num_classes": 0, "class_dropout_prob": 0.0}),
+            LatentScale(torch.zeros(4, 1, 1, 1, 1), torch.ones(4, 1, 1, 1, 1)),
+            NoiseSchedule("cosine", 300),
+            size=32,
+            ranges=LatentAugmentation(),
+            settings=RedrawSettings(copies=copies, steps=1),
+        )
+
+    assert not examples(1, 0).is_whole and examples(1, 0).make(pack, tmp_path / "pack.npz")
+    first = (tmp_path / "examples" / "copy-00.safetensors").read_bytes()
+    more = examples(2, 0)
+    assert examples(1, 0).is_whole and not more.is_whole and more.make(pack, tmp_path / "pack.npz")
+    assert len(more.read().images) == 4 and (tmp_path / "examples" / "copy-00.safetensors").read_bytes() == first
+    with refused("transformer", "examples"):
+        _ = examples(2, 1).is_whole
+    (tmp_path / "examples" / "about.json").unlink()  # as where the making was cut short
+    assert examples(2, 1).make(pack, tmp_path / "pack.npz")
+    assert (tmp_path / "examples" / "copy-00.safetensors").read_bytes() != first

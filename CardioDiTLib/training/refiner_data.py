@@ -8,16 +8,18 @@ the transformer's. From both the refiner has to find the real image.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from CardioDiTLib.data.morph import blood_gain
@@ -34,6 +36,7 @@ from CardioDiTLib.models.axes import cine_to_model
 from CardioDiTLib.models.dit import DiT4D
 from CardioDiTLib.models.latent_scale import LatentScale
 from CardioDiTLib.models.vqgan import VQGAN
+from CardioDiTLib.schema import parse_json
 from CardioDiTLib.training.latents import LatentAugmentation, augmented, encode_cine, morphed, partners_of
 
 ABOUT = "about.json"
@@ -116,7 +119,40 @@ class RefinerData:
 
     @property
     def is_whole(self) -> bool:
-        return (self.folder / ABOUT).is_file()
+        """Whether all copies are there.
+
+        Raises:
+            CardioDiTError: They were made with another codec or transformer.
+        """
+        path = self.folder / ABOUT
+        if not path.is_file():
+            return False
+        about = parse_json(path.read_text(encoding="utf-8"))
+        if about.get("made_with", self._made_with) != self._made_with:
+            raise CardioDiTError(
+                "The examples of the refiner were made with another codec or transformer.",
+                f"Remove the folder '{self.folder.name}' and run this stage again.",
+            )
+        return bool(about["copies"] == self.settings.copies)
+
+    @cached_property
+    def _made_with(self) -> str:
+        """SHA-256 of what examples are made with."""
+        digest = hashlib.sha256()
+        for network in (self.codec, self.dit, self.scale):
+            for name, value in sorted(network.state_dict().items()):
+                digest.update(name.encode() + value.detach().cpu().float().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _path(self, copy: int) -> Path:
+        return self.folder / f"copy-{copy:02d}.safetensors"
+
+    def _is_made(self, path: Path) -> bool:
+        try:
+            with safe_open(str(path), "pt") as stream:
+                return bool((stream.metadata() or {}).get("made_with", self._made_with) == self._made_with)
+        except (OSError, SafetensorError):
+            return False
 
     def make(self, pack: PackedCines, pack_path: Path, deadline: float | None = None) -> bool:
         """Makes what is missing; True where all is there."""
@@ -125,14 +161,14 @@ class RefinerData:
         self.folder.mkdir(parents=True, exist_ok=True)
         pairs = read_pairs(pack_path) if self.ranges.morphs else None
         for copy in range(self.settings.copies):
-            path = self.folder / f"copy-{copy:02d}.safetensors"
-            if path.is_file():
+            if self._is_made(self._path(copy)):
                 continue
             if deadline is not None and time.monotonic() > deadline:
                 return False
-            self._make_copy(pack, pairs, path, copy)
+            self._make_copy(pack, pairs, self._path(copy), copy)
+        about = {"copies": self.settings.copies, "seed": self.seed, "made_with": self._made_with}
         with atomic_path(self.folder / ABOUT) as partial:
-            partial.write_text(json.dumps({"copies": self.settings.copies, "seed": self.seed}), encoding="utf-8")
+            partial.write_text(json.dumps(about), encoding="utf-8")
         return True
 
     def _make_copy(self, pack: PackedCines, pairs: Any, path: Path, copy: int) -> None:
@@ -163,7 +199,7 @@ class RefinerData:
         tensors["slice_valid"] = torch.from_numpy(pack.slice_valid[used])
         tensors["validation"] = torch.from_numpy(pack.validation[used])
         with atomic_path(path) as partial:
-            save_file(tensors, partial)
+            save_file(tensors, partial, metadata={"made_with": self._made_with})
 
     @torch.no_grad()
     def _versions(
@@ -217,8 +253,8 @@ class RefinerData:
         if not self.is_whole:
             raise CardioDiTError("The examples of the refiner are not complete.", "Run this stage again.")
         parts: dict[str, list[torch.Tensor]] = {}
-        for path in sorted(self.folder.glob("copy-*.safetensors")):
-            with safe_open(str(path), "pt") as stream:
+        for copy in range(self.settings.copies):
+            with safe_open(str(self._path(copy)), "pt") as stream:
                 for name in stream.keys():  # noqa: SIM118 - not a dict
                     parts.setdefault(name, []).append(stream.get_tensor(name))
         return RefinerSet(**{name: torch.cat(tensors) for name, tensors in parts.items()})
