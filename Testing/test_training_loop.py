@@ -88,3 +88,10 @@ def test_a_folder_in_which_another_process_trains_is_left_alone(tmp_path):
     other.communicate("")
     trainer.run()
     assert len(checkpoints(tmp_path)) == 1 and not (tmp_path / LOCK).exists()
+
+
+def test_one_process_that_a_scheduler_gave_a_number_keeps_what_it_learned(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    Trainer(Line(), loop(), tmp_path).run()
+    assert len(checkpoints(tmp_path)) == 1 and logged(tmp_path)
