@@ -217,6 +217,7 @@ def test_resume_never_mixes_hearts_of_other_settings(bundle, tmp_path, capsys, s
     assert run(*words, "--steps", 3, "--resume") == 1
     assert "steps 2, not 3" in problem(capsys)
     assert run(*words, "--steps", 2, "-g", 1.0, "--resume") == 1 and "guidance 2.0, not 1.0" in problem(capsys)
+    assert run(*words, "--steps", 2, "--cycle-s", 1.2, "--resume") == 1 and "1.2" in problem(capsys)
     assert run(*words, "--steps", 3) == 1 and "there already" in problem(capsys)
     assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
     assert run(*words, "--steps", 3, "--overwrite") == 0

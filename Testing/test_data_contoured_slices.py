@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from refusals import refused
 from test_data_morph import pair
 
 from CardioDiTLib.cli import main
@@ -77,6 +78,12 @@ def test_files_of_another_kind_are_refused(tmp_path):
         read_contoured_pairs(tmp_path, ring_labels)
     with pytest.raises(CardioDiTError, match="npz"):
         read_contoured_pairs(tmp_path / "nowhere", ring_labels)
+
+
+def test_an_odd_size_is_refused_before_any_work(tmp_path):
+    written(tmp_path / "a.npz")
+    with refused("97"):
+        read_contoured_pairs(tmp_path, lambda _: pytest.fail("work was done first"), 97)
 
 
 def test_they_lie_in_a_pack_without_a_class(tmp_path):

@@ -87,6 +87,8 @@ def test_whole_cines_come_back(tmp_path):
     np.testing.assert_array_equal(pack.images, images)
     np.testing.assert_array_equal(pack.labels, labels)
     assert pack.groups.tolist() == [1, 0, 1] and pack.spacing == (1.5, 1.5, 8.0)
+    some = read_pack(write_cines(tmp_path / "some.npz", images, (1.5, 1.5, 8.0), groups=["b", "", "a"]))
+    assert some.group_names == ("a", "b") and some.groups.tolist() == [1, -1, 0]
 
 
 @pytest.mark.parametrize("content", [b"", b"not a pack", b"PK\x03\x04 broken"])

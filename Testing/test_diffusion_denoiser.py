@@ -142,3 +142,17 @@ def test_misfits_are_refused():
         Denoiser(Recorder(), SCHEDULE, labels=[0, 1])(X, 100)
     with refused((3, 4, 2, 3, 3, 1), (3, 4, 2, 3, 3, 2)):
         Denoiser(lambda x, t: x[..., :1], SCHEDULE)(X, 100)
+
+
+def test_every_sampling_run_begins_without_an_estimate_also_one_of_a_single_step():
+    given = []
+
+    def network(x, t, *, x_self_cond=None):
+        given.append(x_self_cond is not None)
+        return x
+
+    network.self_conditioning = True
+    denoise = Denoiser(network, SCHEDULE)
+    for t in (200.0, 100.0, 200.0, 200.0):
+        denoise(torch.ones(1, 2, 3), t)
+    assert given == [False, True, False, False]

@@ -11,6 +11,7 @@ from refusals import refused
 from tiny_bundle import DIT, tiny_manifest
 
 from CardioDiTLib.bundles import NetworkSpec
+from CardioDiTLib.bundles.manifest_parts import SteeredQuantity
 from CardioDiTLib.diffusion import SAMPLERS
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation import GenerationRequest
@@ -126,3 +127,17 @@ def test_batches_keep_to_the_budget_and_add_up():
     assert batch_sizes(GenerationRequest(count=2, memory_budget_gb=1e-6), 300_000_000) == [1, 1]
     assert batch_sizes(GenerationRequest(count=20, memory_budget_gb=100), 1) == [8, 8, 4]
     assert batch_sizes(GenerationRequest(count=20, batch_size=20), 10**12) == [20]
+
+
+@pytest.mark.parametrize(
+    ("null", "steered", "named"),
+    [(None, True, "a quantity"), (NULL, True, "a pathology or a quantity"), (NULL, False, "a pathology")],
+)
+def test_guidance_without_anything_asked_for_says_what_could_be(null, steered, named):
+    more = {}
+    if steered:
+        volume = SteeredQuantity("edv_ml", "volume", "mL", low=50, high=220, usual_low=60, usual_high=200)
+        params = {**DIT, "num_conditions": 1}
+        more = {"quantities": (volume,), "dit": NetworkSpec("DiT4D", params, "dit.safetensors")}
+    with refused(named):
+        make_plan(GenerationRequest(guidance=2.0), tiny_manifest(**more), null)

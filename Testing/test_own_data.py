@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from command_line import run
-from refusals import names
-from tiny_bundle import CODEC, DIT, SHAPE, give_few_steps, tiny_manifest, write_tiny_bundle
+from refusals import names, refused
+from tiny_bundle import CODEC, DIT, SHAPE, give_few_steps, tiny_manifest, tiny_networks, write_tiny_bundle
 from tiny_encoder import tiny_encoder_folder
 
-from CardioDiTLib.bundles.bundle import load_bundle
+from CardioDiTLib.bundles.bundle import load_bundle, write_bundle
+from CardioDiTLib.bundles.manifest_parts import NetworkSpec, Preset, SteeredQuantity
 from CardioDiTLib.bundles.registry import BUNDLES_VARIABLE, CACHE_VARIABLE, verify
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
+from CardioDiTLib.generation.heart_quantities import QUANTITIES, TITLES
 from CardioDiTLib.io import load_cine, save_cine
+from CardioDiTLib.models import DiT4D
+from CardioDiTLib.models.refiner import CineRefiner
 from CardioDiTLib.privacy.attach import attach_privacy
 from CardioDiTLib.privacy.embedding_set import checked
 from CardioDiTLib.privacy.encoder import load_encoder
 from CardioDiTLib.privacy.reference_set import ReferenceSet
+from CardioDiTLib.training.config import read_config
+from CardioDiTLib.training.latents import LatentAugmentation, encode_pack
+from CardioDiTLib.training.run import TrainingRun
 
 LOOP = {"warmup_steps": 1, "validate_every": 2, "log_every": 1, "threads": 1}
 
@@ -157,3 +167,96 @@ def test_texts_that_no_manifest_has_are_told(home, tmp_path, capsys):
     common = ("--config", home / "settings.yaml", "--out", tmp_path / "run", "--describe", tmp_path / "texts.json")
     assert run("train", "bundle", *common, "--bundle", tmp_path / "x") == 1
     assert "licens" in capsys.readouterr().err
+
+
+def test_a_model_that_is_steered_and_names_tissues_goes_on_with_cines_without_labels(home, tmp_path):
+    """As the embedded model does: it keeps its quantities with their ranges, and its refiner."""
+    params = {**DIT, "num_conditions": 4}
+    refined = {"latent_size": [3, 8, 8, 4], "latent_channels": 4, "image_size": [32, 32, 16]}
+    refined |= {"widths": [4, 4, 8], "depths": [1, 1, 1]}
+    vqgan, _, scale = tiny_networks()
+    quantities = tuple(
+        SteeredQuantity(name, *TITLES[name], low=10, high=90, usual_low=20, usual_high=80) for name in QUANTITIES
+    )
+    manifest = tiny_manifest(
+        name="steered",
+        dit=NetworkSpec("DiT4D", params, "dit.safetensors"),
+        refiner=NetworkSpec("CineRefiner", refined, "refiner.safetensors"),
+        quantities=quantities,
+        presets={"draft": Preset(4, "few_steps", 2.0), "standard": Preset(4, "ddim", 1.5)},
+    )
+    write_bundle(
+        tmp_path / "steered",
+        manifest,
+        vqgan,
+        DiT4D(**params).eval(),
+        scale,
+        model_card="# Steered\n",
+        refiner=CineRefiner(**refined).eval(),
+    )
+    settings = yaml.safe_load((home / "settings.yaml").read_text(encoding="utf-8"))
+    settings["dit"]["stage"]["model"]["num_conditions"] = 4
+    del settings["decoder"]
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    common = ("--config", tmp_path / "settings.yaml", "--out", tmp_path / "run", "--start-from", tmp_path / "steered")
+    assert run("train", "all", *common, "--data", home / "own.npz") == 0
+    assert run("train", "bundle", *common, "--bundle", tmp_path / "mine") == 0
+    mine, start = load_bundle(tmp_path / "mine"), load_bundle(tmp_path / "steered")
+    assert verify(tmp_path / "mine") == []
+    assert mine.manifest.quantities == quantities and mine.manifest.refiner == start.manifest.refiner
+    assert mine.refiner is not None and start.refiner is not None
+    for name, value in start.refiner.state_dict().items():
+        torch.testing.assert_close(mine.refiner.state_dict()[name], value, rtol=0, atol=2e-2)
+    # few steps were taught to the transformer before
+    assert mine.manifest.presets == {"draft": Preset(12, "dpmpp_2m", 2.0), "standard": Preset(4, "ddim", 1.5)}
+    assert "refiner_steps" not in mine.manifest.provenance
+    assert bool(mine.dit.c_embedder.mean.isfinite().all())
+
+
+@pytest.mark.parametrize(("wanted", "named"), [(4, "labels"), (3, "num_conditions")])
+def test_quantities_that_no_cine_can_teach_are_refused_before_training(home, tmp_path, wanted, named):
+    config = read_config(home / "settings.yaml")
+    config.dit.stage.model["num_conditions"] = wanted
+    made = TrainingRun(config, home / "own.npz", tmp_path / "run", "tiny")
+    encode_pack(made.codec(), made.pack, tmp_path / "run" / "latents", size=32, ranges=LatentAugmentation(copies=1))
+    with refused(named):
+        made.train("dit")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("modes", False, "modes"),
+        ("coordinates", 4, "patch"),
+        ("schedule", {"name": "flow_matching"}, "schedule"),
+        ("schedule", {**tiny_manifest().schedule, "num_train_timesteps": 300}, "num_train_timesteps"),
+    ],
+)
+def test_settings_in_which_the_bundle_would_mean_something_else_are_refused(home, tmp_path, name, value, named):
+    config = read_config(home / "settings.yaml")
+    stage = replace(config.dit.stage, **{name: value})
+    with refused(named):
+        TrainingRun(replace(config, dit=replace(config.dit, stage=stage)), "none.npz", tmp_path / "run", "tiny")
+    kept = replace(config.dit.stage, schedule={**config.dit.stage.schedule, "log_snr_range": [-8.0, 5.0]})
+    TrainingRun(replace(config, dit=replace(config.dit, stage=kept)), "none.npz", tmp_path / "run", "tiny")
+
+
+def test_the_settings_that_the_documentation_names_go_on_from_the_embedded_model(tmp_path):
+    text = (Path(__file__).parents[1] / "docs" / "own-data.md").read_text(encoding="utf-8")
+    given = {Path(path).stem for path in re.findall(r"--config (\S+)", text)}
+    assert len(given) == 1
+    embedded = Path(__file__).parents[1] / "Resources" / "Bundles" / "acdc-mini"
+    if not (embedded / "dit.safetensors").is_file():
+        pytest.skip("the embedded model's weights are not here")
+    config = read_config(given.pop())
+    start = TrainingRun(config, "none.npz", tmp_path / "run", embedded).start
+    assert start is not None and start.manifest.quantities and start.manifest.refiner is not None
+    assert config.refiner is None and not config.latents.augmentation.morphs  # both need labels
+
+
+def test_a_pack_that_is_all_kept_aside_teaches_a_transformer_nothing(home, tmp_path):
+    made = TrainingRun(read_config(home / "settings.yaml"), home / "own.npz", tmp_path / "run", "tiny")
+    pack = replace(made.pack, validation=np.ones(len(made.pack.images), bool))
+    encode_pack(made.codec(), pack, tmp_path / "run" / "latents", size=32, ranges=LatentAugmentation(copies=1))
+    with refused("aside"):
+        made.train("dit")

@@ -54,6 +54,8 @@ def test_numbers_in_exponent_form_are_numbers(tmp_path):
         ("vqgan: {}\ndit: {stage: {log_snr_mean: 0}}", "continuous"),
         ("vqgan: {}\ndit: {stage: {schedule: {prediction_type: epsilon}}}", "epsilon"),
         ("vqgan: {}\ndit: {}\ngrid: 3", "grid"),
+        ("vqgan: {}\ndit: {}\ndecoder: {stage: {batch: 2}}", "decoder_only"),
+        ("vqgan: {stage: {model: {act: prelu}}}\ndit: {}\ndecoder: {stage: {decoder_only: true}}", "codecs"),
     ],
 )
 def test_mistakes_are_told(tmp_path, text, said):

@@ -372,3 +372,8 @@ def test_wrong_settings_and_packs_are_refused(tmp_path, pack, settings, capsys):
     settings.write_text(SETTINGS.replace("spacing_mm: 6", "spacing_mm: 19"), encoding="utf-8")
     assert run("train", "encoder", "--config", settings, "--data", pack, "--out", tmp_path / "run") == 1
     assert "pixels" in capsys.readouterr().err
+
+
+def test_a_cine_of_few_frames_is_repeated_for_a_view_of_more():
+    images = np.arange(3, dtype=np.uint8)[None, :, None, None, None] * np.ones((1, 3, 2, 4, 4), np.uint8)
+    assert working_frames(images, 8, 3.0, 3.0)[0, :, 0, 0, 0].tolist() == [0, 0, 1, 1, 2, 2, 2, 0]

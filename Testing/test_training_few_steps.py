@@ -9,19 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_bundle import tiny_manifest, tiny_networks, write_tiny_bundle
+from refusals import refused
+from tiny_bundle import DIT, give_few_steps, tiny_manifest, tiny_networks, write_tiny_bundle
 
-from CardioDiTLib.bundles import load_bundle
-from CardioDiTLib.bundles.manifest_parts import FewStepSpec, Preset
+from CardioDiTLib.bundles import Bundle, NetworkSpec, load_bundle, write_bundle
+from CardioDiTLib.bundles.manifest_parts import FewStepSpec, Preset, SteeredQuantity
 from CardioDiTLib.cli import main
 from CardioDiTLib.diffusion import ddim
 from CardioDiTLib.diffusion.levels import NoiseLevels
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation import GenerationRequest, Generator
 from CardioDiTLib.generation.plan import make_plan
+from CardioDiTLib.models import DiT4D
 from CardioDiTLib.models.low_rank import apply_changes, changed_matrices, changes_of, make_changeable
+from CardioDiTLib.training import few_step_run
+from CardioDiTLib.training.few_step_run import FewStepRun
 from CardioDiTLib.training.few_step_stage import FewStepConfig, FewStepStage, way_levels
-from CardioDiTLib.training.noise_paths import PathSettings, draw_paths, read_paths
+from CardioDiTLib.training.noise_paths import NoisePaths, PathSettings, draw_paths, read_paths, taught_guidance
 
 NULL = 2
 SETTINGS = """
@@ -164,6 +168,79 @@ def test_each_step_is_asked_for_where_the_teacher_arrives(tmp_path):
         draw_paths(bundle, tmp_path / "ways", PathSettings(count=8, file_size=4, batch=4, steps=9), config.kept)
 
 
+def tiny_of(folder: Path, quantities: tuple[SteeredQuantity, ...] = (), **params) -> Bundle:
+    """A tiny bundle whose transformer has other parameters, and no classes where it takes none."""
+    vqgan, _, scale = tiny_networks()
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        dit = DiT4D(**{**DIT, **params})
+        for parameter in dit.parameters():
+            if not bool(parameter.any()):
+                torch.nn.init.normal_(parameter, std=0.3)
+    named = {} if dit.num_classes else {"class_names": (), "class_titles": ()}
+    spec = NetworkSpec("DiT4D", {**DIT, **params}, "dit.safetensors")
+    manifest = tiny_manifest(name=folder.name, dit=spec, quantities=quantities, **named)
+    return write_bundle(folder, manifest, vqgan, dit.eval(), scale, model_card="# Tiny\n", storage="fp32")
+
+
+NO_CLASSES = {"num_classes": 0, "class_dropout_prob": 0.0}
+VOLUME = SteeredQuantity("edv_ml", "volume", "mL", low=50, high=220, usual_low=60, usual_high=200)
+
+
+def test_a_bundle_of_quantities_alone_is_taught_guidance_towards_them(tmp_path):
+    bundle = tiny_of(tmp_path / "tiny", (VOLUME,), num_conditions=1, **NO_CLASSES)
+    made = []
+    for guidance in (1.0, 3.0):
+        paths = PathSettings(
+            count=4, file_size=2, batch=2, steps=4, guidance=guidance, asked_share=1.0, left_out_share=0.0
+        )
+        assert taught_guidance(bundle, paths) == guidance
+        draw_paths(bundle, tmp_path / f"{guidance:g}", paths, [0, 4])
+        made.append(read_paths(tmp_path / f"{guidance:g}", paths))
+    assert torch.equal(made[0].conditions, made[1].conditions) and torch.equal(made[0].seen[:, 0], made[1].seen[:, 0])
+    assert not torch.allclose(made[0].seen[:, 1].float(), made[1].seen[:, 1].float(), atol=0.1)
+
+
+def test_without_classes_and_quantities_no_guidance_is_taught(tmp_path):
+    bundle = tiny_of(tmp_path / "tiny", **NO_CLASSES)
+    settings = tmp_path / "few.yaml"
+    settings.write_text(SETTINGS, encoding="utf-8")
+    assert FewStepRun(settings, bundle.folder, tmp_path / "run").spec.guidance == 1.0
+
+
+def test_classes_without_one_for_none_are_drawn_as_they_are(tmp_path):
+    bundle = tiny_of(tmp_path / "tiny", class_dropout_prob=0.0)
+    paths = PathSettings(count=8, file_size=4, batch=4, steps=3)
+    draw_paths(bundle, tmp_path / "ways", paths, [0, 3])
+    assert set(read_paths(tmp_path / "ways", paths).labels.tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"name": "flow_matching", "num_train_timesteps": 1000},
+        {"name": "cosine", "num_train_timesteps": 300, "continuous": True, "zero_terminal_snr": True},
+    ],
+    ids=["flow", "zero"],
+)
+def test_a_schedule_that_begins_in_noise_alone_is_refused(tmp_path, schedule):
+    bundle = write_tiny_bundle(tmp_path / "tiny", schedule=schedule)
+    settings = tmp_path / "few.yaml"
+    settings.write_text(SETTINGS, encoding="utf-8")
+    with refused("noise alone"):
+        FewStepRun(settings, bundle.folder, tmp_path / "run")
+
+
+def test_a_student_is_asked_as_it_was_taught_without_estimates_of_its_own(tmp_path):
+    bundle = tiny_of(tmp_path / "tiny", self_conditioning=True, qk_norm="rms")
+    bundle = give_few_steps(bundle.folder)
+    network, given = bundle.few_step_dit, []
+    assert network is not None
+    network.register_forward_pre_hook(lambda _m, _x, named: given.append(named.get("x_self_cond")), with_kwargs=True)
+    Generator(bundle, device="cpu", precision="fp32").generate(GenerationRequest(sampler="few_steps", steps=2))
+    assert given == [None, None]
+
+
 def teach(folder: Path, minutes: str | None = None) -> Path:
     """The bundle of a folder, taught to the end."""
     bundle = write_tiny_bundle(folder / "tiny").folder
@@ -209,6 +286,26 @@ def test_the_taught_bundle_draws_in_few_steps_and_says_so(taught, monkeypatch):
     plain = [generator.generate(GenerationRequest(seed=5, pathology="DCM"))[0].cine.array]
     manifest = json.loads((taught / "bundle.json").read_text(encoding="utf-8"))
     assert len(manifest["files"]) == 5 and not np.array_equal(plain[0], first.cine.array)
+
+
+def test_teacher_and_student_are_on_the_device_of_the_settings(tmp_path, monkeypatch):
+    bundle = write_tiny_bundle(tmp_path / "tiny")
+    settings = tmp_path / "few.yaml"
+    settings.write_text(SETTINGS.replace("precision: fp32", "precision: fp32, device: meta"), encoding="utf-8")
+    seen: list[set[str]] = []
+
+    def places(network: torch.nn.Module) -> set[str]:
+        return {parameter.device.type for parameter in network.parameters()}
+
+    def stopped(teacher: Bundle, *_: object, **__: object) -> bool:
+        seen.append(places(teacher.dit))
+        return False
+
+    monkeypatch.setattr(few_step_run, "draw_paths", stopped)
+    run = FewStepRun(settings, bundle.folder, tmp_path / "run")
+    assert not run.train() and seen == [{"meta"}]
+    data = NoisePaths(torch.zeros(8, 5, 4, 3, 8, 8, 4), torch.zeros(8, dtype=torch.int64), torch.zeros(8, 0), 4)
+    assert places(FewStepStage(run.settings.stage, run.bundle, data).dit) == {"meta"}
 
 
 def test_training_brings_the_student_nearer_to_the_teacher(tmp_path):

@@ -453,3 +453,39 @@ def test_perceptual_loss_without_its_packages_is_told(place):
     settings = read_config(place[0] / "settings.yaml").vqgan.stage
     with pytest.raises(CardioDiTError, match="perceptual"):
         VqganStage(VqganStageConfig(model=settings.model, perceptual_weight=0.1), read_pack(place[1]))
+
+
+def test_a_pack_that_is_wider_than_the_grid_by_an_odd_number_of_pixels_is_validated_on_the_grid(place, tmp_path):
+    from CardioDiTLib.training.loop import LoopConfig, Trainer
+    from CardioDiTLib.training.vqgan_stage import VqganStage
+
+    settings = read_config(place[0] / "settings.yaml").vqgan.stage
+    whole = read_pack(place[1])
+    stage = VqganStage(settings, dataclasses.replace(whole, images=whole.images[..., :37, :37]), size=32)
+    scores = Trainer(stage, LoopConfig(steps=1, precision="fp32"), tmp_path / "run").run()
+    assert np.isfinite(scores["psnr"])
+
+
+@pytest.mark.parametrize(
+    ("crop", "frames", "aside", "named"),
+    [(44, 8, False, "44"), (30, 8, False, "30"), (32, 7, False, "7"), (32, 8, True, "aside")],
+)
+def test_crops_and_frames_that_the_codec_would_not_give_back_are_refused(place, crop, frames, aside, named):
+    from CardioDiTLib.training.vqgan_stage import VqganStage
+
+    settings = dataclasses.replace(read_config(place[0] / "settings.yaml").vqgan.stage, crop=crop)
+    pack = read_pack(place[1])
+    pack = dataclasses.replace(pack, images=pack.images[:, :frames], validation=pack.validation | aside)
+    with refused(named):
+        VqganStage(settings, pack, size=32)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("input_size: [2, 8", "input_size: [3, 8"), ("in_channels: 4", "in_channels: 8")]
+)
+def test_a_transformer_that_does_not_take_the_latents_is_refused_before_the_codec_is_trained(place, tmp_path, old, new):
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(SETTINGS.replace(old, new), encoding="utf-8")
+    with refused("input_size"):
+        TrainingRun(read_config(settings), place[1], tmp_path / "run").train("vqgan")
+    assert not (tmp_path / "run" / "vqgan").exists()

@@ -11,7 +11,7 @@ from command_line import run
 from refusals import refused
 from training_pieces import pieces_with_the_same_bits
 
-from CardioDiTLib.data.packing import read_pack, write_cines
+from CardioDiTLib.data.packing import PackedCines, read_pack, write_cines
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.models.slice_unet import NetworkConfig
 from CardioDiTLib.segmentation.model import load_model
@@ -21,6 +21,7 @@ from CardioDiTLib.training.loop import LoopConfig, Trainer
 from CardioDiTLib.training.network_tasks import SegmentationRun
 from CardioDiTLib.training.segmentation_stage import SegmentationStage, SegmentationStageConfig, segmentation_loss
 from CardioDiTLib.training.slice_augment import ImageAugmenter, SegmentationAugmentation
+from CardioDiTLib.training.stage import LabelledPack
 
 SETTINGS = """
 name: tiny
@@ -212,3 +213,26 @@ def test_a_perfect_answer_costs_nothing_and_a_wrong_one_much():
     right = torch.nn.functional.one_hot(labels, 4).permute(0, 3, 1, 2).float() * 30
     assert float(segmentation_loss(right, labels)) < 0.01
     assert float(segmentation_loss(right.roll(1, 1), labels)) > 5
+
+
+def test_frames_and_cines_that_nobody_labelled_are_not_learned_as_empty():
+    labels = np.zeros((3, 6, 2, 8, 8), np.uint8)
+    labels[0, 0, :, 2:6, 2:6] = labels[0, 2, :, 3:5, 3:5] = 3
+    labels[1, 3, :, 2:6, 2:6] = 3
+    pack = PackedCines(
+        images=np.zeros(labels.shape, np.uint8),
+        labels=labels,
+        slice_valid=np.ones((3, 2), bool),
+        groups=np.full(3, -1),
+        group_names=(),
+        validation=np.zeros(3, bool),
+        spacing=(1.5, 1.5, 10.0),
+        cycle_s=np.ones(3),
+        turn_deg=np.zeros(3),
+        affine=None,
+    )
+    known = LabelledPack(pack)
+    assert known.train_index.tolist() == [0, 1] and known.systole[:2].tolist() == [2, 3]
+    for share in (0.0, 1.0):
+        drawn = {known.draw_frame(np.random.default_rng(seed), share) for seed in range(40)}
+        assert drawn == {(0, 0), (0, 2), (1, 3)}

@@ -129,6 +129,10 @@ def test_quantities_of_labels():
     edv, ef, mass, slices = heart_quantities(labels, (2.0, 2.0, 5.0))
     assert (edv, ef, slices) == (pytest.approx(2 * 36 * 0.02), pytest.approx(50.0), 2)
     assert mass == pytest.approx(2 * 64 * 0.02 * 1.05)
+    labels[3] = 0  # a frame that nobody labelled has not emptied the heart
+    assert heart_quantities(labels, (2.0, 2.0, 5.0)) == (edv, ef, mass, slices)
+    labels[1:] = 0
+    assert np.isnan(heart_quantities(labels, (2.0, 2.0, 5.0))).tolist() == [False, True, False, False]
     assert np.isnan(heart_quantities(None, (1, 1, 1))).all()
     assert np.isnan(heart_quantities(np.zeros_like(labels), (1, 1, 1))).all()
 

@@ -246,7 +246,7 @@ class Preset(ManifestPart):
     Args:
         steps: How often the network is asked.
         sampler: A name from `diffusion.SAMPLERS`, or "few_steps" where the bundle has them.
-        guidance: Strength of guidance where a pathology is asked for; 1 is none.
+        guidance: Strength of guidance where a pathology or a quantity is asked for; 1 is none.
     """
 
     record_name: ClassVar[str] = "preset of a bundle"

@@ -98,8 +98,10 @@ def read_contoured_pairs(
     """All patients of a folder that can be used, in the order of their names.
 
     Raises:
-        CardioDiTError: There is no such file, or one cannot be read.
+        CardioDiTError: There is no such file, one cannot be read, or the size is odd: motion is kept for 2 x 2 pixels.
     """
+    if size % 2:
+        raise CardioDiTError(f"A size of {size} pixels is odd.", "Give an even number.")
     paths = sorted(Path(folder).glob("*.npz"))
     if not paths:
         raise CardioDiTError(f"'{folder}' has no .npz files.", "Give the folder with slices and contours.")

@@ -133,9 +133,10 @@ def write_cines(
     cycle_s: Sequence[float] | None = None,
     about: str = "",
 ) -> Path:
-    """Writes whole cines (N, T, Z, Y, X) uint8, for owners of true 4D data."""
+    """Writes whole cines (N, T, Z, Y, X) uint8, for owners of true 4D data; an empty group is no class."""
     count = len(images)
-    names = sorted(set(groups)) if groups is not None else []
+    own = [""] * count if groups is None else groups
+    names = sorted({group for group in own if group})
     header = {
         "format": FORMAT,
         "version": VERSION,
@@ -149,7 +150,7 @@ def write_cines(
         "images": images.astype(np.uint8),
         "slice_valid": np.ones((count, images.shape[2]), bool) if slice_valid is None else slice_valid,
         "cycle_s": np.full(count, 0.9, np.float32) if cycle_s is None else np.asarray(cycle_s, np.float32),
-        "groups": np.array([names.index(g) for g in groups] if groups is not None else [-1] * count, np.int8),
+        "groups": np.array([names.index(group) if group else -1 for group in own], np.int8),
         "validation": np.zeros(count, bool) if validation is None else np.asarray(validation, bool),
     }
     if labels is not None:
@@ -375,8 +376,8 @@ def make_pack(
 ) -> Path:
     """Makes a pack of every cine in a folder: heart centred, base first, one cycle, frame 0 end-diastole if it shows.
 
-    A table `groups.csv` with the columns `file` and `group` gives pathology groups; without it all cines are of one
-    group. Cines are not turned in plane: only labels tell how far (see `cine_from_pair`).
+    A table `groups.csv` with the columns `file` and `group` gives pathology groups; without it, or where its cell is
+    empty, a cine is of none. Cines are not turned in plane: only labels tell how far (see `cine_from_pair`).
 
     Args:
         folder: Files that `load_cine` reads, and folders of DICOM images. Label maps are left out.

@@ -50,6 +50,7 @@ class Denoiser:
             for a network that knows none, or to ask for none. Guidance without a guide leaves them out, together with
             the label, in the prediction that it leads away from.
         autocast: Type in which the network computes, such as ``torch.bfloat16``; None for the type of its weights.
+        estimates: False never gives a network with self-conditioning its own estimates, as where it learned without.
 
     Raises:
         CardioDiTError: If guidance has nothing to guide with, or a network is in training mode.
@@ -70,6 +71,7 @@ class Denoiser:
         guide: Network | None = None,
         conditions: Tensor | None = None,
         autocast: torch.dtype | None = None,
+        estimates: bool = True,
     ) -> None:
         asked = conditions is not None or (labels is not None and null_label is not None)
         if guidance != 1 and guide is None and not asked:
@@ -91,7 +93,7 @@ class Denoiser:
         self.guide = guide
         self.conditions = conditions
         self.autocast = autocast
-        self._remembers = any(getattr(model, "self_conditioning", False) for model in (network, guide))
+        self._remembers = estimates and any(getattr(model, "self_conditioning", False) for model in (network, guide))
         self._last: tuple[float, Tensor] | None = None
 
     def __call__(self, x: Tensor, t: float) -> Tensor:
@@ -107,7 +109,8 @@ class Denoiser:
         Raises:
             CardioDiTError: If the number of labels or the network's output does not fit ``x``.
         """
-        if self._last is not None and (t > self._last[0] or self._last[1].shape != x.shape):
+        # times fall from step to step
+        if self._last is not None and (t >= self._last[0] or self._last[1].shape != x.shape):
             self._last = None  # another sampling run begins
         clean = self.schedule.x0_from_prediction(x, self._guided(x, float(t)), float(t))
         if self._remembers:

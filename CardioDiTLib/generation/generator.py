@@ -218,9 +218,8 @@ class Generator:
             CardioDiTError: The request does not fit the bundle.
         """
         plan = make_plan(request, self.bundle.manifest, self._dit.null_class)
-        levels = self._levels(plan)
         can = self._names_tissues and bool(self.bundle.manifest.quantities)
-        return request.adjust if can else 0, len(levels.beyond(LEAST_LOG_SNR))
+        return request.adjust if can else 0, len(self._levels(plan).beyond(LEAST_LOG_SNR))
 
     def _levels(self, plan: SamplingPlan) -> NoiseLevels:
         if plan.few_steps:
@@ -328,6 +327,7 @@ class Generator:
             null_label=self._dit.null_class,
             conditions=None if conditions is None else torch.tensor(conditions, dtype=torch.float32).to(self.device),
             autocast=self.backend.autocast,
+            estimates=not plan.few_steps,  # each of its steps was taught by itself
         )
         # the few-step network was trained on straight lines between its levels
         sample = SAMPLERS["ddim" if plan.few_steps else plan.sampler](

@@ -28,7 +28,10 @@ _FEWEST_PIXELS = 8
 
 
 def heart_quantities(labels: np.ndarray | None, spacing_mm: Sequence[float]) -> tuple[float, ...]:
-    """One number for each of `QUANTITIES`; NaN for all without labels of a left ventricle.
+    """One number for each of `QUANTITIES`; NaN for all without labels of a left ventricle at end-diastole.
+
+    Frames without its cavity count as not labelled (often only end-diastole and end-systole are); with no other frame
+    than the first the ejection fraction is NaN.
 
     Args:
         labels: (T, Z, Y, X), 1 RV, 2 myocardium, 3 LV cavity; frame 0 is end-diastole.
@@ -43,4 +46,6 @@ def heart_quantities(labels: np.ndarray | None, spacing_mm: Sequence[float]) -> 
         return nothing
     mass = float((labels[0] == MYOCARDIUM).sum()) * millilitres * MYOCARDIUM_G_PER_ML
     slices = int(((labels[0] == LV).sum(axis=(1, 2)) >= _FEWEST_PIXELS).sum())
-    return float(volume[0]), float(100 * (1 - volume.min() / volume[0])), mass, float(slices)
+    labelled = volume[volume > 0]
+    ejected = float(100 * (1 - labelled.min() / volume[0])) if len(labelled) > 1 else math.nan
+    return float(volume[0]), ejected, mass, float(slices)

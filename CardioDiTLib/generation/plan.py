@@ -13,7 +13,7 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.asked_grid import check_grid
 from CardioDiTLib.generation.request import DEFAULT_BUNDLE, RESHAPED, GenerationRequest
 
-_WHOLE_WAY_STEPS = 12
+WHOLE_WAY_STEPS = 12
 """What is run where a preset of few steps cannot: with another guidance or sampler, or from noisy latents on."""
 
 
@@ -25,7 +25,7 @@ class SamplingPlan:
         steps: Denoising steps.
         sampler: Its name.
         spacing: Spacing of its steps.
-        guidance: Strength; 1 where no sample has a class.
+        guidance: Strength; 1 where no sample has a class or quantities that are asked for.
         way: Log-SNR at which each step begins, for the sampler "few_steps"; empty for others.
         pathologies: Class name of each sample, None for no class.
         labels: Label of each sample; None where the network is asked without labels.
@@ -129,7 +129,7 @@ def _sampling(
                 f"The bundle '{manifest.name}' names the sampler {sampler!r}, which is not known.",
                 f"Ask for one of {', '.join(DEFAULT_SPACING)}.",
             )
-        usual = _WHOLE_WAY_STEPS if asked.sampler == FEW_STEPS else asked.steps
+        usual = WHOLE_WAY_STEPS if asked.sampler == FEW_STEPS else asked.steps
         return replace(asked, sampler=sampler, steps=request.steps or usual), (), ()
     spec = manifest.few_steps
     guidance = asked.guidance if spec is None else spec.guidance
@@ -146,7 +146,7 @@ def _sampling(
             f"{guidance:g}.",
             "Leave steps and guidance out, or ask for another sampler.",
         )
-    instead = Preset(request.steps or _WHOLE_WAY_STEPS, guidance=guidance)
+    instead = Preset(request.steps or WHOLE_WAY_STEPS, guidance=guidance)
     if not other_guidance:
         return instead, (), ()
     told = f"Few steps were taught guidance {guidance:g}, not {request.guidance:g}: drawn in {instead.steps} steps."
@@ -216,11 +216,14 @@ def _guidance(
     if (any(name is not None for name in pathologies) and null_class is not None) or steered:
         return float(usual if request.guidance is None else request.guidance)
     if request.guidance is not None and request.guidance != 1:
-        if null_class is None:
+        towards = [] if null_class is None else ["a pathology"]
+        towards += ["a quantity"] if manifest.quantities else []
+        if not towards:
             raise CardioDiTError(
                 f"The bundle '{manifest.name}' was not trained for guidance.", "Leave the guidance out, or at 1."
             )
+        what = " or ".join(towards)
         raise CardioDiTError(
-            f"Guidance {request.guidance:g} needs a pathology to guide towards.", "Give a pathology, or guidance 1."
+            f"Guidance {request.guidance:g} needs {what} to guide towards.", f"Give {what}, or guidance 1."
         )
     return 1.0

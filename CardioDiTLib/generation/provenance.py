@@ -27,9 +27,9 @@ def provenance_of(
 ) -> dict[str, Any]:
     """What is needed to make the cine again; the same in every run.
 
-    `grid` holds the slices and frames that were asked for, none where they are the model's own; `reshaped` says whether
-    the sample is reshaped from its first draw (`reshaping`); `backend` names what ran the networks where it was not
-    torch.
+    `grid` holds the slices and frames that were asked for, none where they are the model's own; the seconds of a beat
+    are named where they are not the model's. `reshaped` says whether the sample is reshaped from its first draw
+    (`reshaping`); `backend` names what ran the networks where it was not torch.
     """
     manifest = bundle.manifest
     return {
@@ -45,6 +45,7 @@ def provenance_of(
         **({"asked": asked, "adjust": plan.adjust} if asked else {}),
         **({"adjusted_by": "reshaping"} if reshaped else {}),
         **(grid or {}),
+        **({} if plan.cycle_s == manifest.grid.cycle_s else {"cycle_s": plan.cycle_s}),
         "sampler": plan.sampler,
         "steps": plan.steps,
         "spacing": plan.spacing,

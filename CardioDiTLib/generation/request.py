@@ -48,7 +48,7 @@ class GenerationRequest:
         preset: Name of a preset of the bundle: "draft", "standard" or "high".
         sampler: "dpmpp_2m", "ddim", "ddpm" or "euler" (the published one of flow matching); None for the preset's.
         pathology: Class of all samples, or one a sample (None in the list for no class); None for no class.
-        guidance: Strength of guidance towards the pathology, 1 for none; None for that of the preset.
+        guidance: Strength of guidance towards pathology and quantities, 1 for none; None for that of the preset.
         edv_ml: End-diastolic volume of the left ventricle in mL, one for all or one a sample (None for any).
         ef_percent: Its ejection fraction in %, likewise.
         lv_mass_g: Its mass in g, likewise.

@@ -63,7 +63,7 @@ class Reshaper:
         """
         measured = dict(zip(QUANTITIES, heart_quantities(labels, spacing_mm)))
         volumes = cavity_volumes(labels, float(np.prod(spacing_mm)) / 1000.0)
-        if volumes[0] <= 0:
+        if volumes[0] <= 0 or np.isnan(measured["ef_percent"]):
             return self._scale.normalise(latents.float())
         wanted = {**measured, **asked}
         cavity = wanted_volumes(volumes, wanted["edv_ml"], wanted["ef_percent"]) / np.maximum(volumes, 1e-6)

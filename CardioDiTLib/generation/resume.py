@@ -31,6 +31,7 @@ _DECIDING = (
     "adjusted_by",
     "slices",
     "frames",
+    "cycle_s",
 )
 
 

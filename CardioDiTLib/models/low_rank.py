@@ -29,8 +29,9 @@ class LowRankUpdate(nn.Module):
     def __init__(self, matrix: torch.Tensor, rank: int, generator: torch.Generator) -> None:
         super().__init__()
         rows, columns = matrix.shape
-        self.down = nn.Parameter(torch.randn(rank, columns, generator=generator) / math.sqrt(columns))
-        self.up = nn.Parameter(torch.zeros(rows, rank))
+        down = torch.randn(rank, columns, generator=generator) / math.sqrt(columns)  # on the CPU, whatever the device
+        self.down = nn.Parameter(down.to(matrix.device))
+        self.up = nn.Parameter(torch.zeros(rows, rank, device=matrix.device))
 
     def forward(self, matrix: torch.Tensor) -> torch.Tensor:
         return matrix + self.up @ self.down

@@ -189,6 +189,16 @@ class VQGAN(nn.Module):
         self._check_size(size)
         return self.embedding_dim, *self._latent_size(size)
 
+    def decoded_size(self, *size: int) -> tuple[int, ...]:
+        """Size (H, W, T) in which a slice of size (H, W, T) comes back; the same where it divides by `downsampling`.
+
+        Raises:
+            CardioDiTError: as for `latent_shape`.
+        """
+        latent = self.latent_shape(*size)[1:]
+        factors = [self.space_to_depth] * 2 + [1] * (len(size) - 2)
+        return tuple(self._grown(n, axis) * factor for axis, (n, factor) in enumerate(zip(latent, factors)))
+
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Latents before quantisation: (B, in_channels, H, W, T) -> (B, embedding_dim, h, w, t).
 

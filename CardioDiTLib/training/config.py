@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_type_hints
 import yaml
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.schema import plain
 from CardioDiTLib.training.buckets import LatentShapes
 from CardioDiTLib.training.dit_stage import DitStageConfig
 from CardioDiTLib.training.latents import LatentAugmentation
@@ -66,7 +67,7 @@ class TrainingConfig:
         name: Name of the model.
         grid: The model's grid.
         vqgan: Stage 1.
-        decoder: Optional: the decoder alone once more, encoder and codes fixed.
+        decoder: Optional: the decoder alone once more, encoder and codes fixed (`decoder_only`), of stage 1's codec.
         refiner: Optional: image and labels from the whole stack and beat, after the slice decoder.
         latents: Between the stages.
         dit: Stage 2.
@@ -79,6 +80,19 @@ class TrainingConfig:
     dit: StageSettings
     decoder: StageSettings | None = None
     refiner: StageSettings | None = None
+
+    def __post_init__(self) -> None:
+        if self.decoder is None:
+            return
+        if not self.decoder.stage.decoder_only:
+            raise CardioDiTError(
+                "The section decoder would change encoder and codes, to which latents and transformer belong.",
+                "Set decoder_only to true in decoder.stage.",
+            )
+        if plain(self.decoder.stage.model) != plain(self.vqgan.stage.model):
+            raise CardioDiTError(
+                "The sections decoder and vqgan describe two codecs.", "Give decoder.stage the model of vqgan.stage."
+            )
 
 
 def read_config(path: str | Path) -> TrainingConfig:

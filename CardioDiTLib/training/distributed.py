@@ -59,8 +59,8 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def rank() -> int:
-    """This process's number."""
-    return int(os.environ.get("RANK", "0"))
+    """This process's number; 0 for one process, also where a scheduler numbers its jobs by the same variable."""
+    return int(os.environ.get("RANK", "0")) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else 0
 
 
 def any_rank(value: bool, device: torch.device) -> bool:

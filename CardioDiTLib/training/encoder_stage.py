@@ -161,7 +161,7 @@ class EncoderStageConfig:
 
 def working_frames(images: NDArray[np.uint8], frames: int, spacing_mm: float, target_mm: float) -> torch.Tensor:
     """Cines (N, T, Z, Y, X) uint8 at the encoder's pixel spacing and with fewer frames, uint8, whole image kept."""
-    steps = np.rint(np.arange(frames) * len(images[0]) / frames).astype(int)
+    steps = np.rint(np.arange(frames) * len(images[0]) / frames).astype(int) % len(images[0])
     size = [round(n * spacing_mm / target_mm) for n in images.shape[-2:]]
     parts = []
     for cine in images:
@@ -232,7 +232,8 @@ class EncoderStage(AveragedStage[CineEmbedding]):
                 "Make the pack and the settings to match.",
             )
         if data.labels is not None and data.labels.any():
-            systole = (data.labels == LV).sum(axis=(2, 3, 4)).argmin(axis=1)
+            cavity = (data.labels == LV).sum(axis=(2, 3, 4))
+            systole = np.where(cavity > 0, cavity, cavity.max() + 1).argmin(axis=1)  # 0: not labelled
         else:
             systole = np.full(len(data.images), data.images.shape[1] // 3)
         systole = np.rint(systole * config.frames / data.images.shape[1]).astype(np.int64) % config.frames

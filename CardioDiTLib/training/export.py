@@ -23,8 +23,10 @@ from CardioDiTLib.bundles.manifest_parts import (
 )
 from CardioDiTLib.data.morph import BLOOD_GREY
 from CardioDiTLib.diffusion.any_schedule import schedule_from_config
+from CardioDiTLib.diffusion.sampler_names import FEW_STEPS
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.generation.heart_quantities import TITLES
+from CardioDiTLib.generation.plan import WHOLE_WAY_STEPS
 from CardioDiTLib.grid import BundleGrid
 from CardioDiTLib.training.checkpoint import finished_steps
 from CardioDiTLib.training.config import TrainingConfig
@@ -118,16 +120,14 @@ def export_bundle(
         ),
         schedule=schedule_from_config(settings.schedule).to_config(),
         class_names=run.class_names(latents),
-        refiner=None
-        if refiner is None or config.refiner is None
-        else NetworkSpec("CineRefiner", dict(config.refiner.stage.model), "refiner.safetensors"),
-        quantities=_quantities(sets) if settings.model.get("num_conditions", 0) else (),
+        refiner=_refiner_spec(config, run),
+        quantities=_quantities(sets, run.start) if settings.model.get("num_conditions", 0) else (),
         presets={name: Preset.from_dict(values) for name, values in said.pop("presets", {}).items()}
         or usual_presets("trained"),
         provenance={
             "codec_steps": finished_steps(run.codec_folder()),
             "dit_steps": finished_steps(folder / "dit"),
-            **({} if refiner is None else {"refiner_steps": finished_steps(folder / "refiner")}),
+            **({"refiner_steps": refined} if (refined := finished_steps(folder / "refiner")) else {}),
             **({} if run.start is None else {"started_from": started_from(run.start)}),
             **({"blood_grey": BLOOD_GREY} if config.latents.augmentation.morphs else {}),
             **said.pop("provenance", {}),
@@ -168,13 +168,18 @@ def _inherited(start: Bundle | None, destination: Path) -> dict[str, Any]:
             f"{old.training_data.data_source}"
         },
         "class_titles": list(old.class_titles),
-        "presets": {name: preset.to_dict() for name, preset in old.presets.items()},
+        "presets": {name: _whole_way(preset).to_dict() for name, preset in old.presets.items()},
         "intensity_range": list(old.intensity_range),
         "affine": old.affine,
         "copyright": old.copyright,
         "references": list(old.references),
         "intended_use": old.intended_use,
     }
+
+
+def _whole_way(preset: Preset) -> Preset:
+    """A preset for a transformer that was trained on: few steps were taught to the one before."""
+    return Preset(WHOLE_WAY_STEPS, guidance=preset.guidance) if preset.sampler == FEW_STEPS else preset
 
 
 def own_name(old: str, destination: Path) -> str:
@@ -266,10 +271,19 @@ def _agreed(texts: dict[str, Any], name: str, measured: Any) -> Any:
     return measured
 
 
-def _quantities(sets: tuple[LatentSet, ...]) -> tuple[SteeredQuantity, ...]:
-    """Ranges of what the training cines measure."""
+def _refiner_spec(config: TrainingConfig, run: TrainingRun) -> NetworkSpec | None:
+    """Of the refiner that `TrainingRun.refiner` gives."""
+    if config.refiner is not None and finished_steps(run.folder / "refiner"):
+        return NetworkSpec("CineRefiner", dict(config.refiner.stage.model), "refiner.safetensors")
+    return None if run.start is None else run.start.manifest.refiner
+
+
+def _quantities(sets: tuple[LatentSet, ...], start: Bundle | None) -> tuple[SteeredQuantity, ...]:
+    """Ranges of what the training cines measure; where they have no labels, those of the bundle that was begun from."""
     known = torch.cat([one.quantities[~one.validation] for one in sets]).double()
     known = known[known.isfinite().all(1)]
+    if not len(known) and start is not None:
+        return start.manifest.quantities
     parts = []
     for place, name in enumerate(sets[0].about["quantities"]):
         low, usual_low, usual_high, high = (

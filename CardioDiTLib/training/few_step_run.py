@@ -26,7 +26,7 @@ from CardioDiTLib.training.checkpoint import finished_steps
 from CardioDiTLib.training.config import StageSettings, check_keys, find_config, stage_settings
 from CardioDiTLib.training.few_step_stage import FewStepConfig, FewStepStage, way_levels
 from CardioDiTLib.training.loop import Trainer, resolve_precision
-from CardioDiTLib.training.noise_paths import draw_paths, read_paths
+from CardioDiTLib.training.noise_paths import draw_paths, read_paths, taught_guidance
 from CardioDiTLib.training.telling import Telling, deadline_after
 
 FILE_NAME = "few_steps.safetensors"
@@ -47,7 +47,7 @@ class FewStepRun:
     def __init__(self, path: str | Path, bundle_folder: str | os.PathLike[str], folder: str | Path) -> None:
         self.bundle, self.folder = Bundle(bundle_folder), Path(folder)
         self.settings, self.presets = _read(find_config(path))
-        spec = FewStepSpec(FILE_NAME, self._config.paths.guidance, self._ways())
+        spec = FewStepSpec(FILE_NAME, taught_guidance(self.bundle, self._config.paths), self._ways())
         for name, steps in self.presets.items():
             if name not in self.bundle.manifest.presets or spec.way(steps) is None:
                 raise CardioDiTError(
@@ -71,18 +71,21 @@ class FewStepRun:
         distributed.start()
         if loop.threads:
             torch.set_num_threads(loop.threads)
-        if not self._draw(deadline):
+        device = distributed.pick_device(loop.device)
+        self.bundle.dit.to(device)  # teacher, and what the student is a copy of
+        if distributed.any_rank(not self._draw(deadline, device), device):
             return False
         stage = FewStepStage(self._config, self.bundle, read_paths(self.folder / "ways", self._config.paths))
         trainer = Trainer(stage, loop, place)
         trainer.run(deadline)
         if finished_steps(place) < loop.steps:
             return False
-        self.attach(stage.averaged())
+        if distributed.rank() == 0:
+            self.attach(stage.averaged())
+        distributed.wait_for_all()
         return True
 
-    def _draw(self, deadline: float | None) -> bool:
-        device = distributed.pick_device(self.settings.loop.device)
+    def _draw(self, deadline: float | None, device: torch.device) -> bool:
         narrow = resolve_precision(self.settings.loop.precision, device) == "bf16"
         with Telling("ways", "way") as told:
             return draw_paths(

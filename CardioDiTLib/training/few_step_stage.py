@@ -217,8 +217,18 @@ class _Changes(nn.Module):
 
 
 def way_levels(config: FewStepConfig, bundle: Bundle) -> list[list[float]]:
-    """Log-SNR at which each step of each way begins."""
+    """Log-SNR at which each step of each way begins.
+
+    Raises:
+        CardioDiTError: The model's sampling begins with noise alone, where log-SNR is infinite and tells no ways apart.
+    """
     levels = noise_levels(bundle.schedule, config.paths.steps, DEFAULT_SPACING["dpmpp_2m"])
+    if levels.alpha[0] == 0:
+        raise CardioDiTError(
+            "Few steps cannot be taught to a model whose sampling begins with noise alone (flow matching, "
+            "zero_terminal_snr).",
+            "Take one whose schedule keeps a little of the image to the end.",
+        )
     log_snr = 2 * (np.log(levels.alpha[:-1]) - np.log(levels.sigma[:-1]))
     return [
         [round(float(log_snr[level]) + _APART * number * (level == 0), 4) for level in way]

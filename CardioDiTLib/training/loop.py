@@ -21,8 +21,12 @@ from torch import nn
 from tqdm import tqdm
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.locks import FileLock
 from CardioDiTLib.training import checkpoint, distributed
 from CardioDiTLib.training.telling import told_time
+
+LOCK = ".training"
+"""Held in a stage's folder by the process that trains there."""
 
 
 def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -69,6 +73,12 @@ class LoopConfig:
     def __post_init__(self) -> None:
         check_choice("schedule", self.schedule, ("cosine", "linear_end"))
         check_choice("precision", self.precision, ("auto", "bf16", "fp32"))
+        for name in ("validate_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise CardioDiTError(
+                    f"{name} is {getattr(self, name)}; it counts steps.",
+                    "Give 1 or more; with more than 'steps' it is done once, at the end.",
+                )
 
     def lr_share(self, step: int) -> float:
         """Learning rate at a step as a share of the configured one."""
@@ -175,13 +185,27 @@ class Trainer:
                     # Out of the way, or its name would count as progress.
                     path.rename(path.with_name(f"damaged-{path.name}"))
                 continue
-            for name, module in self.stage.modules.items():
-                module.load_state_dict(state["modules"][name])
-            for name, optimizer in self.stage.optimizers.items():
-                optimizer.load_state_dict(state["optimizers"][name])
+            try:
+                self._take(state)
+            except (KeyError, RuntimeError, ValueError) as error:
+                raise CardioDiTError(
+                    f"'{path.name}' in '{self.folder.name}' is of other networks than the settings describe.",
+                    "Use the settings that the run began with, or another folder.",
+                ) from error
             self.done, self.seconds = int(state["step"]), float(state["seconds"])
             print(f"continuing at step {self.done} of {self.config.steps}", flush=True)
             return
+
+    def _take(self, state: dict[str, Any]) -> None:
+        """Weights and moments of a checkpoint; learning rates and the like are those of the settings."""
+        for name, module in self.stage.modules.items():
+            module.load_state_dict(state["modules"][name])
+        for name, optimizer in self.stage.optimizers.items():
+            own = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+            optimizer.load_state_dict(state["optimizers"][name])
+            for group, settings in zip(optimizer.param_groups, own):
+                group.pop("base_lr", None)
+                group.update(settings)
 
     def _save(self) -> None:
         if self.rank != 0:
@@ -229,16 +253,26 @@ class Trainer:
 
         Returns:
             The last validation's numbers.
+
+        Raises:
+            CardioDiTError: Another process is training in the folder.
         """
         asked = [signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
         # what was started to outlive its terminal (nohup) does
         asked = [which for which in asked if signal.getsignal(which) is not signal.SIG_IGN]
-        before = {which: signal.signal(which, self._ask_to_stop) for which in asked}
+        lock = FileLock(self.folder / LOCK)
+        if self.rank == 0 and not lock.try_acquire():
+            raise CardioDiTError(
+                f"Another process is training in '{self.folder}'.", "Wait until it ends, or take another folder."
+            )
+        before: dict[signal.Signals, Any] = {}
         try:
+            before |= {which: signal.signal(which, self._ask_to_stop) for which in asked}
             return self._run(deadline)
         finally:
             for which, handler in before.items():
                 signal.signal(which, handler)
+            lock.release()
 
     def _ask_to_stop(self, *_: object) -> None:
         self._stop = True
@@ -246,8 +280,7 @@ class Trainer:
     def _run(self, deadline: float | None) -> dict[str, float]:
         began = last_save = time.monotonic()
         earlier = self.seconds
-        sums: dict[str, float] = {}
-        summed = 0
+        summed: dict[str, list[float]] = {}
         scores: dict[str, float] = {}
         first = self.done
         bar = tqdm(
@@ -275,12 +308,12 @@ class Trainer:
             self._pace = (time.monotonic() - began) / (self.done - first)
             bar.update()
             for name, value in numbers.items():
-                sums[name] = sums.get(name, 0.0) + float(value)
-            summed += 1
+                summed.setdefault(name, []).append(float(value))
             if self.done % self.config.log_every == 0 or self.done == self.config.steps:
-                means = {name: value / summed for name, value in sums.items()}
+                # some numbers are of some steps only: of redrawn latents, or of a critic that began in between
+                means = {name: sum(values) / len(values) for name, values in summed.items()}
                 self._log({"step": self.done, "seconds": round(self.seconds, 1), "lr": context.lr_share, **means})
-                sums, summed = {}, 0
+                summed = {}
             if self.done % self.config.validate_every == 0 or self.done == self.config.steps:
                 scores = self._validate()
             if time.monotonic() - last_save > self.config.save_every_s:

@@ -36,7 +36,7 @@ class PathSettings:
         count: Ways; those of the first file are kept aside.
         file_size: Ways a file, drawn in batches of `batch`.
         steps: Steps of the sampler.
-        guidance: Strength, folded into the student.
+        guidance: Strength, folded into the student; see `taught_guidance`.
         asked_share: Share of hearts of which quantities are asked; of these each is left out with `left_out_share`.
         seed: Of everything that is drawn.
     """
@@ -64,7 +64,7 @@ class NoisePaths:
 
     Attributes:
         seen: (N, K, C, ...) half: the noisy latents at K levels.
-        labels: (N,) classes, the last number for none; empty for a transformer without classes.
+        labels: (N,) classes, the number after the last for none; empty for a transformer without classes.
         conditions: (N, Q) quantities asked, NaN for none; Q may be 0.
         aside: How many, from the first on, are kept aside.
     """
@@ -73,6 +73,11 @@ class NoisePaths:
     labels: torch.Tensor
     conditions: torch.Tensor
     aside: int
+
+
+def taught_guidance(bundle: Bundle, settings: PathSettings) -> float:
+    """Strength that a bundle is taught: 1 where it has neither classes nor quantities to be guided towards."""
+    return settings.guidance if bundle.dit.null_class is not None or bundle.manifest.quantities else 1.0
 
 
 def draw_paths(
@@ -89,7 +94,7 @@ def draw_paths(
     """Draws what is missing of the ways, one file after the other.
 
     Args:
-        bundle: The teacher.
+        bundle: The teacher; ways are drawn on the device where its transformer is.
         folder: Where the files go.
         settings: How they are drawn.
         kept: Levels to keep, numbers from 0 (noise) to `settings.steps` (image).
@@ -159,12 +164,14 @@ def _drawn(
     autocast: torch.dtype | None,
 ) -> dict[str, torch.Tensor]:
     dit, quantities = bundle.dit, bundle.manifest.quantities
+    device = next(dit.parameters()).device
     levels = noise_levels(bundle.schedule, settings.steps, DEFAULT_SPACING["dpmpp_2m"])
     rng = np.random.default_rng([settings.seed, number])
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     parts: dict[str, list[torch.Tensor]] = {"seen": [], "labels": [], "conditions": []}
     for _ in range(settings.file_size // settings.batch):
-        labels = torch.from_numpy(rng.integers(0, dit.num_classes + 1, settings.batch if dit.num_classes else 0))
+        known = dit.num_classes + (dit.null_class is not None)  # labels, that of no class among them
+        labels = torch.from_numpy(rng.integers(0, max(known, 1), settings.batch if known else 0))
         low, high = [one.usual_low for one in quantities], [one.usual_high for one in quantities]
         asked = rng.uniform(low, high, (settings.batch, len(quantities)))
         asked[rng.random(asked.shape) < settings.left_out_share] = np.nan
@@ -174,7 +181,7 @@ def _drawn(
             network,
             bundle.schedule,
             labels=labels if len(labels) else None,
-            guidance=settings.guidance if dit.null_class is not None else 1.0,
+            guidance=taught_guidance(bundle, settings),
             null_label=dit.null_class,
             conditions=conditions if quantities else None,
             autocast=autocast,
@@ -182,11 +189,11 @@ def _drawn(
         seen: list[torch.Tensor] = []
 
         def noted(x: torch.Tensor, t: float, seen: list[torch.Tensor] = seen, ask: Denoiser = denoise) -> torch.Tensor:
-            seen.append(x)
+            seen.append(x.cpu())
             return ask(x, t)
 
         noise = torch.randn((settings.batch, dit.in_channels, *dit.input_size), generator=generator)
-        seen.append(SAMPLERS["dpmpp_2m"](noted, noise, levels))
+        seen.append(SAMPLERS["dpmpp_2m"](noted, noise.to(device), levels).cpu())
         parts["seen"].append(torch.stack([seen[level] for level in kept], dim=1).half())
         parts["labels"].append(labels)
         parts["conditions"].append(conditions)

@@ -8,15 +8,18 @@ the transformer's. From both the refiner has to find the real image.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from CardioDiTLib.data.morph import blood_gain
@@ -33,6 +36,7 @@ from CardioDiTLib.models.axes import cine_to_model
 from CardioDiTLib.models.dit import DiT4D
 from CardioDiTLib.models.latent_scale import LatentScale
 from CardioDiTLib.models.vqgan import VQGAN
+from CardioDiTLib.schema import parse_json
 from CardioDiTLib.training.latents import LatentAugmentation, augmented, encode_cine, morphed, partners_of
 
 ABOUT = "about.json"
@@ -47,7 +51,7 @@ class RedrawSettings:
         copies: Cines made of each training patient; the first is the patient as he is.
         log_snr: (low, high) noise to which latents are brought, log of signal to noise power.
         steps: Denoising steps from there.
-        guidance: As in generation.
+        guidance: As in generation: towards class and quantities, where there are any.
     """
 
     copies: int = 3
@@ -88,6 +92,7 @@ class RefinerData:
         settings: How latents are redrawn.
         seed: Seed of the draws.
         narrow: Compute in bfloat16.
+        labels: The transformer's label of each of the pack's groups; None where its labels are the groups.
     """
 
     def __init__(
@@ -103,16 +108,51 @@ class RefinerData:
         settings: RedrawSettings,
         seed: int = 0,
         narrow: bool = False,
+        labels: Sequence[int] | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.codec, self.dit, self.scale, self.schedule = codec.eval(), dit.eval(), scale, schedule
         self.size, self.ranges, self.settings, self.seed = size, ranges, settings, seed
         self.dtype = torch.bfloat16 if narrow else None
+        self.labels = labels
         self.decoder = SliceDecoder(codec, True, self.dtype or torch.float32)
 
     @property
     def is_whole(self) -> bool:
-        return (self.folder / ABOUT).is_file()
+        """Whether all copies are there.
+
+        Raises:
+            CardioDiTError: They were made with another codec or transformer.
+        """
+        path = self.folder / ABOUT
+        if not path.is_file():
+            return False
+        about = parse_json(path.read_text(encoding="utf-8"))
+        if about.get("made_with", self._made_with) != self._made_with:
+            raise CardioDiTError(
+                "The examples of the refiner were made with another codec or transformer.",
+                f"Remove the folder '{self.folder.name}' and run this stage again.",
+            )
+        return bool(about["copies"] == self.settings.copies)
+
+    @cached_property
+    def _made_with(self) -> str:
+        """SHA-256 of what examples are made with."""
+        digest = hashlib.sha256()
+        for network in (self.codec, self.dit, self.scale):
+            for name, value in sorted(network.state_dict().items()):
+                digest.update(name.encode() + value.detach().cpu().float().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _path(self, copy: int) -> Path:
+        return self.folder / f"copy-{copy:02d}.safetensors"
+
+    def _is_made(self, path: Path) -> bool:
+        try:
+            with safe_open(str(path), "pt") as stream:
+                return bool((stream.metadata() or {}).get("made_with", self._made_with) == self._made_with)
+        except (OSError, SafetensorError):
+            return False
 
     def make(self, pack: PackedCines, pack_path: Path, deadline: float | None = None) -> bool:
         """Makes what is missing; True where all is there."""
@@ -121,14 +161,14 @@ class RefinerData:
         self.folder.mkdir(parents=True, exist_ok=True)
         pairs = read_pairs(pack_path) if self.ranges.morphs else None
         for copy in range(self.settings.copies):
-            path = self.folder / f"copy-{copy:02d}.safetensors"
-            if path.is_file():
+            if self._is_made(self._path(copy)):
                 continue
             if deadline is not None and time.monotonic() > deadline:
                 return False
-            self._make_copy(pack, pairs, path, copy)
+            self._make_copy(pack, pairs, self._path(copy), copy)
+        about = {"copies": self.settings.copies, "seed": self.seed, "made_with": self._made_with}
         with atomic_path(self.folder / ABOUT) as partial:
-            partial.write_text(json.dumps({"copies": self.settings.copies, "seed": self.seed}), encoding="utf-8")
+            partial.write_text(json.dumps(about), encoding="utf-8")
         return True
 
     def _make_copy(self, pack: PackedCines, pairs: Any, path: Path, copy: int) -> None:
@@ -159,7 +199,7 @@ class RefinerData:
         tensors["slice_valid"] = torch.from_numpy(pack.slice_valid[used])
         tensors["validation"] = torch.from_numpy(pack.validation[used])
         with atomic_path(path) as partial:
-            save_file(tensors, partial)
+            save_file(tensors, partial, metadata={"made_with": self._made_with})
 
     @torch.no_grad()
     def _versions(
@@ -182,6 +222,7 @@ class RefinerData:
         self, x0: torch.Tensor, group: int, quantities: torch.Tensor, rng: np.random.Generator
     ) -> torch.Tensor:
         settings = self.settings
+        label = group if group < 0 or self.labels is None else self.labels[group]
         start = float(rng.uniform(*settings.log_snr))
         ends = self.schedule.log_snr_ends
         steps = np.linspace(start, ends[1], settings.steps)
@@ -189,14 +230,16 @@ class RefinerData:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         noise = torch.randn(x0.shape, generator=generator)
         noisy = float(levels.alpha[0]) * x0 + float(levels.sigma[0]) * noise
-        steered = self.dit.c_embedder is not None
+        labels = [label] if label >= 0 and self.dit.num_classes else None
+        conditions = quantities if self.dit.c_embedder is not None and rng.random() < 0.5 else None
+        guided = (labels is not None and self.dit.null_class is not None) or conditions is not None
         denoise = Denoiser(
             self.dit,
             self.schedule,
-            labels=[group] if group >= 0 and self.dit.num_classes else None,
-            guidance=settings.guidance if group >= 0 and self.dit.null_class is not None else 1.0,
+            labels=labels,
+            guidance=settings.guidance if guided else 1.0,
             null_label=self.dit.null_class,
-            conditions=quantities if steered and rng.random() < 0.5 else None,
+            conditions=conditions,
             autocast=self.dtype,
         )
         return dpmpp_2m(denoise, noisy, levels)
@@ -210,8 +253,8 @@ class RefinerData:
         if not self.is_whole:
             raise CardioDiTError("The examples of the refiner are not complete.", "Run this stage again.")
         parts: dict[str, list[torch.Tensor]] = {}
-        for path in sorted(self.folder.glob("copy-*.safetensors")):
-            with safe_open(str(path), "pt") as stream:
+        for copy in range(self.settings.copies):
+            with safe_open(str(self._path(copy)), "pt") as stream:
                 for name in stream.keys():  # noqa: SIM118 - not a dict
                     parts.setdefault(name, []).append(stream.get_tensor(name))
         return RefinerSet(**{name: torch.cat(tensors) for name, tensors in parts.items()})

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import torch
 
 from CardioDiTLib.bundles.bundle import Bundle
 from CardioDiTLib.data.packing import PackedCines, read_pairs
-from CardioDiTLib.diffusion.any_schedule import schedule_from_config
+from CardioDiTLib.diffusion.any_schedule import AnySchedule, schedule_from_config
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.models.baselines import baseline_network
 from CardioDiTLib.models.dit import DiT4D
@@ -40,6 +41,9 @@ from CardioDiTLib.training.telling import Telling, deadline_after, opened_pack
 from CardioDiTLib.training.vqgan_stage import VqganStage
 
 STAGES = ("vqgan", "decoder", "latents", "dit", "refiner")
+
+_DRAWN = ("continuous", "log_snr_range", "sample_method", "logit_mean", "logit_std")
+"""Settings of a schedule that say which times are drawn, not what a time means."""
 
 
 class TrainingRun:
@@ -115,9 +119,16 @@ class TrainingRun:
                 f"The baseline '{self.config.dit.stage.baseline}' cannot go on from a bundle.",
                 "Train it from nothing, without --start-from.",
             )
-        pairs = (
+        settings, old = self.config.dit.stage, bundle.manifest.latents
+        pairs: tuple[tuple[str, Mapping[str, Any], Mapping[str, Any]], ...] = (
             ("codec", bundle.manifest.codec.params, self.config.vqgan.stage.model),
-            ("transformer", bundle.manifest.dit.params, self.config.dit.stage.model),
+            ("transformer", bundle.manifest.dit.params, settings.model),
+            (
+                "latent scale",
+                {"modes": old.modes, "patch": old.patch},
+                {"modes": settings.modes, "patch": settings.patch if settings.coordinates else None},
+            ),
+            ("schedule", _times_of(bundle.schedule), _times_of(schedule_from_config(settings.schedule))),
         )
         for what, theirs, ours in pairs:
             # Quantities to steer by can be added to a transformer that knew none.
@@ -129,6 +140,21 @@ class TrainingRun:
                     f"The {what} of '{bundle.manifest.name}' has other settings than this run: {', '.join(different)}.",
                     "Use the settings that the bundle was trained with.",
                 )
+
+    def _check_grid(self) -> None:
+        """See that codec and transformer fit, before hours go into the first."""
+        grid, stage = self.config.grid, self.config.dit.stage
+        latents = VQGAN(**self.config.vqgan.stage.model).latent_shape(grid.size, grid.size, grid.frames)
+        seen = latents[0], grid.slices, *latents[1:]
+        if stage.coordinates:
+            fits = all(n % step == 0 for n, step in zip(seen[1:], stage.patch))
+            seen = (stage.coordinates, *(n // step for n, step in zip(seen[1:], stage.patch))) if fits else seen
+        takes = stage.model.get("in_channels", 8), *stage.model.get("input_size", (6, 64, 64, 8))
+        if seen != takes:
+            raise CardioDiTError(
+                f"Of the grid the codec makes latents that are seen as {seen}; the transformer takes {takes}.",
+                "Correct in_channels and input_size (Z, H, W, T) in dit.stage.model, or the grid.",
+            )
 
     def is_done(self, stage: str) -> bool:
         untouched = ("vqgan",) if finished_steps(self.folder / "decoder") else ("vqgan", "decoder")
@@ -147,8 +173,9 @@ class TrainingRun:
             minutes: Stop, with a checkpoint, after this long.
 
         Raises:
-            CardioDiTError: An earlier stage is missing.
+            CardioDiTError: An earlier stage is missing, or the transformer does not take the latents of the grid.
         """
+        self._check_grid()
         distributed.start()
         if self.start is not None and distributed.rank() == 0:
             remember_start(self.folder, self.start)
@@ -219,6 +246,8 @@ class TrainingRun:
     def _examples(self) -> RefinerData:
         assert self.config.refiner is not None
         dit, scale = self.transformer()
+        groups = self.pack.group_names
+        known = self._classes_of(groups)
         return RefinerData(
             self.folder / "examples",
             self.codec(),
@@ -230,13 +259,15 @@ class TrainingRun:
             settings=self.config.refiner.stage.data,
             seed=self.config.refiner.loop.seed,
             narrow=self.config.refiner.loop.precision == "bf16",
+            labels=[known.index(name) for name in groups] if known else None,
         )
 
     def _latents(self) -> tuple[LatentSet, ...]:
         """The latents, one set a shape, if they belong to this codec and these classes.
 
         Raises:
-            CardioDiTError: There are none, they are of another codec, or their groups are not the model's classes.
+            CardioDiTError: There are none, they are of another codec, their groups are not the model's classes, or they
+                lack the quantities that hearts are to be steered by.
         """
         sets = read_buckets(self.folder / "latents")
         latents = sets[0]
@@ -250,6 +281,9 @@ class TrainingRun:
                 "The latents were made with other settings of 'shapes', or for other patches.",
                 "Remove the folder 'latents' and run that stage again.",
             )
+        if all(bool(one.validation.all()) for one in sets):
+            raise CardioDiTError("The pack keeps all its cines aside.", "Make a pack with cines to train on.")
+        self._check_quantities(sets)
         classes = self.config.dit.stage.model.get("num_classes", 0)
         names, known = list(latents.about["group_names"]), list(self.class_names(latents))
         if not classes or self.start is None:
@@ -258,6 +292,21 @@ class TrainingRun:
         order = torch.tensor([known.index(name) for name in names] + [-1])
         about = {**latents.about, "group_names": known}
         return tuple(dataclasses.replace(one, groups=order[one.groups], about=about) for one in sets)
+
+    def _check_quantities(self, sets: tuple[LatentSet, ...]) -> None:
+        wanted = self.config.dit.stage.model.get("num_conditions", 0)
+        names = sets[0].about.get("quantities", [])
+        if wanted and wanted != len(names):
+            raise CardioDiTError(
+                f"The settings ask for num_conditions {wanted}; a heart measures {len(names)}: {', '.join(names)}.",
+                f"Set num_conditions to {len(names)}, or leave it out.",
+            )
+        measured = any(bool(one.quantities[~one.validation].isfinite().all(1).any()) for one in sets)
+        if wanted and not measured and (self.start is None or not self.start.manifest.quantities):
+            raise CardioDiTError(
+                "Without labels no training cine is measured, so hearts cannot be steered.",
+                "Leave num_conditions out of the transformer's settings, or give a pack with labels.",
+            )
 
     def _multiples(self) -> tuple[int, int]:
         """Slices and frames of one patch of the transformer."""
@@ -276,8 +325,11 @@ class TrainingRun:
         Raises:
             CardioDiTError: The pack's groups are not the model's classes.
         """
+        return self._classes_of(tuple(latents.about["group_names"]))
+
+    def _classes_of(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The same for the names of a pack's groups."""
         classes = self.config.dit.stage.model.get("num_classes", 0)
-        names = tuple(latents.about["group_names"])
         if not classes:
             return ()
         if self.start is None:
@@ -336,3 +388,8 @@ class TrainingRun:
             if not self.train(stage, left):
                 return False
         return True
+
+
+def _times_of(schedule: AnySchedule) -> dict[str, Any]:
+    """Settings of a schedule that say how noisy a time is, and what is predicted there."""
+    return {name: value for name, value in schedule.to_config().items() if name not in _DRAWN}

@@ -215,10 +215,10 @@ class SegmentationStage(AveragedStage[SegmentationNetwork]):
         index = int(rng.choice(self.pack.train_index))
         systole = int(self.pack.systole[index])
         valid = data.slice_valid[index]
-        frame = int(rng.integers(data.images.shape[1]))
+        frame = self.pack.any_frame(index, rng)
         z = int(rng.choice(np.nonzero(valid)[0]))
         if rng.random() < config.recorded_share:
-            frame = int(rng.choice([0, systole]))
+            frame = self.pack.end_frame(index, rng)
             if self.basal[index] and rng.random() < config.basal_share:
                 frame, z = systole, int(rng.choice(self.basal[index]))
         frames = data.images[index]

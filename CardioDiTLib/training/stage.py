@@ -158,12 +158,13 @@ class LabelledPack:
     """Cines of a pack with labels, those to train on and those held out.
 
     Args:
-        data: The pack.
+        data: The pack. Frames without any label count as not labelled (often only end-diastole and end-systole are).
 
     Attributes:
         labels: (N, T, Z, Y, X).
-        train_index, validation_index: Cines with a slice at least.
-        systole: (N,) frame with least cavity.
+        labelled: (N, T) frames that have labels.
+        train_index, validation_index: Cines with a slice and a labelled frame at least.
+        systole: (N,) labelled frame with least cavity.
 
     Raises:
         CardioDiTError: The pack has no labels, or no cine to train on.
@@ -173,12 +174,14 @@ class LabelledPack:
         if data.labels is None or not data.labels.any():
             raise CardioDiTError("The training pack has no labels.", "Make one of labelled cines.")
         self.data, self.labels = data, data.labels
-        shown = data.slice_valid.any(axis=1)
+        self.labelled: NDArray[np.bool_] = np.asarray(self.labels.any(axis=(2, 3, 4)))
+        shown = data.slice_valid.any(axis=1) & self.labelled.any(axis=1)
         self.train_index = np.nonzero(~data.validation & shown)[0]
         self.validation_index = np.nonzero(data.validation & shown)[0]
         if not len(self.train_index):
             raise CardioDiTError("The training pack holds all its cines out.", "Make a pack with cines to train on.")
-        self.systole: NDArray[np.int64] = (self.labels == LV).sum(axis=(2, 3, 4)).argmin(axis=1)
+        cavity = (self.labels == LV).sum(axis=(2, 3, 4))
+        self.systole: NDArray[np.int64] = np.where(self.labelled, cavity, cavity.max() + 1).argmin(axis=1)
 
     @property
     def spacing_xy(self) -> tuple[float, float]:
@@ -195,10 +198,20 @@ class LabelledPack:
     def draw_frame(self, rng: np.random.Generator, recorded_share: float) -> tuple[int, int]:
         """A cine to train on and a frame of it; by `recorded_share` end-diastole or end-systole."""
         index = int(rng.choice(self.train_index))
-        frame = int(rng.integers(self.data.images.shape[1]))
+        frame = self.any_frame(index, rng)
         if rng.random() < recorded_share:
-            frame = int(rng.choice([0, self.systole[index]]))
+            frame = self.end_frame(index, rng)
         return index, frame
+
+    def any_frame(self, index: int, rng: np.random.Generator) -> int:
+        """A labelled frame of a cine."""
+        frame = int(rng.integers(self.data.images.shape[1]))
+        return frame if self.labelled[index, frame] else int(rng.choice(np.flatnonzero(self.labelled[index])))
+
+    def end_frame(self, index: int, rng: np.random.Generator) -> int:
+        """End-diastole or end-systole of a cine."""
+        frame = int(rng.choice([0, self.systole[index]]))
+        return frame if self.labelled[index, frame] else int(self.systole[index])
 
 
 def neighbours_drawn(seen: list[int], z: int, drop_share: float, rng: np.random.Generator) -> list[int]:

@@ -132,7 +132,11 @@ def _perceptual_loss(network: str) -> nn.Module:
 
 
 class VqganStage:
-    """Trains a `VQGAN` on crops of a pack; validates on the middle `size` rows and columns."""
+    """Trains a `VQGAN` on crops of a pack; validates on the middle `size` rows and columns.
+
+    Raises:
+        CardioDiTError: Crops or frames do not fit pack or codec, or the pack holds all its cines aside.
+    """
 
     name = "vqgan"
 
@@ -178,6 +182,24 @@ class VqganStage:
         self.perceptual = _perceptual_loss(config.perceptual_network) if config.perceptual_weight > 0 else None
         self.train_index = np.nonzero(~data.validation)[0]
         self.validation_index = np.nonzero(data.validation)[0]
+        self._check()
+
+    def _check(self) -> None:
+        frames, width = self.data.images.shape[1], self.data.images.shape[-1]
+        if not len(self.train_index):
+            raise CardioDiTError("The pack keeps all its cines aside.", "Make a pack with cines to train on.")
+        if self.config.crop > width:
+            raise CardioDiTError(
+                f"Crops of {self.config.crop} pixels do not fit in the pack's images of {width}.", "Set crop lower."
+            )
+        for name, side in (("crop", self.config.crop), ("size", min(self.size, width))):
+            if self.model.decoded_size(side, side, frames) != (side, side, frames):
+                shrinks = " x ".join(map(str, self.model.downsampling))
+                raise CardioDiTError(
+                    f"The codec does not give back {name} {side} with {frames} frames as large as they were: "
+                    f"it shrinks them by {shrinks}.",
+                    "Choose multiples of these factors.",
+                )
 
     def _batch(self, context: StepContext) -> torch.Tensor:
         """(B, 1, crop, crop, T): one slice each, drawn around the heart, augmented once for all its frames."""
@@ -276,11 +298,11 @@ class VqganStage:
         """
 
         self.average.eval()
-        size = self.data.images.shape[-1]
-        edge = (size - self.size) // 2 if size > self.size else 0
+        size = min(self.size, self.data.images.shape[-1])
+        edge = (self.data.images.shape[-1] - size) // 2
         rows = []
         for index in self.validation_index:
-            frames = self.data.images[index][..., edge : size - edge, edge : size - edge]
+            frames = self.data.images[index][..., edge : edge + size, edge : edge + size]
             real = torch.stack([to_model_axes(frames[:, z]) for z in np.nonzero(self.data.slice_valid[index])[0]])
             with context.autocast():
                 made = self.average(real.to(context.device).contiguous(memory_format=torch.channels_last_3d))[0]
