@@ -29,7 +29,8 @@ from CardioDiTLib.privacy.embedding_set import checked
 from CardioDiTLib.privacy.encoder import load_encoder
 from CardioDiTLib.privacy.reference_set import ReferenceSet
 from CardioDiTLib.training.config import read_config
-from CardioDiTLib.training.latents import LatentAugmentation, encode_pack
+from CardioDiTLib.training.latent_augmentation import LatentAugmentation
+from CardioDiTLib.training.latents import encode_pack
 from CardioDiTLib.training.run import TrainingRun
 
 LOOP = {"warmup_steps": 1, "validate_every": 2, "log_every": 1, "threads": 1}

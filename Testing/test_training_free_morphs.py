@@ -14,7 +14,7 @@ from CardioDiTLib.data.morph import blood_gain
 from CardioDiTLib.data.packing import PackedCines
 from CardioDiTLib.generation.heart_quantities import heart_quantities
 from CardioDiTLib.training.dit_stage import DitStage
-from CardioDiTLib.training.latents import LatentAugmentation, morphed
+from CardioDiTLib.training.latent_augmentation import LatentAugmentation, morphed
 
 FRAMES = 16
 STILL_VIEW = {"turn_deg": 0.0, "scale": 0.0, "shift_px": 0.0, "gamma": 0.0}
@@ -88,7 +88,7 @@ def test_a_share_of_the_patients_has_the_ventricles_of_another(pack, pairs):
 def asked_of(groups):
     data = SimpleNamespace(quantities=torch.ones(400, 4), groups=groups)
     config = SimpleNamespace(condition_dropout=1.0, quantity_dropout=0.0)
-    stage = SimpleNamespace(data=data, buckets=[SimpleNamespace(data=data)], config=config)
+    stage = SimpleNamespace(data=data, buckets=[SimpleNamespace(data=data, train=np.arange(400))], config=config)
     return DitStage._asked(stage, np.arange(400), SimpleNamespace(rng=np.random.default_rng(0)))
 
 

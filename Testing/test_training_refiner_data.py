@@ -15,7 +15,7 @@ from CardioDiTLib.models.latent_scale import LatentScale
 from CardioDiTLib.training import refiner_data
 from CardioDiTLib.training.config import GridConfig, LatentConfig, StageSettings, TrainingConfig
 from CardioDiTLib.training.dit_stage import DitStageConfig
-from CardioDiTLib.training.latents import LatentAugmentation
+from CardioDiTLib.training.latent_augmentation import LatentAugmentation
 from CardioDiTLib.training.loop import LoopConfig
 from CardioDiTLib.training.refiner_data import RedrawSettings, RefinerData
 from CardioDiTLib.training.refiner_stage import RefinerStageConfig

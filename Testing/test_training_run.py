@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,8 @@ from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from CardioDiTLib.training.config import read_config
-from CardioDiTLib.training.latents import LatentAugmentation, augmented, read_latents, smooth_displacement
+from CardioDiTLib.training.latent_augmentation import LatentAugmentation, augmented, smooth_displacement
+from CardioDiTLib.training.latents import read_latents
 from CardioDiTLib.training.run import TrainingRun
 from CardioDiTLib.training.vqgan_stage import codec_scores
 
@@ -144,8 +146,6 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(place, finished, tmp_
 
 def test_damaged_last_checkpoint_falls_back_to_the_one_before(place, finished, tmp_path):
     folder, pack = place
-    import shutil
-
     shutil.copytree(finished.folder / "dit", tmp_path / "run" / "dit")
     borrow(tmp_path / "run", finished)
     last = checkpoints(tmp_path / "run" / "dit")[-1]
@@ -328,8 +328,6 @@ def test_principal_components_are_trained_bundled_and_generated_from(place, fini
 
 
 def test_latents_of_another_codec_and_other_classes_are_refused(place, finished, tmp_path):
-    import shutil
-
     folder, pack = place
     shutil.copytree(finished.folder / "latents", tmp_path / "run" / "latents")
     (tmp_path / "run" / "vqgan").symlink_to(finished.folder / "vqgan")
@@ -354,6 +352,62 @@ def test_encoding_goes_on_where_it_was_interrupted(place, finished, tmp_path):
     assert first.stat().st_mtime_ns == before
     made, whole = read_latents(run.folder / "latents"), read_latents(finished.folder / "latents")
     assert torch.equal(made.latents, whole.latents) and torch.equal(made.cine, whole.cine)
+
+
+def changed(folder: Path, tmp_path: Path, old: str, new: str):
+    path = tmp_path / "changed.yaml"
+    path.write_text((folder / "settings.yaml").read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    return read_config(path)
+
+
+def test_copies_that_are_asked_for_later_are_added(place, finished, tmp_path):
+    folder, pack = place
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "vqgan").symlink_to(finished.folder / "vqgan")
+    shutil.copytree(finished.folder / "latents", tmp_path / "run" / "latents")
+    run = TrainingRun(changed(folder, tmp_path, "copies: 2", "copies: 3"), pack, tmp_path / "run")
+    assert finished.is_done("latents") and not run.is_done("latents")
+    assert run.train("latents") and run.is_done("latents")
+    made, before = read_latents(run.folder / "latents"), read_latents(finished.folder / "latents")
+    assert len(before.latents) == 5 + 4 and len(made.latents) == 5 + 2 * 4
+    assert torch.equal(made.latents[: 5 + 4], before.latents)
+
+
+@pytest.mark.parametrize("what", ["augmentation", "pack"])
+def test_latents_of_other_settings_and_another_pack_are_made_anew(place, finished, tmp_path, what):
+    folder, pack = place
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "vqgan").symlink_to(finished.folder / "vqgan")
+    shutil.copytree(finished.folder / "latents", tmp_path / "run" / "latents")
+    if what == "pack":
+        images = read_pack(pack).images
+        pack = write_cines(
+            tmp_path / "other.npz",
+            255 - images,
+            (1.5, 1.5, 10.0),
+            groups=list("ababa"),
+            validation=[False] * 4 + [True],
+        )
+        run = TrainingRun(read_config(folder / "settings.yaml"), pack, tmp_path / "run")
+    else:
+        run = TrainingRun(changed(folder, tmp_path, "copies: 2", "copies: 2, gamma: 0.5"), pack, tmp_path / "run")
+        assert not run.is_done("latents")
+    assert run.train("latents") and run.is_done("latents")
+    made, before = read_latents(run.folder / "latents"), read_latents(finished.folder / "latents")
+    assert not torch.equal(made.latents[-4:], before.latents[-4:])
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("copies: 0", "copies"),
+        ("copies: 2, morphs: true, free_share: 1.5", "free_share"),
+        ("copies: 2, transplant_share: 0.5", "morphs"),
+    ],
+)
+def test_ranges_that_mean_nothing_are_refused(place, tmp_path, settings, said):
+    with refused(said):
+        changed(place[0], tmp_path, "copies: 2", settings)
 
 
 def test_missing_latents_and_packs_that_do_not_fit_are_told(place, tmp_path):

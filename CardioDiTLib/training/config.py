@@ -15,7 +15,7 @@ from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.schema import plain
 from CardioDiTLib.training.buckets import LatentShapes
 from CardioDiTLib.training.dit_stage import DitStageConfig
-from CardioDiTLib.training.latents import LatentAugmentation
+from CardioDiTLib.training.latent_augmentation import LatentAugmentation
 from CardioDiTLib.training.loop import LoopConfig
 from CardioDiTLib.training.refiner_stage import RefinerStageConfig
 from CardioDiTLib.training.vqgan_stage import VqganStageConfig

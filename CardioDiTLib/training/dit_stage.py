@@ -319,7 +319,7 @@ class DitStage:
         nothing = torch.from_numpy(context.rng.random(len(values)) < config.condition_dropout)
         # Hearts without a class may have been made of any size and beat on purpose: where others have one, what comes
         # out when nothing is asked for is to be learned from those.
-        if any(bool((bucket.data.groups >= 0).any()) for bucket in self.buckets):
+        if any(bool((bucket.data.groups[bucket.train] >= 0).any()) for bucket in self.buckets):
             nothing &= data.groups[torch.as_tensor(index)] >= 0
         some = torch.from_numpy(context.rng.random(values.shape) < config.quantity_dropout)
         return values.masked_fill(nothing[:, None] | some, float("nan"))

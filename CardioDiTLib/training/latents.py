@@ -19,13 +19,10 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from scipy.ndimage import zoom
 
 from CardioDiTLib.data.cine_from_pair import PosedPair
-from CardioDiTLib.data.morph import MorphPainter, View, blood_gain, find_morph
-from CardioDiTLib.data.motion import bilinear_planes, drawn_curve
-from CardioDiTLib.data.packing import PackedCines, patients_of
-from CardioDiTLib.data.transplant import transplant
+from CardioDiTLib.data.morph import blood_gain
+from CardioDiTLib.data.packing import PackedCines
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.files import atomic_path
 from CardioDiTLib.generation.heart_quantities import QUANTITIES, heart_quantities
@@ -33,48 +30,11 @@ from CardioDiTLib.models.axes import cine_to_model
 from CardioDiTLib.models.vqgan import VQGAN
 from CardioDiTLib.schema import parse_json
 from CardioDiTLib.training.buckets import LatentShapes, bucket_name
+from CardioDiTLib.training.latent_augmentation import LatentAugmentation, augmented, morphed, partners_of
 
 ABOUT = "about.json"
 _APART = "/"
 """Between the shape and the name of a tensor, where a file holds several shapes."""
-
-
-@dataclass(frozen=True)
-class LatentAugmentation:
-    """Ranges of the draws; one draw a cine, for all its frames and slices. The first copy of a cine is not changed.
-
-    Attributes:
-        copies: Copies of each training cine.
-        turn_deg, scale, shift_px: In-plane turn (+-), relative size (+-), shift (+-).
-        gamma: Standard deviation of log gamma.
-        warp_px: Root mean square of a smooth in-plane displacement, the same in all slices and frames: hearts of other
-            shapes, still beating as they did.
-        warp_knots: Knots of that displacement along each axis; the more, the finer.
-        morphs: Lead every copy some of the way towards another patient of its class (`data.morph`), with a volume
-            curve of its own and the blood at one brightness; needs a pack of ED/ES pairs with labels.
-        morph_from: Smallest share of the way; the largest is where nothing folds.
-        free_share: Share of the morphs that are led towards a patient of any class, drawn larger or smaller and beat
-            less, and carry no class: in them volume, ejection fraction and mass vary apart from one another, so that
-            hearts can be steered by each.
-        free_scale: Relative size (+-) of these.
-        free_beat: Smallest share of the patient's own way from end-diastole to end-systole that these go.
-        transplant_share: Share of the morphs whose patient has the ventricles of another (`data.transplant`), of one
-            who may be led there without a fold.
-    """
-
-    copies: int = 12
-    turn_deg: float = 10.0
-    scale: float = 0.07
-    shift_px: float = 4.0
-    gamma: float = 0.12
-    warp_px: float = 0.0
-    warp_knots: int = 5
-    morphs: bool = False
-    morph_from: float = 0.15
-    free_share: float = 0.0
-    free_scale: float = 0.2
-    free_beat: float = 0.35
-    transplant_share: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,102 +61,6 @@ class LatentSet:
     heart: torch.Tensor
     quantities: torch.Tensor
     about: dict[str, Any]
-
-
-def augmented(frames: np.ndarray, size: int, rng: np.random.Generator | None, ranges: LatentAugmentation) -> np.ndarray:
-    """One cine (T, Z, Y, X) uint8 cut to (T, Z, size, size), with one in-plane draw for all frames and slices; float
-    in [-1, 1].
-    """
-    height = frames.shape[-1]
-    edge = (height - size) // 2
-    if rng is None:
-        return frames[..., edge : edge + size, edge : edge + size].astype(np.float32) / 127.5 - 1
-    angle = np.radians(rng.uniform(-ranges.turn_deg, ranges.turn_deg))
-    scale = 1 + rng.uniform(-ranges.scale, ranges.scale)
-    shift = rng.uniform(-ranges.shift_px, ranges.shift_px, 2)
-    gamma = float(np.exp(rng.normal(0, ranges.gamma)))
-    middle = (size - 1) / 2
-    rows, columns = np.mgrid[0:size, 0:size] - middle
-    source_rows = (np.cos(angle) * rows + np.sin(angle) * columns) / scale + shift[0] + (height - 1) / 2
-    source_columns = (-np.sin(angle) * rows + np.cos(angle) * columns) / scale + shift[1] + (height - 1) / 2
-    if ranges.warp_px > 0:
-        warp = smooth_displacement(size, ranges.warp_knots, ranges.warp_px, rng)
-        source_rows, source_columns = source_rows + warp[0], source_columns + warp[1]
-    flat = frames.reshape(1, -1, height, height).swapaxes(0, 1)
-    # One plane a call keeps the positions shared: (1, size, size) for all frames and slices.
-    made = bilinear_planes(flat.astype(np.float32), source_rows[None], source_columns[None])
-    made = (made.reshape(*frames.shape[:2], size, size) / 255.0).clip(0, 1) ** gamma
-    return made * 2 - 1
-
-
-def smooth_displacement(size: int, knots: int, rms_px: float, rng: np.random.Generator) -> np.ndarray:
-    """Random displacement (2, size, size) in pixels that varies over size / (knots - 1) pixels; the root mean square of
-    each knot's displacement along each axis is `rms_px`.
-    """
-    knots_px = rng.normal(0, rms_px, (2, knots, knots))
-    return np.stack([zoom(plane, size / knots, order=3, mode="nearest", grid_mode=False) for plane in knots_px])
-
-
-def partners_of(data: PackedCines, morphs: bool) -> tuple[list[int], dict[int, list[int]]]:
-    """Cines to use, and for each the others that it may be led to: no other name of itself, not kept aside. With
-    morphs, a patient that the data set holds twice is used once.
-    """
-    everyone = list(range(len(data.images)))
-    if not morphs:
-        return everyone, {}
-    person = patients_of(data.images)
-    used = [index for index in everyone if person[index] == index]
-    others = [index for index in used if not data.validation[index]]
-    return used, {index: [other for other in others if other != index] for index in used}
-
-
-def morphed(
-    data: PackedCines,
-    pairs: Sequence[PosedPair],
-    index: int,
-    partners: Sequence[int],
-    size: int,
-    rng: np.random.Generator,
-    ranges: LatentAugmentation,
-    frames: int | None = None,
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """A morph: a patient's cine deformed part of the way to another patient's, under one in-plane augmentation.
-
-    Args:
-        data: The pack.
-        pairs: All pairs of the pack.
-        index: The patient whose pictures are moved.
-        partners: Patients to choose the other from, see `partners_of`; one who has no fitting one stays who he is.
-        size: Rows and columns.
-        rng: Where all draws come from.
-        ranges: How far they go.
-        frames: T; None for that of the pack.
-
-    Returns:
-        images (T, Z, size, size) float32 in [-1, 1], labels (T, Z, size, size) uint8, class (-1: none).
-    """
-    pair, group = pairs[index], int(data.groups[index])
-    free = ranges.free_share > 0 and rng.random() < ranges.free_share
-    scale = ranges.free_scale if free else ranges.scale
-    view = View(
-        turn_deg=rng.uniform(-ranges.turn_deg, ranges.turn_deg),
-        scale=1 + rng.uniform(-scale, scale),
-        shift_px=tuple(rng.uniform(-ranges.shift_px, ranges.shift_px, 2)),
-    )
-    fitting = [other for other in partners if free or data.groups[other] == group]
-    if fitting and ranges.transplant_share > 0 and rng.random() < ranges.transplant_share:
-        donor = pairs[fitting[int(rng.integers(len(fitting)))]]
-        pair = transplant(pair, donor) or pair
-    morph, share = None, 0.0
-    if fitting:
-        morph = find_morph(pair, pairs[fitting[int(rng.integers(len(fitting)))]])
-        share = float(rng.uniform(min(ranges.morph_from, morph.most), morph.most))
-    curve = drawn_curve(frames or data.images.shape[1], pair.systole, rng)
-    if free:
-        curve, group = curve * rng.uniform(ranges.free_beat, 1.0), -1
-    images, labels = MorphPainter(pair, size).paint(curve, view, morph, share)
-    gamma = float(np.exp(rng.normal(0, ranges.gamma)))
-    return (images * (blood_gain(pair) / 255.0)).clip(0, 1) ** gamma * 2 - 1, labels, group
 
 
 @torch.no_grad()
@@ -258,13 +122,11 @@ def encode_pack(
     folder.mkdir(parents=True, exist_ok=True)
     about = {
         "codec": fingerprint(codec),
-        "copies": ranges.copies,
-        "quantised": quantised,
-        "seed": seed,
+        "pack": _pack_fingerprint(data),
+        **made_as(ranges, quantised, seed),
         "group_names": list(data.group_names),
         "spacing_mm": list(data.spacing),
         "cycle_s": float(np.median(data.cycle_s)),
-        "augmentation": _ranges_that_count(ranges),
         "quantities": list(QUANTITIES),
     }
     if shapes:  # otherwise left out, so that what was made before there were shapes is not made anew
@@ -342,25 +204,34 @@ def _encode_copy(
         save_file(tensors, partial, metadata={"about": json.dumps(about)})
 
 
-def _ranges_that_count(ranges: LatentAugmentation) -> dict[str, Any]:
-    """What tells the copies of one setting from those of another; what came later is left out where it is not used, so
-    that what was made before is not made anew.
+def made_as(ranges: LatentAugmentation, quantised: bool, seed: int) -> dict[str, Any]:
+    """Settings that latents were made with, as `about.json` has them. What came later is left out where it is not used,
+    so that what was made before is not made anew.
     """
     left_out = {"copies"} | ({"transplant_share"} if not ranges.transplant_share else set())
-    return {name: value for name, value in vars(ranges).items() if name not in left_out}
+    augmentation = {name: value for name, value in vars(ranges).items() if name not in left_out}
+    return {"copies": ranges.copies, "quantised": quantised, "seed": seed, "augmentation": augmentation}
 
 
 def _is_of(path: Path, about: dict[str, Any]) -> bool:
-    """Whether a file is there and was made with the same codec and settings."""
+    """Whether a file is there and was made of the same pack with the same codec and settings."""
     if not path.is_file():
         return False
     try:
         with safe_open(str(path), "pt") as stream:
             found = parse_json(stream.metadata()["about"])
-            # How many copies there are in all makes no difference to one of them.
-            return {**found, "copies": 0} == {**about, "copies": 0}
+            # How many copies there are in all makes no difference to one of them; files of old do not name the pack.
+            return {"pack": about["pack"], **found, "copies": 0} == {**about, "copies": 0}
     except Exception:  # a damaged file is made anew
         return False
+
+
+def _pack_fingerprint(data: PackedCines) -> str:
+    """SHA-256 of the first frames: enough to tell packs apart."""
+    digest = hashlib.sha256(json.dumps([list(data.images.shape), list(data.group_names)]).encode())
+    for part in (data.images[:, 0], data.groups, data.validation):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()
 
 
 def fingerprint(codec: VQGAN) -> str:
@@ -384,9 +255,16 @@ def _heart_share(data: PackedCines, size: int, places: int) -> torch.Tensor:
     return torch.from_numpy(blocks.astype(np.float32))
 
 
-def latents_are_whole(folder: str | Path) -> bool:
-    """Whether `encode_pack` came to its end in this folder."""
-    return (Path(folder) / ABOUT).is_file()
+def latents_are_whole(folder: str | Path, settings: dict[str, Any] | None = None) -> bool:
+    """Whether `encode_pack` came to its end in this folder, with these settings where they are given (`made_as`)."""
+    path = Path(folder) / ABOUT
+    if not path.is_file() or settings is None:
+        return path.is_file()
+    try:
+        found = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return all(name not in found or found[name] == value for name, value in settings.items())
 
 
 def read_latents(folder: str | Path) -> LatentSet:

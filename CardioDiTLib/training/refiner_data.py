@@ -37,7 +37,8 @@ from CardioDiTLib.models.dit import DiT4D
 from CardioDiTLib.models.latent_scale import LatentScale
 from CardioDiTLib.models.vqgan import VQGAN
 from CardioDiTLib.schema import parse_json
-from CardioDiTLib.training.latents import LatentAugmentation, augmented, encode_cine, morphed, partners_of
+from CardioDiTLib.training.latent_augmentation import LatentAugmentation, augmented, morphed, partners_of
+from CardioDiTLib.training.latents import encode_cine
 
 ABOUT = "about.json"
 BRIGHT = 255.0 / 1000.0

@@ -32,7 +32,7 @@ from CardioDiTLib.training import distributed
 from CardioDiTLib.training.checkpoint import averaged_weights, finished_steps
 from CardioDiTLib.training.config import StageSettings, TrainingConfig
 from CardioDiTLib.training.dit_stage import DitStage
-from CardioDiTLib.training.latents import LatentSet, encode_pack, fingerprint, latents_are_whole, read_buckets
+from CardioDiTLib.training.latents import LatentSet, encode_pack, fingerprint, latents_are_whole, made_as, read_buckets
 from CardioDiTLib.training.loop import Trainer
 from CardioDiTLib.training.refiner_data import RefinerData
 from CardioDiTLib.training.refiner_stage import RefinerStage
@@ -161,7 +161,9 @@ class TrainingRun:
         if self.start is not None and stage in untouched:
             return True
         if stage == "latents":
-            return latents_are_whole(self.folder / "latents")
+            settings = self.config.latents
+            wanted = made_as(settings.augmentation, settings.quantised, settings.seed)
+            return latents_are_whole(self.folder / "latents", wanted)
         settings = getattr(self.config, stage)
         return settings is None or finished_steps(self.folder / stage) >= settings.loop.steps
 

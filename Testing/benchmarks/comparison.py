@@ -43,7 +43,8 @@ from CardioDiTLib.generation.decode import SliceDecoder
 from CardioDiTLib.io import load_segmentation, save_segmentation
 from CardioDiTLib.models.baselines import BASELINES
 from CardioDiTLib.training.dit_stage import DitStage, DitStageConfig
-from CardioDiTLib.training.latents import LatentAugmentation, LatentSet, encode_pack, read_latents
+from CardioDiTLib.training.latent_augmentation import LatentAugmentation
+from CardioDiTLib.training.latents import LatentSet, encode_pack, read_latents
 from CardioDiTLib.training.loop import LoopConfig, Trainer
 from CardioDiTLib.training.telling import opened_pack
 
