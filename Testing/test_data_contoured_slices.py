@@ -97,7 +97,7 @@ def test_they_lie_in_a_pack_without_a_class(tmp_path):
     assert [one.group for one in read_pairs(path)] == ["", "NOR"]
 
 
-@pytest.mark.parametrize(("count", "share", "aside"), [(8, 0.25, [2, 6]), (3, 0.0, [1]), (2, 0.9, [1])])
+@pytest.mark.parametrize(("count", "share", "aside"), [(8, 0.25, [2, 6]), (3, 0.1, [1]), (3, 0.0, []), (2, 0.9, [1])])
 def test_a_pack_of_them_alone_keeps_some_aside(tmp_path, count, share, aside):
     written(tmp_path / "a.npz")
     made = read_contoured_pair(tmp_path / "a.npz", ring_labels, size=96)

@@ -8,7 +8,7 @@ from test_data_cine_from_pair import affine, heart
 
 from CardioDiTLib.data.acdc import make_pack
 from CardioDiTLib.data.cine_from_pair import pose_pair
-from CardioDiTLib.data.packing import read_pack, write_cines, write_pairs
+from CardioDiTLib.data.packing import kept_aside, read_pack, write_cines, write_pairs
 from CardioDiTLib.errors import CardioDiTError
 
 
@@ -126,3 +126,18 @@ def test_acdc_folder_becomes_a_pack_without_names(shared_dir, tmp_path):
 def test_folder_without_a_table_is_refused(tmp_path):
     with pytest.raises(CardioDiTError, match=r"metadata\.csv"):
         make_pack(tmp_path, tmp_path / "pack.npz")
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "aside"),
+    [
+        (8, 0.125, [4]),
+        (16, 0.125, [4, 12]),
+        (10, 0.4, [1, 3, 6, 8]),
+        (4, 0.75, [0, 2, 3]),
+        (3, 1.0, [0, 2]),
+        (1, 0.5, []),
+    ],
+)
+def test_the_share_that_is_asked_for_is_kept_aside(count, share, aside):
+    assert np.flatnonzero(kept_aside(count, share)).tolist() == aside

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from CardioDiTLib.cine import Cine
 from CardioDiTLib.data.cine_from_pair import PosedPair, pose_pair
 from CardioDiTLib.data.morph import BLOOD_GREY
-from CardioDiTLib.data.packing import write_pairs
+from CardioDiTLib.data.packing import kept_aside, write_pairs
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.labels import LV, MYOCARDIUM
 
@@ -121,7 +121,7 @@ def write_contoured_pairs(path: str | Path, pairs: Sequence[PosedPair], keep_asi
     Args:
         path: The `.npz` pack.
         pairs: The patients.
-        keep_aside: Share of them for validation, evenly along their order; one at least, and one to learn from.
+        keep_aside: Share of them for validation, see `packing.kept_aside`.
 
     Raises:
         CardioDiTError: Fewer than two patients.
@@ -131,6 +131,4 @@ def write_contoured_pairs(path: str | Path, pairs: Sequence[PosedPair], keep_asi
             f"{len(pairs)} patients can be used; a pack needs two.",
             f"Each needs {_FEWEST_SLICES} slices drawn at end-diastole and end-systole.",
         )
-    count = min(max(1, round(keep_aside * len(pairs))), len(pairs) - 1)
-    aside = {int((place + 0.5) * len(pairs) / count) for place in range(count)}
-    return write_pairs(path, pairs, [place in aside for place in range(len(pairs))], _ABOUT)
+    return write_pairs(path, pairs, kept_aside(len(pairs), keep_aside), _ABOUT)

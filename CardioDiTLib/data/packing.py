@@ -363,6 +363,15 @@ def patients_of(images: NDArray[np.uint8], same: float = 0.9) -> NDArray[np.int6
     return first
 
 
+def kept_aside(count: int, share: float) -> list[bool]:
+    """Which of so many patients are kept for validation: the share, evenly along their order; of a share above 0 one at
+    least, and never all.
+    """
+    aside = min(max(1, round(share * count)), count - 1) if share > 0 else 0
+    places = {int((number + 0.5) * count / aside) for number in range(aside)}
+    return [place in places for place in range(count)]
+
+
 def make_pack(
     folder: str | Path,
     destination: str | Path,
@@ -383,7 +392,7 @@ def make_pack(
         folder: Files that `load_cine` reads, and folders of DICOM images. Label maps are left out.
         destination: The `.npz` pack.
         size, slices, frames, spacing: The grid to keep.
-        keep_aside: Share of cines for validation, spread evenly over the sorted file names.
+        keep_aside: Share of cines for validation, see `kept_aside`, in the order of file names.
         progress: Called with (done, of).
 
     Raises:
@@ -410,14 +419,12 @@ def make_pack(
         cycles.append(transform.cycle_s)
         if progress:
             progress(index + 1, len(paths))
-    every = max(2, round(1 / keep_aside)) if keep_aside > 0 else len(paths) + 1
-    aside = [index % every == every - 1 for index in range(len(paths))]
     return write_cines(
         destination,
         images,
         spacing,
         groups=groups,
-        validation=aside,
+        validation=kept_aside(len(paths), keep_aside),
         slice_valid=valid,
         cycle_s=cycles,
         about="Whole cines.",
