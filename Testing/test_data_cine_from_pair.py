@@ -202,3 +202,20 @@ def test_shapes_that_differ_are_refused():
     image, labels = heart(22, 180)
     with refused((8, 128, 128), (7, 128, 128)):
         pose_pair(image, image[:-1], labels, labels, affine())
+
+
+@pytest.mark.parametrize("thick", [10.0, 5.0, 10.0 / 3, 2.5])
+def test_slices_show_what_lies_where_the_affine_says(thick):
+    """Surroundings that grow brighter from slice to slice tell the place, in mean and in width."""
+    ratio = round(10 / thick)
+    slices = 6 * ratio
+    images, labels = (np.repeat(part[:6], ratio, axis=0) for part in heart(22, 40))
+    places = np.arange(slices, dtype=float)[:, None, None]
+    images = np.where(labels == 0, 20 + 60 * places / slices, np.where(labels == 2, 60, 200.0))
+    grid = np.diag([1.4, 1.4, thick, 1.0])
+    made = pose_pair(images, images, labels, labels, grid, size=100, slices=5)
+    blood = np.median(made.images[0][made.labels[0] == 3])
+    around = (made.labels[0] == 0) & (made.images[0] > 5)  # beyond the picture it is black
+    shown = np.array([np.median(made.images[0, z][around[z]]) for z in range(5)]) * 200 / blood
+    at = (np.linalg.inv(grid) @ made.affine @ np.array([[0.0] * 5, [0.0] * 5, np.arange(5.0), [1.0] * 5]))[2]
+    np.testing.assert_allclose((shown - 20) * slices / 60, at, atol=0.2)

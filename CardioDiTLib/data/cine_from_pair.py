@@ -292,11 +292,15 @@ def pose_pair(
         if order == 1 and shrink > 1.3:
             volume = ndimage.gaussian_filter(volume, (0, 0.4 * shrink, 0.4 * shrink))
         thick = spacing[2] / source_spacing[2]
+        lag = 0.0
         if thick >= 1.5:
-            # Thin slices are averaged to the grid's thickness instead of being skipped.
-            volume = ndimage.uniform_filter1d(volume, size=round(thick), axis=0, mode="nearest")
+            # Thin slices are averaged to the grid's thickness instead of being skipped. The mean of an even number of
+            # them lies between two: that of z and z + 1 at z + 0.5.
+            count = round(thick)
+            lag = 0.0 if count % 2 else 0.5
+            volume = ndimage.uniform_filter1d(volume, count, axis=0, mode="nearest", origin=-1 if lag else 0)
         out = np.empty((slices, size, size), np.float32)
-        for index, z in enumerate(place):
+        for index, z in enumerate(np.maximum(place - lag, 0)):
             low = int(np.floor(z))
             share = z - low
             plane = volume[low] * (1 - share) + (volume[low + 1] * share if share else 0.0)
