@@ -108,9 +108,13 @@ def test_files_of_somebody_else_are_not_replaced(place: tuple[Path, Path, list[s
     out = tmp_path / "out"
     out.mkdir()
     (out / "first_segmentation.nii.gz").write_bytes(b"mine")
-    assert run(cines, out, weights) == 1
-    assert (out / "first_segmentation.nii.gz").read_bytes() == b"mine"
-    assert "already" in rows(out / "measurements.csv")["first"]["problem"] and len(calls) == 1
+    for _ in range(3):  # a row of a run that refused them makes them no files of ours
+        assert run(cines, out, weights) == 1
+        assert (out / "first_segmentation.nii.gz").read_bytes() == b"mine"
+        assert "already" in rows(out / "measurements.csv")["first"]["problem"] and len(calls) == 1
+    (out / "first_segmentation.nii.gz").unlink()
+    assert run(cines, out, weights) == 1 and len(calls) == 2, "only the broken one is left"
+    assert rows(out / "measurements.csv")["first"]["status"] == "done"
     (out / "measurements.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     assert run(cines, out, weights) == 1
     assert (out / "measurements.csv").read_text(encoding="utf-8") == "a,b\n1,2\n"
