@@ -16,6 +16,7 @@ from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.cli import main
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.io import load_cine, load_segmentation, save_cine, save_segmentation
+from CardioDiTLib.io.frame_times import assumed_times
 
 CINE = make_cine((8, 4, 9, 7), times=np.cumsum([0, *np.linspace(0.04, 0.06, 7)]))
 SYNTHETIC = CINE.with_array(CINE.array, {"synthetic": True, "model": "acdc-mini 0.2.0", "seed": 3, "notes": ["a note"]})
@@ -49,6 +50,17 @@ def test_provenance_comes_back_and_nominal_times_give_no_heart_rate(tmp_path: Pa
     for key, value in SYNTHETIC.meta.items():
         assert back.meta[key] == value
     assert "heart_rate_bpm" not in back.meta and back.meta["source_format"] == "dicom"
+
+
+@pytest.mark.parametrize("multi_frame", [False, True])
+def test_a_given_interval_is_no_assumed_one(tmp_path: Path, multi_frame: bool) -> None:
+    meta: dict[str, object] = {}
+    times = assumed_times(CINE.n_frames, meta)
+    path = save_cine(Cine(CINE.array, CINE.affine, times, meta), tmp_path / "a.dcm", multi_frame=multi_frame)
+    assert load_cine(path).meta["frame_times_assumed"]
+    back = load_cine(path, frame_interval_s=0.04)
+    assert back.frame_interval_s == pytest.approx(0.04) and back.meta["frame_times_from"] == "given"
+    assert "frame_times_assumed" not in back.meta and not back.meta["notes"]
 
 
 def test_floats_are_stored_in_sixteen_bits(tmp_path: Path) -> None:
@@ -196,6 +208,8 @@ def test_segmentation_object(hospital: tuple[Path, Segmentation], tmp_path: Path
     assert np.array_equal(back.array, labels.array)
     assert back.affine == pytest.approx(labels.affine, abs=1e-6)
     assert back.frame_times == pytest.approx(labels.frame_times)
+    slower = load_segmentation(path, frame_interval_s=0.05)
+    assert slower.frame_interval_s == pytest.approx(0.05) and np.array_equal(slower.array, labels.array)
     frames = pydicom.dcmread(path).PerFrameFunctionalGroupsSequence
     indices = [tuple(frame.FrameContentSequence[0].DimensionIndexValues) for frame in frames]
     assert len(set(indices)) == len(indices) and {len(index) for index in indices} == {len(seg.DimensionIndexSequence)}
