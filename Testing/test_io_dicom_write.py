@@ -17,6 +17,7 @@ from CardioDiTLib.cli import main
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.io import load_cine, load_segmentation, save_cine, save_segmentation
 from CardioDiTLib.io.frame_times import assumed_times
+from CardioDiTLib.workflow.sources import CineFile
 
 CINE = make_cine((8, 4, 9, 7), times=np.cumsum([0, *np.linspace(0.04, 0.06, 7)]))
 SYNTHETIC = CINE.with_array(CINE.array, {"synthetic": True, "model": "acdc-mini 0.2.0", "seed": 3, "notes": ["a note"]})
@@ -268,6 +269,7 @@ def test_objects_of_a_multi_frame_image_name_its_frames(tmp_path: Path) -> None:
     cine = load_cine(source)
     labels = Segmentation(PHANTOM.segmentation.array, cine.affine, cine.frame_times)
     seg = hd.seg.segread(save_segmentation(labels, tmp_path / "seg.dcm", source=source))
+    assert CineFile(str(source)).dicom_source()["source"] == source, "the commands take the file as the library does"
     image = pydicom.dcmread(source)
     assert image.SOPClassUID == "1.2.840.10008.5.1.4.1.1.4.1" and seg.NumberOfFrames == 3 * 5 * 8
     # an independent reader finds the labels of each frame of the image, by place and time of that frame
