@@ -74,7 +74,7 @@ def test_heart_rate_and_a_stack_that_is_vouched_for(files, capsys):
     assert "note: The left ventricle reaches the first slice" in capsys.readouterr().out
 
 
-def test_the_cine_lends_its_times(files):
+def test_the_cine_lends_its_times(files, capsys):
     folder, segmentation, _ = files
     image = nibabel.Nifti1Image(segmentation.array.transpose(3, 2, 1, 0), segmentation.affine)
     image.header.set_zooms((*segmentation.spacing, 1.0))
@@ -82,8 +82,22 @@ def test_the_cine_lends_its_times(files):
     # a step of one second counts as unknown in NIfTI
     assert run(folder / "s.nii", "-o", folder / "a", "-f", "json") == 0
     assert np.isnan(from_json(folder / "a" / "s_function.json").heart_rate_bpm)
+    assert "assumed" in capsys.readouterr().out
     assert run(folder / "s.nii", "--cine", folder / "cine.seq.nrrd", "-o", folder / "b", "-f", "json") == 0
+    assert "assumed" not in capsys.readouterr().out
     assert from_json(folder / "b" / "s_function.json").heart_rate_bpm == pytest.approx(75.0, rel=1e-4)
+
+
+def test_a_cine_without_times_takes_none_away(files, capsys):
+    folder, segmentation, _ = files
+    image = nibabel.Nifti1Image((segmentation.array * 80).astype(np.int16).transpose(3, 2, 1, 0), segmentation.affine)
+    image.to_filename(folder / "timeless.nii")
+    words = (folder / "heart.nii.gz", "-f", "json", "--stack-covers-heart", "-o")
+    assert run(*words, folder / "a") == 0
+    assert run(*words, folder / "b", "--cine", folder / "timeless.nii") == 0
+    alone, beside = (from_json(folder / name / "heart_function.json") for name in "ab")
+    assert beside.peak_ejection_rate_ml_s == pytest.approx(alone.peak_ejection_rate_ml_s) and beside.cycle_s > 0
+    assert not beside.meta.get("frame_times_assumed") and "assumed" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
