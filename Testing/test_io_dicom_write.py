@@ -15,6 +15,7 @@ from synthetic_dicom import PATIENT, write_series
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.cli import main
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
+from CardioDiTLib.data.time import cycle_seconds
 from CardioDiTLib.io import load_cine, load_segmentation, save_cine, save_segmentation
 from CardioDiTLib.io.frame_times import assumed_times
 from CardioDiTLib.workflow.sources import CineFile
@@ -70,6 +71,19 @@ def test_floats_are_stored_in_sixteen_bits(tmp_path: Path) -> None:
         step = float(cine.array.max() - cine.array.min()) / 65535
         whole = bool((cine.array == np.rint(cine.array)).all())
         assert np.abs(back.array - cine.array).max() <= (0 if whole else 0.51 * step + 1e-4)
+
+
+@pytest.mark.parametrize("multi_frame", [False, True])
+def test_a_beat_with_missing_frames_lasts_as_long_as_it_does(tmp_path: Path, multi_frame: bool) -> None:
+    times = np.delete(np.arange(11) * 0.1, (4, 5, 8))
+    cine = Cine(CINE.array, CINE.affine, times)
+    assert cine.cycle_s == pytest.approx(1.1) == cycle_seconds(times)
+    path = save_cine(cine, tmp_path / "a.dcm", multi_frame=multi_frame)
+    image = pydicom.dcmread(path if multi_frame else next(path.iterdir()))
+    assert image.HeartRate == 55
+    assert load_cine(path).frame_times == pytest.approx(times)
+    if not multi_frame:
+        assert image.NominalInterval == 1100, "no image is triggered after the beat"
 
 
 def test_same_cine_gives_same_files(tmp_path: Path) -> None:
