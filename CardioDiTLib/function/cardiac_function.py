@@ -280,6 +280,9 @@ def _mass(
     values["lv_mass_curve_g"] = mass
     frame = values.get("ed_frame")
     none = "the myocardium is not labelled in any frame"
+    unlabelled = int(np.isnan(mass).sum())
+    if unlabelled:
+        reasons["lv_mass_curve_g"] = f"the myocardium is not labelled in {unlabelled} of {len(mass)} frames"
     if not np.isfinite(mass).any():
         reasons["lv_mass_curve_g"] = reasons["lv_mass_g"] = none
     elif frame is None:
