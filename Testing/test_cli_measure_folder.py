@@ -188,3 +188,20 @@ def test_convert_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     (tmp_path / "in" / "c.nrrd").unlink()
     assert main(words) == 0
     assert "0 converted, 2 there already, 0 failed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".dcm"])
+def test_what_was_converted_is_not_converted_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    cine = make_cine((6, 4, 8, 7), times=np.arange(6) * 0.05)
+    for more, name in enumerate("ab"):
+        save_cine(cine.with_array(cine.array + np.int16(more)), tmp_path / f"{name}.seq.nrrd")
+    words = ["convert", str(tmp_path), str(tmp_path / "converted"), "--to", suffix]
+    for said in ("2 converted, 0 there already", "0 converted, 2 there already"):
+        assert main(words) == 0
+        assert f"{said}, 0 failed, of 2 cines" in capsys.readouterr().out
+        assert sorted(path.name for path in (tmp_path / "converted").iterdir()) == [f"a{suffix}", f"b{suffix}"]
+    # a folder above that of the cines is none of theirs
+    assert main(["convert", str(tmp_path / "converted"), str(tmp_path), "--to", ".nii"]) == 0
+    assert "2 converted" in capsys.readouterr().out and len(list(tmp_path.glob("*.nii"))) == 2
