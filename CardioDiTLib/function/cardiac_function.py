@@ -23,7 +23,7 @@ from CardioDiTLib.function.failed_frames import (
     sureness_note,
 )
 from CardioDiTLib.function.function_report import FunctionReport
-from CardioDiTLib.function.septum import septal_curves, turning_axis
+from CardioDiTLib.function.septum import misplaced_note, septal_curves, turning_axis
 from CardioDiTLib.function.timing import CycleTime, cycle_time, peak_rates
 from CardioDiTLib.function.volumes import (
     USUAL_LENGTH_MM,
@@ -123,6 +123,8 @@ def cardiac_function(
     }
     reasons = {"cycle_s": time.cycle_reason, "heart_rate_bpm": time.rate_reason}
     notes = [*([label_note] if label_note else []), *time.notes]
+    astray = "" if landmarks is None else misplaced_note(segmentation, landmarks)
+    notes += [astray] if astray else []
     if base is None and segmentation.n_slices >= 3:
         notes.append(NO_BASE)
     for label, prefix in ((LV, ""), (RV, "rv_")):
