@@ -10,11 +10,13 @@ import pytest
 from command_line import problem
 from function_shapes import beating
 
+import CardioDiTLib as cd
 from CardioDiTLib import cli
 from CardioDiTLib.cine import Cine, Segmentation
-from CardioDiTLib.function import cardiac_function, from_json
+from CardioDiTLib.commands.options import named_paths
+from CardioDiTLib.function import cardiac_function, from_json, to_csv, to_json
 from CardioDiTLib.io import save_cine, save_segmentation
-from CardioDiTLib.landmarks.files import save_landmarks
+from CardioDiTLib.landmarks.files import load_landmarks, save_landmarks
 
 
 def run(*words: object) -> int:
@@ -124,3 +126,20 @@ def test_problems_are_one_line_and_leave_nothing(files, capsys, monkeypatch, wor
     assert run(*words) == 1
     assert expected in problem(capsys)
     assert sorted(folder.iterdir()) == before
+
+
+def test_a_tilde_is_the_home_folder_wherever_a_path_goes(files, monkeypatch):
+    folder, segmentation, landmarks = files
+    home = folder / "home"
+    home.mkdir()
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(home))
+    monkeypatch.chdir(folder)
+    assert save_landmarks(landmarks, "~/points.csv") == home / "points.csv"
+    assert load_landmarks("~/points.csv").n_frames == landmarks.n_frames
+    assert named_paths(["a=~/points.csv", "~/points.csv"]) == dict.fromkeys(("a", "points"), home / "points.csv")
+    report = cd.cardiac_function("heart.nii.gz", "~/points.csv")
+    files = cd.save_report(report, "~/out", "heart", segmentation, formats=("json", "csv"))
+    assert {path.parent for path in files} == {home / "out"} and all(path.is_file() for path in files)
+    assert to_json(report, "~/one.json").parent == to_csv({"a": report}, "~/one.csv").parent == home
+    assert not (folder / "~").exists()
