@@ -11,6 +11,7 @@ import math
 import os
 import re
 import struct
+import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Iterable
@@ -199,8 +200,13 @@ def _no_cine(file: Path, stem: str) -> str:
     return "labels, by content" if is_label_map(file) else ""
 
 
+def composed(name: str) -> str:
+    """A name with letters and their marks as one character: what macOS writes apart is the same name elsewhere."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _with_underscores(stem: str) -> str:
-    return stem.lower().replace("-", "_")
+    return composed(stem).lower().replace("-", "_")
 
 
 def _walk(folder: Path, below: bool = True) -> list[tuple[Path, list[str]]]:
