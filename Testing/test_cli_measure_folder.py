@@ -103,6 +103,17 @@ def test_a_row_a_cine_and_resumed(
     assert first["edv_ml"] == "" and "may not cover the left ventricle" in first["missing"]
 
 
+def test_another_file_of_the_same_name_and_size_is_measured(
+    place: tuple[Path, Path, list[str]], tmp_path: Path
+) -> None:
+    cines, weights, calls = place
+    (cines / "broken.nii").unlink()
+    assert run(cines, tmp_path / "out", weights) == 0 and len(calls) == 2
+    (cines / "ward" / "second.seq.nrrd").rename(cines / "ward_second.seq.nrrd")
+    assert run(cines, tmp_path / "out", weights) == 0 and len(calls) == 3
+    assert rows(tmp_path / "out" / "measurements.csv")["ward_second"]["source"] == "ward_second.seq.nrrd"
+
+
 def test_files_of_somebody_else_are_not_replaced(place: tuple[Path, Path, list[str]], tmp_path: Path) -> None:
     cines, weights, calls = place
     out = tmp_path / "out"

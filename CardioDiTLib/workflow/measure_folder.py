@@ -45,9 +45,9 @@ def run_folder(
     """Measure each cine and keep the table.
 
     The table is written anew after each cine. A row of a cine that was measured before with the same settings, and
-    whose size has not changed, is kept; a cine that failed, or was interrupted, is measured again. Files that no run of
-    this table wrote are not replaced unless that is asked for, however often it is run; a row that met some has no
-    `settings`.
+    whose place and size have not changed, is kept; a cine that failed, or was interrupted, is measured again. Files
+    that no run of this table wrote are not replaced unless that is asked for, however often it is run; a row that met
+    some has no `settings`.
 
     Args:
         request: The order; its cine is the folder, with how its files are to be read.
@@ -76,9 +76,11 @@ def run_folder(
     failed: dict[str, str] = {}
     kept, of = 0, len(found.cines)
     for number, (name, path) in enumerate(found.cines.items()):
-        size = str(_bytes(path))
+        row = dict.fromkeys(_COLUMNS, "")
+        row.update(cine=name, bytes=str(_bytes(path)), settings=settings)
+        row["source"] = path.relative_to(request.cine.path).as_posix()
         before = rows.get(name)
-        same = before is not None and before["bytes"] == size and before["settings"] == settings
+        same = before is not None and all(before[column] == row[column] for column in ("source", "bytes", "settings"))
         if same and before is not None and before["status"] == "done":
             kept += 1
             tell(Progress("measure", number + 1, of))
@@ -87,9 +89,7 @@ def run_folder(
         replaced = request.overwrite or (before is not None and before["settings"] != "")
         files = measured_files(name, request.formats, dicom=request.dicom)
         foreign = not replaced and any(os.path.lexists(out / file) for file in files)
-        row = dict.fromkeys(_COLUMNS, "")
-        row.update(cine=name, status="started", bytes=size, settings="" if foreign else settings)
-        row["source"] = path.relative_to(request.cine.path).as_posix()
+        row.update(status="started", settings="" if foreign else settings)
         rows[name] = row
         _write(table, rows)
 
