@@ -207,6 +207,7 @@ def _ventricle(
         return
     values[f"{prefix}ed_frame"], values[f"{prefix}es_frame"] = found
     areas = pixel_counts(segmentation, label).astype(np.float64)
+    areas[failed] = 0.0  # such a frame does not say that the valve plane passes through an end slice
     lost = missing_ends_note(what, frames_without_ends(areas, volume))
     notes += [lost] if lost else []
     if label == RV:
