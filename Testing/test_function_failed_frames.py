@@ -55,6 +55,10 @@ def test_a_failed_frame_closes_no_ventricle():
     failed = report()
     assert any("Frame 11" in note for note in failed.notes)
     assert np.isnan(failed.edv_ml) and "reaches the first slice (base)" in failed.reasons["edv_ml"]
+    labels[11] = 0
+    labels[11, 2, 60:63, 60:63] = 3
+    failed = report()
+    assert np.isnan(failed.lv_mass_g) and "reaches the first slice (base)" in failed.reasons["lv_mass_g"]
 
 
 def test_two_frames_of_which_one_failed_give_no_fraction():

@@ -297,6 +297,7 @@ def _mass(
     else:
         # The outer outline, cavity and wall together, tells whether muscle goes on beyond the stack.
         areas = pixel_counts(segmentation, MYOCARDIUM, LV).astype(np.float64)
+        areas[np.isnan(values["lv_volume_ml"])] = 0.0  # frames that failed, or show no cavity
         where = open_end(areas, frame, base)
         if where is None or _taken_as_covered(where, areas, segmentation, base, covers):
             values["lv_mass_g"] = float(mass[frame])
