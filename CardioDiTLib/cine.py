@@ -111,6 +111,23 @@ def check_frame_times(frame_times: ArrayLike, n_frames: int) -> NDArray[np.float
     return times
 
 
+def cycle_of_times(frame_times: NDArray[np.float64]) -> float:
+    """Length of the cycle that frames cover: T times the (median) interval.
+
+    Where uneven frames last longer than that, as where some are missing, it is the last frame's time plus one (median)
+    interval.
+
+    Args:
+        frame_times: (T,) seconds, rising; two or more.
+
+    Returns:
+        Seconds.
+    """
+    interval = float(np.median(np.diff(frame_times)))
+    duration = float(frame_times[-1] - frame_times[0])
+    return len(frame_times) * interval if len(frame_times) * interval > duration else duration + interval
+
+
 def _listed(values: NDArray[Any]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
@@ -203,8 +220,8 @@ class _Frames:
 
     @property
     def cycle_s(self) -> float:
-        """Length of the cycle in seconds, T times the frame interval; NaN where there is only one frame."""
-        return self.n_frames * self.frame_interval_s
+        """Length of the cycle in seconds, see :func:`cycle_of_times`; NaN where there is only one frame."""
+        return cycle_of_times(self.frame_times) if self.n_frames > 1 else float("nan")
 
     def index_to_ras(self, points: ArrayLike) -> NDArray[np.float64]:
         """Voxel indices to millimetres.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import at_home
 
 READS: dict[str, dict[str, str]] = {
     "animated_gif": {"cine": "picture", "segmentation": "segmentation"},
@@ -82,7 +83,7 @@ def _read(value: Any, kind: str, name: str) -> Any:
         return [_read(one, "landmarks", name) for one in value]
     kind = "landmarks" if kind == "tracks" else kind
     if isinstance(value, str | os.PathLike):
-        return _load(Path(value), kind)
+        return _load(at_home(value), kind)
     wanted = {"cine": Cine, "segmentation": Segmentation, "landmarks": LandmarkTrack}.get(kind)
     if wanted is not None and not isinstance(value, wanted):
         hint = f"Give a {wanted.__name__}, or the path of its file."

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -306,6 +307,19 @@ def test_a_bundle_of_another_version_is_listed_with_its_problem(bundle, capsys):
     assert run("models", "list") == 0 and "schema version 2" in capsys.readouterr().out
     assert run("models", "verify", "tiny") == 1 and "schema version 2" in capsys.readouterr().out
     assert run("generate", "-m", "tiny") == 1 and "Update" in problem(capsys)
+
+
+def test_class_names_may_have_spaces_between_them(monkeypatch, capsys):
+    asked = []
+
+    def fake(request):
+        asked.append(request)
+        return SimpleNamespace(notes=(), folder="there")
+
+    monkeypatch.setattr("CardioDiTLib.commands.import_published.import_published", fake)
+    files = ("--stage1", "a.pth", "--stage1-config", "a.yaml", "--dit", "b.pth")
+    assert run("import", *files, "--name", "x", "--class-names", "NOR, DCM") == 0
+    assert list(asked[0].class_names) == ["NOR", "DCM"] and capsys.readouterr().out == "there\n"
 
 
 def test_published_files_are_imported_and_generate(places, tmp_path, capsys):

@@ -43,6 +43,28 @@ def test_verdict_reports_and_exit_code(tables, capsys):
     assert "No more synthetic cines are near" in said and names(said, "N_copies")
 
 
+def test_pictures_that_cannot_be_are_told_before_the_work(tables, monkeypatch, capsys):
+    def work(*_, **__):
+        raise AssertionError("hours of embedding")
+
+    monkeypatch.setattr("CardioDiTLib.privacy.embedding_io.read_embeddings", work)
+    (tables / "cines").mkdir()
+    bundle = write_tiny_bundle(tables / "tiny")
+    page = ("--pictures", "--out", tables / "r.html")
+    words = (
+        "audit",
+        "--train",
+        tables / "train.npy",
+        "--synthetic",
+        tables / "cines",
+        *page,
+        "--attach",
+        bundle.folder,
+    )
+    assert run(*words) == 1
+    assert names(problem(capsys), "cines themselves") and verify(bundle.folder) == []
+
+
 def test_wrong_orders_are_one_line(tables, capsys):
     train, synthetic = ("--train", tables / "train.npy"), ("--synthetic", tables / "copies.npy")
     for words, expected in (

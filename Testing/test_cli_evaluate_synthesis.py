@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import nibabel
 import numpy as np
 import pytest
 from command_line import problem
@@ -15,7 +16,7 @@ from CardioDiTLib import cli
 from CardioDiTLib.cine import Segmentation
 from CardioDiTLib.data.packing import write_cines
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.evaluation import cohort_from_folder, cohort_from_pack, from_json
+from CardioDiTLib.evaluation import cohort_from_folder, cohort_from_pack, from_json, measure_cine
 from CardioDiTLib.io import save_cine, save_segmentation
 
 
@@ -112,6 +113,22 @@ def test_label_files_and_groups_are_found_by_name(folders, hearts):
     (real / "groups.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     with refused("groups.csv", "read"):
         cohort_from_folder(real)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_rates_need_times_that_somebody_knows(tmp_path, hearts, known):
+    cine, labels = hearts[0].cine, hearts[0].segmentation
+    interval = cine.frame_interval_s
+    for name, array, step in (("a", cine.array, interval if known else 0.0), ("a_seg", labels.array, 0.0)):
+        image = nibabel.Nifti1Image(array.transpose(3, 2, 1, 0), cine.affine)
+        image.header.set_zooms((*cine.spacing, step))
+        nibabel.save(image, tmp_path / f"{name}.nii.gz")
+    (item,) = cohort_from_folder(tmp_path).items
+    found = measure_cine(*item.load(), stack_covers_heart=True)
+    assert np.isfinite(found.values["edv_ml"])
+    for rate in ("peak_ejection_rate_ml_s", "peak_filling_rate_ml_s"):
+        assert np.isfinite(found.values[rate]) == known
+        assert known or "assumed" in found.reasons[rate]
 
 
 def test_labels_of_another_grid_are_refused(folders, hearts, capsys):

@@ -10,11 +10,13 @@ import pytest
 from command_line import problem
 from function_shapes import beating
 
+import CardioDiTLib as cd
 from CardioDiTLib import cli
 from CardioDiTLib.cine import Cine, Segmentation
-from CardioDiTLib.function import cardiac_function, from_json
+from CardioDiTLib.commands.options import named_paths
+from CardioDiTLib.function import cardiac_function, from_json, to_csv, to_json
 from CardioDiTLib.io import save_cine, save_segmentation
-from CardioDiTLib.landmarks.files import save_landmarks
+from CardioDiTLib.landmarks.files import load_landmarks, save_landmarks
 
 
 def run(*words: object) -> int:
@@ -74,7 +76,7 @@ def test_heart_rate_and_a_stack_that_is_vouched_for(files, capsys):
     assert "note: The left ventricle reaches the first slice" in capsys.readouterr().out
 
 
-def test_the_cine_lends_its_times(files):
+def test_the_cine_lends_its_times(files, capsys):
     folder, segmentation, _ = files
     image = nibabel.Nifti1Image(segmentation.array.transpose(3, 2, 1, 0), segmentation.affine)
     image.header.set_zooms((*segmentation.spacing, 1.0))
@@ -82,8 +84,22 @@ def test_the_cine_lends_its_times(files):
     # a step of one second counts as unknown in NIfTI
     assert run(folder / "s.nii", "-o", folder / "a", "-f", "json") == 0
     assert np.isnan(from_json(folder / "a" / "s_function.json").heart_rate_bpm)
+    assert "assumed" in capsys.readouterr().out
     assert run(folder / "s.nii", "--cine", folder / "cine.seq.nrrd", "-o", folder / "b", "-f", "json") == 0
+    assert "assumed" not in capsys.readouterr().out
     assert from_json(folder / "b" / "s_function.json").heart_rate_bpm == pytest.approx(75.0, rel=1e-4)
+
+
+def test_a_cine_without_times_takes_none_away(files, capsys):
+    folder, segmentation, _ = files
+    image = nibabel.Nifti1Image((segmentation.array * 80).astype(np.int16).transpose(3, 2, 1, 0), segmentation.affine)
+    image.to_filename(folder / "timeless.nii")
+    words = (folder / "heart.nii.gz", "-f", "json", "--stack-covers-heart", "-o")
+    assert run(*words, folder / "a") == 0
+    assert run(*words, folder / "b", "--cine", folder / "timeless.nii") == 0
+    alone, beside = (from_json(folder / name / "heart_function.json") for name in "ab")
+    assert beside.peak_ejection_rate_ml_s == pytest.approx(alone.peak_ejection_rate_ml_s) and beside.cycle_s > 0
+    assert not beside.meta.get("frame_times_assumed") and "assumed" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -110,3 +126,20 @@ def test_problems_are_one_line_and_leave_nothing(files, capsys, monkeypatch, wor
     assert run(*words) == 1
     assert expected in problem(capsys)
     assert sorted(folder.iterdir()) == before
+
+
+def test_a_tilde_is_the_home_folder_wherever_a_path_goes(files, monkeypatch):
+    folder, segmentation, landmarks = files
+    home = folder / "home"
+    home.mkdir()
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(home))
+    monkeypatch.chdir(folder)
+    assert save_landmarks(landmarks, "~/points.csv") == home / "points.csv"
+    assert load_landmarks("~/points.csv").n_frames == landmarks.n_frames
+    assert named_paths(["a=~/points.csv", "~/points.csv"]) == dict.fromkeys(("a", "points"), home / "points.csv")
+    report = cd.cardiac_function("heart.nii.gz", "~/points.csv")
+    files = cd.save_report(report, "~/out", "heart", segmentation, formats=("json", "csv"))
+    assert {path.parent for path in files} == {home / "out"} and all(path.is_file() for path in files)
+    assert to_json(report, "~/one.json").parent == to_csv({"a": report}, "~/one.csv").parent == home
+    assert not (folder / "~").exists()

@@ -103,14 +103,29 @@ def test_a_row_a_cine_and_resumed(
     assert first["edv_ml"] == "" and "may not cover the left ventricle" in first["missing"]
 
 
+def test_another_file_of_the_same_name_and_size_is_measured(
+    place: tuple[Path, Path, list[str]], tmp_path: Path
+) -> None:
+    cines, weights, calls = place
+    (cines / "broken.nii").unlink()
+    assert run(cines, tmp_path / "out", weights) == 0 and len(calls) == 2
+    (cines / "ward" / "second.seq.nrrd").rename(cines / "ward_second.seq.nrrd")
+    assert run(cines, tmp_path / "out", weights) == 0 and len(calls) == 3
+    assert rows(tmp_path / "out" / "measurements.csv")["ward_second"]["source"] == "ward_second.seq.nrrd"
+
+
 def test_files_of_somebody_else_are_not_replaced(place: tuple[Path, Path, list[str]], tmp_path: Path) -> None:
     cines, weights, calls = place
     out = tmp_path / "out"
     out.mkdir()
     (out / "first_segmentation.nii.gz").write_bytes(b"mine")
-    assert run(cines, out, weights) == 1
-    assert (out / "first_segmentation.nii.gz").read_bytes() == b"mine"
-    assert "already" in rows(out / "measurements.csv")["first"]["problem"] and len(calls) == 1
+    for _ in range(3):  # a row of a run that refused them makes them no files of ours
+        assert run(cines, out, weights) == 1
+        assert (out / "first_segmentation.nii.gz").read_bytes() == b"mine"
+        assert "already" in rows(out / "measurements.csv")["first"]["problem"] and len(calls) == 1
+    (out / "first_segmentation.nii.gz").unlink()
+    assert run(cines, out, weights) == 1 and len(calls) == 2, "only the broken one is left"
+    assert rows(out / "measurements.csv")["first"]["status"] == "done"
     (out / "measurements.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     assert run(cines, out, weights) == 1
     assert (out / "measurements.csv").read_text(encoding="utf-8") == "a,b\n1,2\n"
@@ -184,3 +199,20 @@ def test_convert_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     (tmp_path / "in" / "c.nrrd").unlink()
     assert main(words) == 0
     assert "0 converted, 2 there already, 0 failed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".dcm"])
+def test_what_was_converted_is_not_converted_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    cine = make_cine((6, 4, 8, 7), times=np.arange(6) * 0.05)
+    for more, name in enumerate("ab"):
+        save_cine(cine.with_array(cine.array + np.int16(more)), tmp_path / f"{name}.seq.nrrd")
+    words = ["convert", str(tmp_path), str(tmp_path / "converted"), "--to", suffix]
+    for said in ("2 converted, 0 there already", "0 converted, 2 there already"):
+        assert main(words) == 0
+        assert f"{said}, 0 failed, of 2 cines" in capsys.readouterr().out
+        assert sorted(path.name for path in (tmp_path / "converted").iterdir()) == [f"a{suffix}", f"b{suffix}"]
+    # a folder above that of the cines is none of theirs
+    assert main(["convert", str(tmp_path / "converted"), str(tmp_path), "--to", ".nii"]) == 0
+    assert "2 converted" in capsys.readouterr().out and len(list(tmp_path.glob("*.nii"))) == 2

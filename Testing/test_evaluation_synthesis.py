@@ -28,6 +28,7 @@ from CardioDiTLib.evaluation import (
 )
 from CardioDiTLib.evaluation.evaluation_grid import judging_grid
 from CardioDiTLib.evaluation.measures import MeasuredCohort
+from CardioDiTLib.evaluation.side_by_side import compare_models
 from CardioDiTLib.evaluation.tables import CSV_HEADER
 from CardioDiTLib.reporting.tables import write_text
 
@@ -184,6 +185,20 @@ def test_tiny_cohorts_give_nan_with_reasons(real, hearts, count):
     for one in (report, alone):
         assert SynthesisReport.from_dict(json.loads(to_json(one))).to_dict() == one.to_dict()
         assert "nan" not in to_text(one)
+
+
+def test_hearts_that_are_all_alike_have_no_scale(hearts):
+    few = evaluate_synthesis(cohort(hearts[:1] * 4, "a"), cohort(hearts[1:3], "b"), resamples=HALVES)
+    distance = few.sets["physiology"]["frechet_distance"]
+    assert np.isnan(distance.value) and "do not vary" in distance.reason
+
+
+def test_notes_of_several_models_name_them(hearts):
+    still = [Segmentation(h.segmentation.array[:, 3:], h.cine.affine, h.cine.frame_times) for h in hearts[:2]]
+    cut = Cohort.from_cines([Cine(h.cine.array[:, 3:], h.cine.affine, h.cine.frame_times) for h in hearts[:2]], still)
+    found = compare_models(cohort(hearts[2:4], "real"), {"whole": cohort(hearts[:2], "a"), "cut": cut}, resamples=2)
+    (told,) = [line for line in found.to_text().splitlines() if "labelled synthetic cines have no volumes" in line]
+    assert told.startswith("cut: 2 of 2")
 
 
 def test_missing_labels_are_counted_and_never_dropped(real, hearts):

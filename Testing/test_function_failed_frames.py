@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from CardioDiTLib.cine import Segmentation
+from CardioDiTLib.data.phantom import make_phantom
 from CardioDiTLib.function.cardiac_function import cardiac_function
 from CardioDiTLib.function.failed_frames import failed_frames, sureness_note
 
@@ -39,6 +40,25 @@ def test_a_failed_frame_is_left_out_with_a_note(left):
     assert np.isnan(report.lv_volume_ml[7])
     assert any("Frame 7" in note for note in report.notes)
     assert "Frame 7" in report.reasons["peak_ejection_rate_ml_s"]
+
+
+def test_a_failed_frame_closes_no_ventricle():
+    phantom = make_phantom()
+    labels = phantom.segmentation.array[:, 5:].copy()  # cut through the middle: open at the base in every frame
+
+    def report():
+        return cardiac_function(Segmentation(labels, phantom.cine.affine, phantom.cine.frame_times))
+
+    assert "reaches the first slice (base)" in report().reasons["edv_ml"]
+    labels[11][labels[11] == 3] = 0
+    labels[11, 2, 60:63, 60:63] = 3
+    failed = report()
+    assert any("Frame 11" in note for note in failed.notes)
+    assert np.isnan(failed.edv_ml) and "reaches the first slice (base)" in failed.reasons["edv_ml"]
+    labels[11] = 0
+    labels[11, 2, 60:63, 60:63] = 3
+    failed = report()
+    assert np.isnan(failed.lv_mass_g) and "reaches the first slice (base)" in failed.reasons["lv_mass_g"]
 
 
 def test_two_frames_of_which_one_failed_give_no_fraction():

@@ -253,6 +253,9 @@ def test_absent_labels():
     assert np.isfinite(report.edv_ml)
     report = cardiac_function(without(segmentation, 2, slice(0, 1)), landmarks)
     assert "not labelled at end-diastole" in missing(report, "lv_mass_g")
+    assert np.isnan(report.lv_mass_curve_g).sum() == 1
+    assert report.reasons["lv_mass_curve_g"].startswith("The myocardium is not labelled in 1 of")
+    assert "lv_mass_curve_g" not in cardiac_function(segmentation, landmarks).reasons
 
 
 def test_frames_without_labels_are_gaps_not_zeros():

@@ -350,3 +350,19 @@ def test_oblique_affine_is_what_the_tests_take_it_for():
     affine = oblique_affine(SPACING)
     seen_from_apex = np.cross(affine[:3, 0], -affine[:3, 1])
     assert seen_from_apex @ affine[:3, 2] > 0 and affine[0, 0] < 0 and affine[1, 1] < 0
+
+
+def test_points_of_another_cine_are_told():
+    segmentation, landmarks = beating()
+    assert not any("insertion points lie" in note for note in cardiac_function(segmentation, landmarks).notes)
+    for move, said in ((np.array([400.0, 0, 0]), "beside the pictures"), (None, "mm from their slices")):
+        points = landmarks.points[:, ::-1] if move is None else landmarks.points + move
+        confidence = landmarks.confidence[:, ::-1] if move is None else landmarks.confidence
+        other = LandmarkTrack(points, confidence, landmarks.frame_times)
+        told = [note for note in cardiac_function(segmentation, other).notes if "insertion points lie" in note]
+        assert len(told) == 1 and said in told[0]
+    # one that a user moved by hand out of its plane says nothing of the others
+    points = landmarks.points.copy()
+    points[0, np.flatnonzero(landmarks.found[0].all(axis=1))[0], 0] += 100.0
+    moved = LandmarkTrack(points, landmarks.confidence, landmarks.frame_times)
+    assert not any("insertion points lie" in note for note in cardiac_function(segmentation, moved).notes)

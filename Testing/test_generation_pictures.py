@@ -93,6 +93,12 @@ def test_phases_stand_at_their_frames():
     assert sheet.phases_of(None) == {}
     still = Segmentation(np.ones(cine.shape, np.uint8), cine.affine, cine.frame_times, {})
     assert sheet.phases_of(still) == {}
+    # labels of two frames alone, end-systole first; of one, and of none
+    pair = np.zeros(cine.shape, np.uint8)
+    pair[2, :, :2], pair[1, :, :4] = 3, 3
+    for frames, phases in (((1, 2), {"ED": 1, "ES": 2}), ((1,), {}), ((), {})):
+        some = np.where(np.isin(np.arange(len(pair)), frames)[:, None, None, None], pair, 0).astype(np.uint8)
+        assert sheet.phases_of(Segmentation(some, cine.affine, cine.frame_times, {})) == phases
     assert drawing.phase_marks(1, {"ED": 1, "ES": 2}) == "ED" and drawing.phase_marks(0, {"ED": 1}) == ""
 
 

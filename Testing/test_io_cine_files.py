@@ -18,7 +18,7 @@ from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.evaluation.cohort import cohort_from_folder
 from CardioDiTLib.io import save_cine, save_segmentation
-from CardioDiTLib.io.cine_files import LABEL_ENDINGS, cines_by_name, is_label_map
+from CardioDiTLib.io.cine_files import LABEL_ENDINGS, cines_by_name, find_cines, is_label_map
 from CardioDiTLib.io.name_table import read_name_table
 from CardioDiTLib.privacy.embedding_io import cine_files
 
@@ -82,6 +82,32 @@ def test_folders_of_dicom_images_are_cines(tmp_path):
     (tmp_path / "notes" / "read me.txt").write_text("x", encoding="utf-8")
     write_series(make_cine(), tmp_path / "patient")
     assert list(cines_by_name(tmp_path)) == ["a", "patient"]
+
+
+def test_names_are_the_same_however_their_accents_are_stored(tmp_path):
+    # macOS stores the letter and its mark as two characters, tables and other systems as one
+    apart, one = "Zoe\u0308", "Zo\u00eb"
+    phantom = make_phantom(PhantomSpec(frames=4, slices=3, height=32, width=32, spacing_mm=(5.0, 5.0, 20.0)))
+    save_cine(phantom.cine, tmp_path / f"{apart}.nii.gz")
+    save_segmentation(phantom.segmentation, tmp_path / "labels" / f"{one}_seg.nii.gz")
+    (tmp_path / "groups.csv").write_text(f"file,group\n{one}.nii.gz,DCM\n", encoding="utf-8")
+    (item,) = cohort_from_folder(tmp_path, tmp_path / "labels").items
+    assert item.group == "DCM" and item.load()[1] is not None
+
+
+def test_no_cine_is_lost_to_another_of_its_name(tmp_path):
+    # a patient's folder beside files that are called after the patient; a name that another one gets by its suffix
+    for name in ("ward/ann.nii", "ward_ann.nii", "ward/bob.nii", "ward_bob.nrrd", "ward_bob_nii.nii"):
+        save_cine(make_cine(), tmp_path / name)
+    cines = find_cines(tmp_path, below=True).cines
+    found = {name: path.relative_to(tmp_path).as_posix() for name, path in cines.items()}
+    assert found == {
+        "ward_ann_nii": "ward/ann.nii",
+        "ward_ann_nii_2": "ward_ann.nii",
+        "ward_bob_nii_2": "ward/bob.nii",
+        "ward_bob_nrrd": "ward_bob.nrrd",
+        "ward_bob_nii": "ward_bob_nii.nii",
+    }
 
 
 def test_two_files_of_one_heart_and_folders_of_labels_are_told(tmp_path):

@@ -15,7 +15,10 @@ from synthetic_dicom import PATIENT, write_series
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.cli import main
 from CardioDiTLib.data.phantom import PhantomSpec, make_phantom
+from CardioDiTLib.data.time import cycle_seconds
 from CardioDiTLib.io import load_cine, load_segmentation, save_cine, save_segmentation
+from CardioDiTLib.io.frame_times import assumed_times
+from CardioDiTLib.workflow.sources import CineFile
 
 CINE = make_cine((8, 4, 9, 7), times=np.cumsum([0, *np.linspace(0.04, 0.06, 7)]))
 SYNTHETIC = CINE.with_array(CINE.array, {"synthetic": True, "model": "acdc-mini 0.2.0", "seed": 3, "notes": ["a note"]})
@@ -51,12 +54,36 @@ def test_provenance_comes_back_and_nominal_times_give_no_heart_rate(tmp_path: Pa
     assert "heart_rate_bpm" not in back.meta and back.meta["source_format"] == "dicom"
 
 
+@pytest.mark.parametrize("multi_frame", [False, True])
+def test_a_given_interval_is_no_assumed_one(tmp_path: Path, multi_frame: bool) -> None:
+    meta: dict[str, object] = {}
+    times = assumed_times(CINE.n_frames, meta)
+    path = save_cine(Cine(CINE.array, CINE.affine, times, meta), tmp_path / "a.dcm", multi_frame=multi_frame)
+    assert load_cine(path).meta["frame_times_assumed"]
+    back = load_cine(path, frame_interval_s=0.04)
+    assert back.frame_interval_s == pytest.approx(0.04) and back.meta["frame_times_from"] == "given"
+    assert "frame_times_assumed" not in back.meta and not back.meta["notes"]
+
+
 def test_floats_are_stored_in_sixteen_bits(tmp_path: Path) -> None:
     for cine in (make_cine(dtype="float32"), CINE.with_array(CINE.array.astype(np.float32))):
         back = load_cine(save_cine(cine, tmp_path / "a.dcm"))
         step = float(cine.array.max() - cine.array.min()) / 65535
         whole = bool((cine.array == np.rint(cine.array)).all())
         assert np.abs(back.array - cine.array).max() <= (0 if whole else 0.51 * step + 1e-4)
+
+
+@pytest.mark.parametrize("multi_frame", [False, True])
+def test_a_beat_with_missing_frames_lasts_as_long_as_it_does(tmp_path: Path, multi_frame: bool) -> None:
+    times = np.delete(np.arange(11) * 0.1, (4, 5, 8))
+    cine = Cine(CINE.array, CINE.affine, times)
+    assert cine.cycle_s == pytest.approx(1.1) == cycle_seconds(times)
+    path = save_cine(cine, tmp_path / "a.dcm", multi_frame=multi_frame)
+    image = pydicom.dcmread(path if multi_frame else next(path.iterdir()))
+    assert image.HeartRate == 55
+    assert load_cine(path).frame_times == pytest.approx(times)
+    if not multi_frame:
+        assert image.NominalInterval == 1100, "no image is triggered after the beat"
 
 
 def test_same_cine_gives_same_files(tmp_path: Path) -> None:
@@ -196,6 +223,8 @@ def test_segmentation_object(hospital: tuple[Path, Segmentation], tmp_path: Path
     assert np.array_equal(back.array, labels.array)
     assert back.affine == pytest.approx(labels.affine, abs=1e-6)
     assert back.frame_times == pytest.approx(labels.frame_times)
+    slower = load_segmentation(path, frame_interval_s=0.05)
+    assert slower.frame_interval_s == pytest.approx(0.05) and np.array_equal(slower.array, labels.array)
     frames = pydicom.dcmread(path).PerFrameFunctionalGroupsSequence
     indices = [tuple(frame.FrameContentSequence[0].DimensionIndexValues) for frame in frames]
     assert len(set(indices)) == len(indices) and {len(index) for index in indices} == {len(seg.DimensionIndexSequence)}
@@ -254,6 +283,7 @@ def test_objects_of_a_multi_frame_image_name_its_frames(tmp_path: Path) -> None:
     cine = load_cine(source)
     labels = Segmentation(PHANTOM.segmentation.array, cine.affine, cine.frame_times)
     seg = hd.seg.segread(save_segmentation(labels, tmp_path / "seg.dcm", source=source))
+    assert CineFile(str(source)).dicom_source()["source"] == source, "the commands take the file as the library does"
     image = pydicom.dcmread(source)
     assert image.SOPClassUID == "1.2.840.10008.5.1.4.1.1.4.1" and seg.NumberOfFrames == 3 * 5 * 8
     # an independent reader finds the labels of each frame of the image, by place and time of that frame

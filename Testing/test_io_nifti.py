@@ -14,6 +14,7 @@ from synthetic_cines import make_cine, oblique_affine
 
 from CardioDiTLib.cine import Segmentation
 from CardioDiTLib.io import load_cine, load_segmentation, save_cine, save_segmentation
+from CardioDiTLib.io.conversion import from_simpleitk, to_simpleitk
 
 
 def write_foreign(
@@ -110,6 +111,30 @@ def test_missing_times_are_assumed_and_said(tmp_path: Path, interval: float, uni
     assert "frame_times_assumed" not in given.meta
     saved = load_cine(save_cine(cine, tmp_path / "again.nii"), frame_interval_s=0.06)
     assert "frame_times_assumed" not in saved.meta and saved.meta["notes"] == []
+
+
+def test_times_set_by_another_program_are_not_assumed(tmp_path: Path) -> None:
+    array = np.zeros((6, 7, 3, 5), np.int16) + np.arange(5, dtype=np.int16)
+    mine = load_cine(write_foreign(tmp_path / "none.nii.gz", array, interval=0.0))
+    assert mine.meta["frame_times_assumed"]
+    save_cine(mine, tmp_path / "mine.nii.gz")
+    for unit, interval, said in (("sec", 0.04, False), ("msec", 40.0, False), ("msec", 200.0, True)):
+        image = nibabel.load(tmp_path / "mine.nii.gz")
+        image.header.set_xyzt_units("mm", unit)
+        image.header["pixdim"][4] = interval
+        nibabel.save(image, tmp_path / "set.nii.gz")
+        back = load_cine(tmp_path / "set.nii.gz")
+        assert back.frame_interval_s == pytest.approx(interval * (1 if unit == "sec" else 1e-3))
+        assert back.meta.get("frame_times_assumed", False) == said == bool(back.meta["notes"])
+    # some of the frames alone: the interval is as assumed as before
+    image = nibabel.load(tmp_path / "mine.nii.gz").slicer[..., :3]
+    nibabel.save(image, tmp_path / "part.nii.gz")
+    assert load_cine(tmp_path / "part.nii.gz").meta["frame_times_assumed"]
+    other = to_simpleitk(mine)
+    assert from_simpleitk(other).meta["frame_times_assumed"]
+    other.SetSpacing((*mine.spacing, 0.04))
+    found = from_simpleitk(other)
+    assert found.frame_interval_s == pytest.approx(0.04) and not found.meta.get("frame_times_assumed")
 
 
 def test_frequencies_are_not_times(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments,
         use_ema=not arguments.raw_weights,
         quantised=not arguments.direct,
-        class_names=arguments.class_names.split(",") if arguments.class_names else None,
+        class_names=[name.strip() for name in arguments.class_names.split(",")] if arguments.class_names else None,
         licence=Licence(arguments.licence, arguments.licence_conditions) if arguments.licence else None,
     )
     report = import_published(request)

@@ -14,6 +14,7 @@ from CardioDiTLib.bundles.manifest import MANIFEST_NAME
 from CardioDiTLib.bundles.manifest_parts import PRESET_NAMES
 from CardioDiTLib.bundles.registry import list_bundles
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import at_home
 from CardioDiTLib.generation.request import GenerationRequest
 from CardioDiTLib.io.label_convention import CONVENTIONS
 from CardioDiTLib.schema import Record
@@ -179,8 +180,9 @@ def named_paths(words: list[str]) -> dict[str, Path]:
     named: dict[str, Path] = {}
     for word in words:
         name, equals, rest = word.partition("=")
-        path = Path(rest) if equals and not Path(word).exists() else Path(word)
-        name = name if equals and path == Path(rest) else (path.stem if path.is_file() else path.name)
+        named_so = bool(equals) and not Path(word).exists()
+        path = at_home(rest if named_so else word)
+        name = name if named_so else (path.stem if path.is_file() else path.name)
         if not name or name in named:
             raise CardioDiTError(f"'{word}' has no name of its own.", "Write NAME=PATH with different names.")
         named[name] = path

@@ -12,15 +12,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 
+from CardioDiTLib.cine import cycle_of_times
 from CardioDiTLib.errors import CardioDiTError
 
 METHODS = ("monotone", "linear", "cubic", "fourier", "nearest", "repeat")
 
 
 def cycle_seconds(frame_times: ArrayLike) -> float:
-    """Length of the cycle that frames cover: T times the (median) interval.
-
-    Where uneven frames last longer than that, it is the last frame's time plus one (median) interval.
+    """Length of the cycle that frames cover, see :func:`CardioDiTLib.cine.cycle_of_times`.
 
     Args:
         frame_times: (T,) seconds, rising.
@@ -37,9 +36,7 @@ def cycle_seconds(frame_times: ArrayLike) -> float:
     steps = np.diff(times)
     if not np.all(np.isfinite(times)) or np.any(steps <= 0):
         raise CardioDiTError("The frame times do not rise from frame to frame.", "Sort the frames by trigger time.")
-    interval = float(np.median(steps))
-    duration = float(times[-1] - times[0])
-    return len(times) * interval if len(times) * interval > duration else duration + interval
+    return cycle_of_times(times)
 
 
 def _phases(n_source: int, frame_times: ArrayLike | None, cycle_s: float | None) -> NDArray[np.float64]:

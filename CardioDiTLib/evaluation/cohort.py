@@ -14,6 +14,7 @@ from CardioDiTLib.data.packing import PackedCines, read_pack
 from CardioDiTLib.errors import CardioDiTError
 from CardioDiTLib.io import load_cine, load_segmentation
 from CardioDiTLib.io.cine_files import LABEL_ENDINGS, cines_by_name, find_labels
+from CardioDiTLib.io.frame_times import take_back_assumed
 from CardioDiTLib.io.name_table import read_name_table
 
 PARTS = ("all", "training", "validation")
@@ -187,7 +188,10 @@ def _loader(path: Path, labels: Path | None) -> Callable[[], tuple[Cine, Segment
                 f"The labels '{labels.name}' are not on the grid of '{path.name}'.", "Give labels of this very cine."
             )
         if segmentation.meta.get("frame_times_assumed") and segmentation.n_frames == cine.n_frames:
-            segmentation = Segmentation(segmentation.array, segmentation.affine, cine.frame_times)
+            meta = dict(segmentation.meta)
+            if not cine.meta.get("frame_times_assumed"):
+                take_back_assumed(meta)
+            segmentation = Segmentation(segmentation.array, segmentation.affine, cine.frame_times, meta)
         return cine, segmentation
 
     return load

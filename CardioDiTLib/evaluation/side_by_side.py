@@ -132,7 +132,17 @@ class ModelComparison:
         counts = ", ".join(f"{name} ({report.n_synthetic})" for name, report in self.reports.items())
         return [
             f"{len(self.reports)} models, {counts}, each against the same {first.n_real} real cines.",
-            *dict.fromkeys(note for report in self.reports.values() for note in report.notes),
+            *self._notes(),
+        ]
+
+    def _notes(self) -> list[str]:
+        """Notes of the reports, each once; what holds for some of the models names them."""
+        of: dict[str, list[str]] = {}
+        for name, report in self.reports.items():
+            for note in report.notes:
+                of.setdefault(note, []).append(name)
+        return [
+            note if len(names) == len(self.reports) else f"{', '.join(names)}: {note}" for note, names in of.items()
         ]
 
     def _quantities(self) -> str:

@@ -242,6 +242,8 @@ def _frechet(x: list[CineMeasures], y: list[CineMeasures], resamples: int, seed:
     counts = (len(first), len(second), draws.size)
     reason = why_too_few(len(first), len(second))
     value = frechet_distance(first, second)
+    if not reason and np.isnan(value.value):
+        reason = "The quantities do not vary among the real cines, so there is no scale for the Frechet distance."
     if np.isfinite(value.value):
         notes.append(
             f"Covariances of the {len(kept)} quantities of the Frechet distance were shrunk by "

@@ -23,7 +23,7 @@ from CardioDiTLib.function.failed_frames import (
     sureness_note,
 )
 from CardioDiTLib.function.function_report import FunctionReport
-from CardioDiTLib.function.septum import septal_curves, turning_axis
+from CardioDiTLib.function.septum import misplaced_note, septal_curves, turning_axis
 from CardioDiTLib.function.timing import CycleTime, cycle_time, peak_rates
 from CardioDiTLib.function.volumes import (
     USUAL_LENGTH_MM,
@@ -123,6 +123,8 @@ def cardiac_function(
     }
     reasons = {"cycle_s": time.cycle_reason, "heart_rate_bpm": time.rate_reason}
     notes = [*([label_note] if label_note else []), *time.notes]
+    astray = "" if landmarks is None else misplaced_note(segmentation, landmarks)
+    notes += [astray] if astray else []
     if base is None and segmentation.n_slices >= 3:
         notes.append(NO_BASE)
     for label, prefix in ((LV, ""), (RV, "rv_")):
@@ -205,6 +207,7 @@ def _ventricle(
         return
     values[f"{prefix}ed_frame"], values[f"{prefix}es_frame"] = found
     areas = pixel_counts(segmentation, label).astype(np.float64)
+    areas[failed] = 0.0  # such a frame does not say that the valve plane passes through an end slice
     lost = missing_ends_note(what, frames_without_ends(areas, volume))
     notes += [lost] if lost else []
     if label == RV:
@@ -280,6 +283,9 @@ def _mass(
     values["lv_mass_curve_g"] = mass
     frame = values.get("ed_frame")
     none = "the myocardium is not labelled in any frame"
+    unlabelled = int(np.isnan(mass).sum())
+    if unlabelled:
+        reasons["lv_mass_curve_g"] = f"the myocardium is not labelled in {unlabelled} of {len(mass)} frames"
     if not np.isfinite(mass).any():
         reasons["lv_mass_curve_g"] = reasons["lv_mass_g"] = none
     elif frame is None:
@@ -291,6 +297,7 @@ def _mass(
     else:
         # The outer outline, cavity and wall together, tells whether muscle goes on beyond the stack.
         areas = pixel_counts(segmentation, MYOCARDIUM, LV).astype(np.float64)
+        areas[np.isnan(values["lv_volume_ml"])] = 0.0  # frames that failed, or show no cavity
         where = open_end(areas, frame, base)
         if where is None or _taken_as_covered(where, areas, segmentation, base, covers):
             values["lv_mass_g"] = float(mass[frame])

@@ -12,6 +12,9 @@ from CardioDiTLib.data.orientation import APEX_DIRECTION, End
 from CardioDiTLib.function.volumes import pixel_counts
 from CardioDiTLib.labels import LV, RV
 
+MOST_OFF_SLICES = 0.5
+"""A point further from the middle of its slice than this, in slices, is nearer to another one."""
+
 _PATIENT_LEFT = np.array([-1.0, 0.0, 0.0])
 
 
@@ -125,6 +128,32 @@ def turning_axis(
     if by_anatomy is not None:
         return by_anatomy, ""
     return None, "it cannot be told on which side of the insertion points the septum lies (no RV label, base not known)"
+
+
+def misplaced_note(segmentation: Segmentation, landmarks: LandmarkTrack) -> str:
+    """A sentence where most points lie beside the slices that they are named for, or beside the pictures: they belong
+    to another cine, or to slices in another order. Empty where they fit.
+
+    Args:
+        segmentation: Geometry.
+        landmarks: Points of as many frames and slices.
+    """
+    frames, slices, sides = np.nonzero(landmarks.found)
+    if not len(frames):
+        return ""
+    x, y, z = segmentation.ras_to_index(landmarks.points[frames, slices, sides]).T
+    off = np.abs(z - slices)
+    rows, columns = segmentation.shape[2:]
+    beside = (np.abs(x - (columns - 1) / 2) > columns / 2) | (np.abs(y - (rows - 1) / 2) > rows / 2)
+    if np.median(off) <= MOST_OFF_SLICES and beside.mean() <= 0.5:
+        return ""
+    where = f"{np.median(off) * segmentation.spacing[2]:.0f} mm from their slices"
+    if beside.mean() > 0.5:
+        where = "beside the pictures"
+    return (
+        f"The insertion points lie {where}: they may be those of another cine, or of slices in another order; septum "
+        "and segments rest on them."
+    )
 
 
 def label_centre(segmentation: Segmentation, frame: int, index: int, label: int) -> NDArray[np.float64]:

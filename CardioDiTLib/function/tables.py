@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.files import at_home
 from CardioDiTLib.function.aha import SEGMENT_NAMES
 from CardioDiTLib.function.function_report import CURVES, FRAMES, LEFT, RIGHT, SEGMENTS, TIME, WALL, FunctionReport
 from CardioDiTLib.reporting.tables import number_cell, text_cell, write_csv, write_json
@@ -137,7 +138,7 @@ def cohort_table(
 
 def _reports(hearts: Any) -> dict[str, FunctionReport]:
     if isinstance(hearts, str | os.PathLike):
-        folder = Path(hearts)
+        folder = at_home(hearts)
         if not folder.is_dir():
             raise CardioDiTError(f"'{folder}' is no folder.", f"Give the folder that holds *{_ENDING}.")
         return {path.name.removesuffix(_ENDING): from_json(path) for path in sorted(folder.glob(f"*{_ENDING}"))}

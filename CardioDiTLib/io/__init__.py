@@ -212,7 +212,7 @@ def _read_file(source: Path, frame_interval_s: float | None, square_axes: bool, 
         from CardioDiTLib.io.dicom_seg import is_segmentation_file, read_segmentation_dicom
 
         if is_segmentation_file(source):
-            return read_segmentation_dicom(source)
+            return read_segmentation_dicom(source, frame_interval_s=frame_interval_s)
     if suffix in (".dcm", ".ima") or _is_dicom(source):
         raise CardioDiTError(
             f"'{source.name}' is a single DICOM file.", "Give the folder that holds all images of the cine."

@@ -11,11 +11,12 @@ import math
 import os
 import re
 import struct
+import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,8 @@ def find_cines(folder: Path, *, below: bool = False) -> CineFiles:
     Args:
         folder: The folder.
         below: Look for files in the folders in it too. A cine is then named by its path, parts joined by ``_``, and
-            names that come twice (``a.nii`` and ``a.nrrd``) get their suffix back.
+            names that come twice (``a.nii`` and ``a.nrrd``) get their suffix back; those that are the same even so
+            (``a/b.nii`` and ``a_b.nii``) a number, from the second on.
 
     Returns:
         The cines; none where all is one DICOM cine.
@@ -198,8 +200,13 @@ def _no_cine(file: Path, stem: str) -> str:
     return "labels, by content" if is_label_map(file) else ""
 
 
+def composed(name: str) -> str:
+    """A name with letters and their marks as one character: what macOS writes apart is the same name elsewhere."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _with_underscores(stem: str) -> str:
-    return stem.lower().replace("-", "_")
+    return composed(stem).lower().replace("-", "_")
 
 
 def _walk(folder: Path, below: bool = True) -> list[tuple[Path, list[str]]]:
@@ -226,12 +233,19 @@ def _name(folder: Path, path: Path) -> str:
 
 
 def _told_apart(found: list[tuple[str, Path]]) -> list[tuple[str, Path]]:
-    """Names that come twice (``a.nii`` and ``a.nrrd``) get their suffix back."""
+    """Names that come twice (``a.nii`` and ``a.nrrd``) get their suffix back, and a number where that is not enough."""
     counts = Counter(name.lower() for name, _ in found)
-    return [
-        (f"{name}_{path.name.split('.', 1)[-1].replace('.', '_')}", path) if counts[name.lower()] > 1 else (name, path)
-        for name, path in found
-    ]
+    made: list[tuple[str, Path]] = []
+    taken = {name for name, times in counts.items() if times == 1}
+    for name, path in found:
+        unique = name
+        if counts[name.lower()] > 1:
+            longer = f"{name}_{path.name.split('.', 1)[-1].replace('.', '_')}"
+            numbers = (f"{longer}_{number}" for number in count(2))
+            unique = next(one for one in chain([longer], numbers) if one.lower() not in taken)
+            taken.add(unique.lower())
+        made.append((unique, path))
+    return made
 
 
 def _each_once(folder: Path, found: list[tuple[str, Path]]) -> list[tuple[str, Path]]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.io.frame_times import assumed_times, decode_meta, encode_meta
+from CardioDiTLib.io.frame_times import assumed_times, decode_meta, encode_meta, take_back_assumed
 from CardioDiTLib.io.nifti import from_nifti_image, nifti_image
 from CardioDiTLib.io.synthetic_mark import description_of, is_synthetic
 from CardioDiTLib.schema import parse_json
@@ -180,6 +180,8 @@ def _times(count: int, interval: float, stored: list[float], meta: dict[str, Any
         return np.zeros(1)
     if interval == 1.0 or not (np.isfinite(interval) and interval > 0):
         return assumed_times(count, meta)
+    if len(stored) > 1 and not np.isclose(np.median(np.diff(stored)), interval, rtol=1e-4):
+        take_back_assumed(meta)  # somebody has set the interval
     return np.arange(count, dtype=np.float64) * interval
 
 

@@ -78,12 +78,12 @@ def read_dicom(
         meta["files"] = _counted(found, stack)
         order = sorted_frames(stack, meta)
         affine = _affine(order, meta)
-        if frame_interval_s is not None:
-            meta["frame_times_from"] = "given"
-            times = given_times(frame_interval_s, len(order[0]), meta)
-        else:
+        if frame_interval_s is None:
             times = frame_times_of(order, meta)
-        _describe(order, meta)
+            _describe(order, meta)
+        else:
+            _describe(order, meta)  # first: what our own files say of their times is not said of those given
+            times = given_times(frame_interval_s, len(order[0]), meta)
         array = _voxels(order)
         if slices_go_down(order[0][0].header):  # our own file: as it was written
             array = np.ascontiguousarray(array[:, ::-1])

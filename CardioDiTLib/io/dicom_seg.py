@@ -28,7 +28,7 @@ from CardioDiTLib.io.dicom_write import (
     slices_go_down,
     uid_of,
 )
-from CardioDiTLib.io.frame_times import LPS_TO_RAS, RawFrames, assumed_times, encode_meta
+from CardioDiTLib.io.frame_times import LPS_TO_RAS, RawFrames, assumed_times, encode_meta, given_times
 from CardioDiTLib.io.memory import check_size
 from CardioDiTLib.version import __version__
 
@@ -238,13 +238,14 @@ def is_segmentation_file(path: Path) -> bool:
         return False
 
 
-def read_segmentation_dicom(path: Path) -> RawFrames:
+def read_segmentation_dicom(path: Path, *, frame_interval_s: float | None = None) -> RawFrames:
     """Read a DICOM SEG object of a heart: its segments are known by their codes, else by their numbers.
 
     Frames are placed by position and temporal position; pixels that lie in two segments belong to the later one.
 
     Args:
         path: The file.
+        frame_interval_s: Seconds between frames, whatever the file says.
 
     Raises:
         CardioDiTError: Damaged, fractional, or its frames do not make a stack.
@@ -295,6 +296,8 @@ def read_segmentation_dicom(path: Path) -> RawFrames:
         array = np.ascontiguousarray(array[:, ::-1])
         affine[:3, 3] += affine[:3, 2] * (len(levels) - 1)
         affine[:3, 2] *= -1.0
+    if frame_interval_s is not None:
+        return RawFrames(array, affine, given_times(frame_interval_s, len(moments), meta), meta)
     own = read_frame_times(data)
     if len(own) == len(moments):
         return RawFrames(array, affine, np.asarray(own), meta)

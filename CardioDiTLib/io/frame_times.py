@@ -59,10 +59,18 @@ def given_times(frame_interval_s: float, n_frames: int, meta: dict[str, Any]) ->
             f"The frame interval {frame_interval_s!r} is not a positive number of seconds.",
             "Give the time between two frames in seconds, for instance 0.035.",
         )
-    if meta.pop("frame_times_assumed", False):
-        meta["notes"] = [note for note in meta.get("notes", []) if note != _ASSUMED_NOTE]
+    take_back_assumed(meta)
     meta["frame_times_from"] = "given"
     return np.arange(n_frames, dtype=np.float64) * float(frame_interval_s)
+
+
+def take_back_assumed(meta: dict[str, Any]) -> None:
+    """Forget that times were assumed, where better ones are at hand: ``frame_times_assumed`` and its note."""
+    if not meta.pop("frame_times_assumed", False):
+        return
+    meta["notes"] = [note for note in meta.get("notes", []) if note != _ASSUMED_NOTE]
+    if meta.get("frame_times_from") == "assumed":
+        del meta["frame_times_from"]
 
 
 def assumed_times(n_frames: int, meta: dict[str, Any]) -> NDArray[np.float64]:

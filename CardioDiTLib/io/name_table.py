@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.io.cine_files import stem_of
+from CardioDiTLib.io.cine_files import composed, stem_of
 
 _FILE = ("file", "filename", "file name", "name", "cine", "path")
 COLUMNS = {
@@ -47,14 +47,14 @@ def read_name_table(table: Path, cines: Mapping[str, Path], column: str) -> dict
     known: dict[str, str] = {}
     for row in rows[1:]:
         if len(row) > max(file, value) and row[file].strip():
-            name = row[file].strip().replace("\\", "/").rsplit("/", 1)[-1]
+            name = composed(row[file].strip().replace("\\", "/").rsplit("/", 1)[-1])
             known[name] = known[stem_of(Path(name)) or name] = row[value].strip()
-    missing = [path.name for stem, path in cines.items() if stem not in known]
+    missing = [path.name for stem, path in cines.items() if composed(stem) not in known]
     if missing:
         # where patients are at stake, no name is told: logs are passed on
         which = f"{len(missing)} of the {len(cines)} cines" if column == "patient" else f"'{missing[0]}'"
         raise CardioDiTError(f"{table.name} does not name {which}.", "Add a line a file, or remove the table.")
-    return {stem: known[stem] for stem in cines}
+    return {stem: known[composed(stem)] for stem in cines}
 
 
 def table_rows(table: Path) -> list[list[str]]:

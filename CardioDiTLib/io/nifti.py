@@ -27,6 +27,7 @@ from CardioDiTLib.io.frame_times import (
     encode_meta,
     given_times,
     squared_axes,
+    take_back_assumed,
     times_in_seconds,
 )
 from CardioDiTLib.io.memory import Gunzip, check_size
@@ -39,6 +40,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _NIFTI2_HEADER_SIZE = (540).to_bytes(4, "little"), (540).to_bytes(4, "big")
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 1e-3}
 _TIME_UNITS = {0: "unknown", 8: "sec", 16: "msec", 24: "usec", 32: "hz", 40: "ppm", 48: "rads"}
+_SECONDS = {"msec": 1e-3, "usec": 1e-6}
 _NOT_TIME = ("hz", "ppm", "rads")
 _MOST_BETWEEN = 256 * 1024**2
 """Bytes that header extensions may take."""
@@ -307,6 +309,8 @@ def _times(interval: float, unit: str, n_frames: int, stored: list[float], meta:
         )
     # pixdim is float32: 0.035 comes back as 0.03500000014901161, so take the shortest decimal that is the same number
     exact = float(str(np.float32(interval)))
+    if len(stored) > 1 and not np.isclose(float(np.median(np.diff(stored))), exact * _SECONDS.get(unit, 1.0)):
+        take_back_assumed(meta)  # what the extension says of its own times is not said of the header's
     return times_in_seconds(
         np.arange(n_frames, dtype=np.float64) * exact, "" if unit == "unknown" else unit, n_frames, meta
     )

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.files import PREFIX, is_left_behind, is_marked, own_name, sweep_files
+from CardioDiTLib.files import PREFIX, at_home, is_left_behind, is_marked, own_name, sweep_files
 
 Writer = Callable[[Path], object]
 """Writes one file at the path that it is given."""
@@ -84,7 +84,7 @@ def write_outputs(
     Raises:
         CardioDiTError: A file is there already, or the disk refuses.
     """
-    final = Path(folder)
+    final = at_home(folder)
     refuse_existing([final / name for name in writers], overwrite)
     made = [part for part in (final, *final.parents) if not part.exists()]
     try:

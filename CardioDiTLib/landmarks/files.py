@@ -20,7 +20,7 @@ import numpy as np
 
 from CardioDiTLib.cine import LandmarkTrack
 from CardioDiTLib.errors import CardioDiTError
-from CardioDiTLib.files import atomic_path
+from CardioDiTLib.files import at_home, atomic_path
 from CardioDiTLib.io.frame_times import assumed_times, decode_meta, encode_meta
 from CardioDiTLib.schema import parse_json
 
@@ -46,7 +46,7 @@ def save_landmarks(track: LandmarkTrack, path: str | os.PathLike[str]) -> Path:
     Raises:
         CardioDiTError: Another suffix, a point without confidence, or the file cannot be written.
     """
-    destination = Path(path)
+    destination = at_home(path)
     suffix = _known_suffix(destination)
     entries = list(_entries(track))
     head = {
@@ -91,7 +91,7 @@ def load_landmarks(path: str | os.PathLike[str]) -> LandmarkTrack:
             its frames and slices, of another name, with coordinates that are not finite or a confidence that is not
             between 0 and 1.
     """
-    source = Path(path)
+    source = at_home(path)
     suffix = _known_suffix(source)
     try:
         text = source.read_bytes().decode("utf-8-sig")

@@ -57,13 +57,17 @@ def slice_names(count: int, affine: ArrayLike | None = None, labels: ArrayLike |
 
 
 def phases_of(segmentation: Segmentation | None) -> dict[str, int]:
-    """Frames of the largest and of the smallest left ventricle; empty where there is none or it does not change."""
+    """Frames of the largest and of the smallest left ventricle; empty where there is none or it does not change.
+
+    Frames without one count as not labelled: labels of end-diastole and end-systole alone are common.
+    """
     if segmentation is None:
         return {}
     counts = (segmentation.array == LV).sum(axis=(1, 2, 3))
-    if counts.min() == counts.max():
+    labelled = np.flatnonzero(counts)
+    if not len(labelled) or counts[labelled].min() == counts.max():
         return {}
-    return {"ED": int(counts.argmax()), "ES": int(counts.argmin())}
+    return {"ED": int(counts.argmax()), "ES": int(labelled[counts[labelled].argmin()])}
 
 
 def contact_sheet_image(tiles: NDArray[np.uint8], frames: Sequence[int], labels: Labels, most_pixels: int) -> Any:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from CardioDiTLib.files import atomic_path
+from CardioDiTLib.files import at_home, atomic_path
 from CardioDiTLib.schema import Record
 
 
@@ -18,9 +18,10 @@ def write_text(text: str, path: str | os.PathLike[str]) -> Path:
     Raises:
         CardioDiTError: The file cannot be written.
     """
-    with atomic_path(path) as temporary:
+    destination = at_home(path)
+    with atomic_path(destination) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    return Path(path)
+    return destination
 
 
 def write_json(record: Record, path: str | os.PathLike[str], indent: int = 2) -> Path:
@@ -43,11 +44,12 @@ def write_csv(header: Sequence[str], rows: Iterable[Sequence[object]], path: str
     Raises:
         CardioDiTError: The file cannot be written.
     """
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+    destination = at_home(path)
+    with atomic_path(destination) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
-    return Path(path)
+    return destination
 
 
 def text_cell(text: str) -> str:

@@ -99,6 +99,8 @@ def run(request: AuditRequest, *, progress: Listener | None = None, cancel: Canc
     _check(request)
     from CardioDiTLib.privacy.embedding_io import EncoderHolder, has_validation_part, needs_encoder, read_embeddings
 
+    if request.pictures and not (needs_encoder(request.train) and needs_encoder(request.synthetic)):
+        raise CardioDiTError("Pictures need the cines themselves.", "Give --train and --synthetic as cines.")
     encoder = EncoderHolder(request.encoder)
     reference: ReferenceSet | None = None
     if request.bundle is not None:
@@ -227,10 +229,8 @@ def _write(request: AuditRequest, report: AuditReport, sets: dict[str, Embedding
 
     pictures: PictureOf | None = None
     if request.pictures:
-        train, synthetic = sets.get("train"), sets["synthetic"]
-        real, made = None if train is None else train.picture, synthetic.picture
-        if real is None or made is None:
-            raise CardioDiTError("Pictures need the cines themselves.", "Give --train and --synthetic as cines.")
+        real, made = sets["train"].picture, sets["synthetic"].picture
+        assert real is not None and made is not None  # `run` saw to it before anything was embedded
         pictures = lambda one: (made(one.index), real(one.nearest_index))  # noqa: E731 - a closure over both
     for path in map(Path, request.out):
         suffix = path.suffix.lower()

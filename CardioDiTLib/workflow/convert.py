@@ -57,6 +57,8 @@ def run_folder(
 ) -> FolderResult:
     """Convert each cine of a folder; those that are there already are left, failures are told at the end.
 
+    The folder of the files may lie in that of the cines: what is in it is not converted again.
+
     Args:
         request: The order; it says `to` what.
         told: Told of each file that was written, and its cine.
@@ -65,16 +67,17 @@ def run_folder(
     Raises:
         CardioDiTError: There are no cines, or nothing can be written to the folder.
     """
-    out = Path(request.destination)
-    found = find_cines(Path(request.source.path), below=True)
-    if not found.cines:
+    out, source = Path(request.destination), Path(request.source.path)
+    found = find_cines(source, below=True)
+    cines = _not_within(out, source, found.cines)
+    if not cines:
         raise CardioDiTError(
             f"'{request.source.path}' is no folder of several cines.", "Leave --to out to convert a single one."
         )
     check_folder(out)
     failed: dict[str, str] = {}
     there = 0
-    for number, (name, path) in enumerate(found.cines.items(), start=1):
+    for number, (name, path) in enumerate(cines.items(), start=1):
         destination = out / f"{name}{request.to}"
         if destination.exists() and not request.overwrite:
             there += 1
@@ -85,8 +88,17 @@ def run_folder(
             except CardioDiTError as error:
                 failed[name] = str(error)
         if progress is not None:
-            progress(Progress("convert", number, len(found.cines)))
-    return FolderResult(out, len(found.cines), there, failed, found.passed_over)
+            progress(Progress("convert", number, len(cines)))
+    return FolderResult(out, len(cines), there, failed, found.passed_over)
+
+
+def _not_within(out: Path, source: Path, cines: dict[str, Path]) -> dict[str, Path]:
+    """The cines without those in the folder of the results, where that lies in the folder of the cines: an earlier run
+    may have written them."""
+    results = out.resolve()
+    if source.resolve() not in results.parents:
+        return cines
+    return {name: path for name, path in cines.items() if not path.resolve().is_relative_to(results)}
 
 
 def _convert(request: ConvertRequest) -> Cine:

@@ -18,6 +18,7 @@ from CardioDiTLib.function.outputs import (
     write_report,
 )
 from CardioDiTLib.io.cine_files import file_stem
+from CardioDiTLib.io.frame_times import take_back_assumed
 from CardioDiTLib.io.output_set import check_folder, refuse_existing
 from CardioDiTLib.progress import CancelSource, Listener, Progress, Stop
 from CardioDiTLib.schema import Record
@@ -154,9 +155,7 @@ def _with_origin(segmentation: Segmentation, cine: Cine) -> Segmentation:
     meta = {**cine.meta, **segmentation.meta}
     if cine.meta.get("synthetic"):
         meta["synthetic"] = True
-    times = segmentation.frame_times
-    if segmentation.meta.get("frame_times_assumed"):
-        times = cine.frame_times
-        if not cine.meta.get("frame_times_assumed"):
-            del meta["frame_times_assumed"]
+    times = cine.frame_times if segmentation.meta.get("frame_times_assumed") else segmentation.frame_times
+    if not (cine.meta.get("frame_times_assumed") and segmentation.meta.get("frame_times_assumed")):
+        take_back_assumed(meta)  # one of both knows them
     return Segmentation(segmentation.array, segmentation.affine, times, meta)

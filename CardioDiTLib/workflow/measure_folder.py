@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from CardioDiTLib.io.cine_files import CineFiles, find_cines
 from CardioDiTLib.io.output_set import check_folder
 from CardioDiTLib.progress import CancelSource, Listener, Progress
 from CardioDiTLib.version import __version__
-from CardioDiTLib.workflow.measure import MeasureRequest, run
+from CardioDiTLib.workflow.measure import MeasureRequest, measured_files, run
 from CardioDiTLib.workflow.sources import FolderResult
 
 TABLE = "measurements.csv"
@@ -44,7 +45,9 @@ def run_folder(
     """Measure each cine and keep the table.
 
     The table is written anew after each cine. A row of a cine that was measured before with the same settings, and
-    whose size has not changed, is kept; a cine that failed, or was interrupted, is measured again.
+    whose place and size have not changed, is kept; a cine that failed, or was interrupted, is measured again. Files
+    that no run of this table wrote are not replaced unless that is asked for, however often it is run; a row that met
+    some has no `settings`.
 
     Args:
         request: The order; its cine is the folder, with how its files are to be read.
@@ -73,28 +76,27 @@ def run_folder(
     failed: dict[str, str] = {}
     kept, of = 0, len(found.cines)
     for number, (name, path) in enumerate(found.cines.items()):
-        size = str(_bytes(path))
+        row = dict.fromkeys(_COLUMNS, "")
+        row.update(cine=name, bytes=str(_bytes(path)), settings=settings)
+        row["source"] = path.relative_to(request.cine.path).as_posix()
         before = rows.get(name)
-        same = before is not None and before["bytes"] == size and before["settings"] == settings
+        same = before is not None and all(before[column] == row[column] for column in ("source", "bytes", "settings"))
         if same and before is not None and before["status"] == "done":
             kept += 1
             tell(Progress("measure", number + 1, of))
             continue
-        row = dict.fromkeys(_COLUMNS, "")
-        row.update(cine=name, status="started", bytes=size, settings=settings)
-        row["source"] = path.relative_to(request.cine.path).as_posix()
+        # files that an interrupted run of this table left are replaced, others only when that is asked for
+        replaced = request.overwrite or (before is not None and before["settings"] != "")
+        files = measured_files(name, request.formats, dicom=request.dicom)
+        foreign = not replaced and any(os.path.lexists(out / file) for file in files)
+        row.update(status="started", settings="" if foreign else settings)
         rows[name] = row
         _write(table, rows)
 
         def told(sign: Progress, number: int = number) -> None:
             tell(Progress("measure", number + sign.share, of))
 
-        # files that an interrupted run of this table left are replaced, others only when that is asked for
-        one = replace(
-            request,
-            cine=replace(request.cine, path=str(path)),
-            overwrite=request.overwrite or before is not None,
-        )
+        one = replace(request, cine=replace(request.cine, path=str(path)), overwrite=replaced)
         try:
             measured = run(one, name=name, progress=told, cancel=cancel).measurement
         except Cancelled:

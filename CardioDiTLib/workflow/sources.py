@@ -50,8 +50,11 @@ class CineFile(Record):
         Raises:
             CardioDiTError: The cine is no DICOM.
         """
+        from CardioDiTLib.io.dicom_frames import is_multi_frame_file
+
         source = Path(self.path)
-        if not source.is_dir() and source.suffix.lower() != ".zip":  # what else `load_cine` reads is no DICOM
+        # what else `load_cine` reads is no DICOM
+        if not (source.is_dir() or source.suffix.lower() == ".zip" or is_multi_frame_file(source)):
             raise CardioDiTError(
                 "A DICOM segmentation must name the DICOM images it belongs to.",
                 "Convert the cine first: cardiodit convert CINE CINE.dcm.",
