@@ -185,7 +185,8 @@ class GenerateSection(Section):
     def settings(self) -> dict[str, Any]:
         """Of the order, what a model needs that completes or varies."""
         names = ("bundle", "pathology", "guidance", "seed", "preset", "steps", "device")
-        return {name: value for name, value in self.request().items() if name in names}
+        chosen = {name: value for name, value in self.request().items() if name in names}
+        return {**chosen, **self.steering.quantities()}
 
     def gate(self) -> dict[str, Any]:
         """What `GenerationRun` takes about the gate."""
