@@ -128,6 +128,16 @@ def test_frames_that_nobody_recorded():
     assert np.flatnonzero(frames).tolist() == [3, 4, 5, 6]
 
 
+def test_labels_that_lie_elsewhere_are_none_of_the_cine():
+    """Stored from the other side, they have its shape, and would turn and move the heart."""
+    cine, labels = heart()
+    flip = np.diag([-1.0, 1.0, 1.0, 1.0])
+    flip[0, 3] = cine.shape[3] - 1
+    other = Segmentation(labels.array[..., ::-1].copy(), labels.affine @ flip, labels.frame_times)
+    with refused("labels"):
+        place(cine, tiny_manifest(), other)
+
+
 @pytest.mark.parametrize("turn", [180.0, 90.0, -40.0])
 @pytest.mark.parametrize("reversed_", [False, True])
 @pytest.mark.parametrize("mirrored", [False, True])
