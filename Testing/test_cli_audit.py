@@ -113,6 +113,8 @@ def test_from_cines_to_a_gate(tmp_path, capsys):
     capsys.readouterr()
     assert run(*make, "--count", 2, "--seed", 1, "--out", tmp_path / "again", "--resume") == 1
     assert "with a gate" in problem(capsys)
+    assert run(*make, *gated, "--false-alarm", 0.3, "--out", tmp_path / "again", "--resume") == 1
+    assert "false_alarm 0.1, not 0.3" in problem(capsys)
 
 
 def test_a_gate_is_calibrated_as_an_audit_of_the_same_patients_would_be(tmp_path):
