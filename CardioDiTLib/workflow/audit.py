@@ -111,7 +111,7 @@ def run(request: AuditRequest, *, progress: Listener | None = None, cancel: Canc
         if source is None and part == "validation" and request.train is not None and has_validation_part(request.train):
             source = request.train
         if source is not None:
-            kind = "validation" if part == "validation" else "train"
+            kind = "all" if part == "synthetic" else part
             compared: NDArray[np.float32] | None = None
             if part != "train":
                 compared = reference.values if reference is not None else sets["train"].values
