@@ -190,6 +190,16 @@ def test_a_gate_in_the_same_pass_and_the_audit_of_the_whole(gated, monkeypatch):
     assert f"{sum(drawn)} hearts were drawn for 4" in card and "Audit for memorization" in card
 
 
+def test_hearts_of_a_laxer_gate_are_none_of_a_stricter_plan(gated, tmp_path):
+    folder = shutil.copytree(gated, tmp_path / "c")
+    plan = folder / "plan.json"
+    text = plan.read_text(encoding="utf-8")
+    assert '"false_alarm": 0.05' in text
+    plan.write_text(text.replace('"false_alarm": 0.05', '"false_alarm": 0.2'), encoding="utf-8")
+    with refused("false alarm", "plan.json"):
+        merged(folder)
+
+
 def test_hearts_that_the_gate_refuses_are_listed_however_many_and_in_every_try(gated, tmp_path):
     bundle = json.loads((gated / "plan.json").read_text(encoding="utf-8"))["bundle"]
     folder = planned(tmp_path / "c", bundle, 4, seed=5, gate=True, precision=None, redraws=0, false_alarm=0.96)
@@ -293,7 +303,8 @@ def test_hearts_that_differ_in_what_is_asked_alone_are_exported_side_by_side(ask
 def test_the_request_of_a_heart_makes_it_again_where_its_model_has_no_name_on_the_machine(asked):
     heart = open_heart(asked, 1)
     bundle = json.loads((asked / "plan.json").read_text(encoding="utf-8"))["bundle"]
-    (again,) = Generator(bundle, precision="fp32").generate(heart.request)
+    assert heart.request.precision == "fp32", "not what suits the machine"
+    (again,) = Generator.for_request(replace(heart.request, bundle=bundle)).generate(heart.request)
     np.testing.assert_array_equal(again.cine.array, heart.cine.array)
     with pytest.raises(CardioDiTError, match="other"):
         Generator(bundle).generate(replace(heart.request, bundle="other"))

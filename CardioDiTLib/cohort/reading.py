@@ -54,7 +54,9 @@ class CohortHeart:
 
     @property
     def request(self) -> GenerationRequest:
-        """The order that makes it again, as `Generator.generate` takes it; gate and redraws aside."""
+        """The order that makes it again, in the same precision, as `Generator.generate` takes it; gate and redraws
+        aside.
+        """
         heart, name = self.record.heart, str(self.record.provenance["model"])
         asked: dict[str, Any] = heart.asked
         return GenerationRequest(
@@ -62,6 +64,7 @@ class CohortHeart:
             first_index=heart.index,
             pathology=heart.pathology,
             bundle=name,
+            precision=self.record.provenance.get("precision"),
             **asked,
             **{key: value for key, value in self.record.settings.items() if key != "batch_size"},
         )
