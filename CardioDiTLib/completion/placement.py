@@ -59,6 +59,11 @@ class PlacedCine:
             back = back[..., ::-1]
         return np.where(np.isfinite(back), back, elsewhere).astype(np.float32)
 
+    def covered_slices(self) -> NDArray[np.bool_]:
+        """(Z,) slices of the source of which the grid covers anything."""
+        back = from_grid(np.zeros(self.array.shape, np.float32), self.transform, fill=math.nan)
+        return np.asarray(np.isfinite(back).any(axis=(0, 2, 3)))
+
 
 def place(
     cine: Cine, manifest: BundleManifest, labels: Segmentation | None = None, weights: Weights = None
