@@ -22,6 +22,7 @@ from CardioDiTLib.cohort import claims, making
 from CardioDiTLib.cohort.cluster import ClusterRequest, sbatch_script, submit_jobs
 from CardioDiTLib.cohort.exporting import export_hearts
 from CardioDiTLib.cohort.merging import MergeRequest, merge_cohort
+from CardioDiTLib.cohort.page import phase_tiles, shown_text
 from CardioDiTLib.cohort.processes import available_cores, run_processes, seats
 from CardioDiTLib.cohort.reading import open_heart, open_shard
 from CardioDiTLib.cohort.running import run_cohort
@@ -188,6 +189,12 @@ def test_a_gate_in_the_same_pass_and_the_audit_of_the_whole(gated, monkeypatch):
     assert [one.score for one in done.audit.samples] == pytest.approx(scores, abs=2e-5)
     card = (gated / "DATA_CARD.md").read_text(encoding="utf-8")
     assert f"{sum(drawn)} hearts were drawn for 4" in card and "Audit for memorization" in card
+
+
+def test_a_page_says_what_its_pictures_show(asked, gated):
+    """Hearts of a model without labels have no end-diastole and no end-systole."""
+    assert "ventricle" in shown_text([open_heart(asked, 0)]) and "ventricle" not in shown_text([open_heart(gated, 0)])
+    assert next(name for name, _ in phase_tiles(open_heart(gated, 0))[0]) == "frame 0"
 
 
 def test_hearts_of_a_laxer_gate_are_none_of_a_stricter_plan(gated, tmp_path):
