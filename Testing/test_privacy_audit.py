@@ -14,7 +14,7 @@ from refusals import refused
 
 import CardioDiTLib as cd
 from CardioDiTLib.cine import Cine
-from CardioDiTLib.data.packing import write_cines
+from CardioDiTLib.data.packing import read_pack, write_cines
 from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.io import save_cine
 from CardioDiTLib.privacy.audit import audit_memorization
@@ -329,6 +329,26 @@ def test_a_pack_brings_its_own_validation(tmp_path, monkeypatch):
     report = audit_memorization(pack, None, synthetic, encoder=MeanEncoder())
     assert (report.n_train, report.n_validation) == (20, 20) and report.n_identical == 1
     assert report.samples[0].nearest_index == 0
+
+
+def test_packs_of_one_name_are_not_taken_for_the_same_patients(tmp_path, monkeypatch):
+    from CardioDiTLib.privacy import encoder as encoders
+
+    packs = []
+    for number in range(2):
+        images = np.random.default_rng(number).integers(0, 255, (30, 2, 3, 16, 16)).astype(np.uint8)
+        aside = np.full(30, bool(number))
+        aside[0] = not number
+        packs.append(write_cines(tmp_path / str(number) / "pack.npz", images, (1.5, 1.5, 10.0), validation=aside))
+
+    def embed_pack(encoder, path, which="train", progress=None, cancel=None, turns=1):
+        pack = read_pack(path)
+        chosen = pack.images[pack.validation == (which == "validation")]
+        return encoder.embed([Cine(one.astype(np.int16), np.eye(4), np.arange(2) * 0.1) for one in chosen])[:, None]
+
+    monkeypatch.setattr(encoders, "embed_pack", embed_pack)
+    report = audit_memorization(packs[0], packs[1], normal(20, 3), encoder=MeanEncoder())
+    assert report.leak.shared_patients == 0 and report.leak.left_out == 0 and report.n_validation == 29
 
 
 def test_of_a_synthetic_pack_all_cines_are_audited(tmp_path, monkeypatch):

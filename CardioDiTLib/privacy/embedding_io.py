@@ -248,12 +248,13 @@ def _from_pack(
 def _pack_patients(path: Path, part: str) -> list[str]:
     """Patient of each cine: a pack holds no ids, but cines of the same images are of one patient.
 
-    Numbers are those of the whole pack, so that a patient in both of its parts is seen.
+    Numbers are those of the whole pack, so that a patient in both of its parts is seen; another pack may have its name.
     """
     from CardioDiTLib.data.packing import patients_of, read_pack
 
     pack = read_pack(path)
-    return [f"{path.stem}-{number}" for number in patients_of(pack.images)[_of_part(pack.validation, part)]]
+    numbers = patients_of(pack.images)[_of_part(pack.validation, part)]
+    return [f"{path.resolve()}-{number}" for number in numbers]
 
 
 def _of_part(validation: NDArray[np.bool_], part: str) -> NDArray[np.bool_]:
