@@ -120,9 +120,9 @@ def test_from_cines_to_a_gate(tmp_path, capsys):
 def test_a_gate_is_calibrated_as_an_audit_of_the_same_patients_would_be(tmp_path):
     """Without synthetic cines, too: of 20 validation patients 2 were trained on, which leaves too few for 5 %."""
     bundle, encoder = write_tiny_bundle(tmp_path / "tiny").folder, tiny_encoder_folder(tmp_path / "encoder")
-    validation, train = normal(20, 1), normal(60, 0)
+    validation, train = normal(20, 1, 16), normal(60, 0, 16)
     validation[:2] = train[:2]
-    for name, values in (("train", train), ("validation", validation), ("synthetic", normal(30, 2))):
+    for name, values in (("train", train), ("validation", validation), ("synthetic", normal(30, 2, 16))):
         np.save(tmp_path / f"{name}.npy", values)
     sets = {name: str(tmp_path / f"{name}.npy") for name in ("train", "validation", "synthetic")}
     found = []

@@ -222,7 +222,7 @@ def test_hearts_go_together_only_where_a_batch_could_be_asked_for(bundle, tmp_pa
 def test_few_calibrating_patients_refuse_a_gate_and_no_cohort(tmp_path):
     """The audit of a cohort may remain undecided; a gate that can refuse nothing is none."""
     place = write_tiny_bundle(tmp_path / "few").folder
-    train, others = checked(normal(6, 0), "training"), checked(normal(4, 1), "validation")
+    train, others = checked(normal(6, 0, 16), "training"), checked(normal(4, 1, 16), "validation")
     attach_privacy(place, tiny_encoder_folder(tmp_path / "encoder"), ReferenceSet.build(train, others))
     folder = planned(tmp_path / "c", place, 2)
     assert read_plan(folder).embed and not read_plan(folder).gate
