@@ -16,6 +16,7 @@ import pytest
 from cohort_folders import planned, tars, write_labelled_bundle
 from privacy_bundle import write_privacy_bundle
 from refusals import refused
+from tiny_bundle import write_tiny_bundle
 
 from CardioDiTLib import cli
 from CardioDiTLib.cohort import claims, making
@@ -189,6 +190,23 @@ def test_a_gate_in_the_same_pass_and_the_audit_of_the_whole(gated, monkeypatch):
     assert [one.score for one in done.audit.samples] == pytest.approx(scores, abs=2e-5)
     card = (gated / "DATA_CARD.md").read_text(encoding="utf-8")
     assert f"{sum(drawn)} hearts were drawn for 4" in card and "Audit for memorization" in card
+
+
+def test_hearts_of_no_class_stand_beside_guided_ones(tmp_path):
+    """Of hearts of which nothing is asked guidance leads nowhere: they are drawn without it, as `generate` does."""
+    bundle = write_tiny_bundle(tmp_path / "tiny").folder
+    folder = planned(tmp_path / "c", bundle, 2, guidance=2.0, drawn_from=Distributions(parse_shares("none,NOR"), {}))
+    assert run_cohort(folder).made == 2
+    merged(folder)
+    hearts = [open_heart(folder, number) for number in range(2)]
+    assert [(heart.request.pathology, heart.request.guidance) for heart in hearts] == [(None, None), ("NOR", 2.0)]
+    assert [heart.record.provenance["guidance"] for heart in hearts] == [1.0, 2.0]
+    for heart in hearts:
+        (again,) = Generator.for_request(replace(heart.request, bundle=str(bundle))).generate(heart.request)
+        np.testing.assert_array_equal(again.cine.array, heart.cine.array)
+    assert "--guidance" not in (folder / "DATA_CARD.md").read_text(encoding="utf-8").partition("Making a heart")[2]
+    with refused("guidance"):
+        planned(tmp_path / "none", bundle, 2, guidance=2.0)
 
 
 def test_a_page_says_what_its_pictures_show(asked, gated):

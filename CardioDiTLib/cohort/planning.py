@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -167,6 +167,8 @@ def _plan(request: PlanRequest, place: Path, manifest: BundleManifest, hearts: l
 def _check_all(plan: CohortPlan, hearts: list[Heart], place: Path, manifest: BundleManifest) -> tuple[str, ...]:
     """See that the bundle can be asked for every heart."""
     check_grid(plan.request(hearts[:1]), place, manifest)
+    if not any(heart.has_aim for heart in hearts):  # then guidance leads nowhere
+        make_plan(replace(plan.request(hearts[:1]), guidance=plan.guidance), manifest, manifest.null_class)
     warnings: dict[str, None] = {}
     groups = [
         [heart for heart in hearts if bool(heart.asked) == asks and (heart.pathology is None) == bare]

@@ -59,6 +59,7 @@ class CohortHeart:
         """
         heart, name = self.record.heart, str(self.record.provenance["model"])
         asked: dict[str, Any] = heart.asked
+        without = ("batch_size",) if heart.has_aim else ("batch_size", "guidance")
         return GenerationRequest(
             seed=heart.seed,
             first_index=heart.index,
@@ -66,7 +67,7 @@ class CohortHeart:
             bundle=name,
             precision=self.record.provenance.get("precision"),
             **asked,
-            **{key: value for key, value in self.record.settings.items() if key != "batch_size"},
+            **{key: value for key, value in self.record.settings.items() if key not in without},
         )
 
     @property
