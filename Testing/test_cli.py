@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 import yaml
 from command_line import problem, run
+from refusals import names
 from synthetic_cines import make_cine
-from tiny_bundle import SHAPE, write_tiny_bundle
+from tiny_bundle import SHAPE, write_steered_bundle, write_tiny_bundle
 
 from CardioDiTLib import cli
 from CardioDiTLib.bundles.registry import BUNDLES_VARIABLE, CACHE_VARIABLE
@@ -281,6 +282,13 @@ def test_convert_says_what_is_wrong(tmp_path, capsys):
     save_cine(make_cine(), tmp_path / "a.nii.gz")
     assert run("convert", tmp_path / "a.nii.gz", tmp_path / "y.docx") == 1 and "y.docx" in problem(capsys)
     assert not list(tmp_path.glob("y*"))
+
+
+def test_what_a_model_can_be_asked_for_is_told(tmp_path, capsys):
+    place = write_steered_bundle(tmp_path / "steered").folder
+    assert run("models", "info", place) == 0
+    shown = capsys.readouterr().out
+    assert names(shown, "edv_ml", "60 to 200 mL", "lv_slices", "1 to 3") and "classes:" not in shown
 
 
 def test_models_are_listed_described_and_verified(bundle, capsys):

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from command_line import problem, run
 from privacy_sets import copies_of, normal
-from refusals import names
+from refusals import names, refused
 from tiny_bundle import write_tiny_bundle
 from tiny_encoder import tiny_encoder_folder
 
 from CardioDiTLib.bundles import load_bundle, verify
 from CardioDiTLib.privacy.audit_report import AuditReport
+from CardioDiTLib.workflow.audit import AuditRequest
+from CardioDiTLib.workflow.audit import run as audit
 
 
 @pytest.fixture()
@@ -133,3 +135,26 @@ def test_from_cines_to_a_gate(tmp_path, capsys):
     capsys.readouterr()
     assert run(*make, "--count", 2, "--seed", 1, "--out", tmp_path / "again", "--resume") == 1
     assert "with a gate" in problem(capsys)
+    assert run(*make, *gated, "--false-alarm", 0.3, "--out", tmp_path / "again", "--resume") == 1
+    assert "false_alarm 0.1, not 0.3" in problem(capsys)
+
+
+def test_a_gate_is_calibrated_as_an_audit_of_the_same_patients_would_be(tmp_path):
+    """Without synthetic cines, too: of 20 validation patients 2 were trained on, which leaves too few for 5 %."""
+    bundle, encoder = write_tiny_bundle(tmp_path / "tiny").folder, tiny_encoder_folder(tmp_path / "encoder")
+    validation, train = normal(20, 1, 16), normal(60, 0, 16)
+    validation[:2] = train[:2]
+    for name, values in (("train", train), ("validation", validation), ("synthetic", normal(30, 2, 16))):
+        np.save(tmp_path / f"{name}.npy", values)
+    sets = {name: str(tmp_path / f"{name}.npy") for name in ("train", "validation", "synthetic")}
+    found = []
+    for more in ({}, {"synthetic": sets["synthetic"]}):
+        given = {"train": sets["train"], "validation": sets["validation"], **more}
+        audit(AuditRequest(encoder=str(encoder), attach=str(bundle), **given))
+        found.append(load_bundle(bundle).manifest.privacy)
+    assert found[0] == found[1] and found[0].calibration == "leave-one-out"
+    assert found[0].thresholds["0.05"] is not None
+    before = (bundle / "bundle.json").read_bytes()
+    with refused("validation"):
+        audit(AuditRequest(train=sets["train"], encoder=str(encoder), attach=str(bundle), calibration="validation"))
+    assert (bundle / "bundle.json").read_bytes() == before

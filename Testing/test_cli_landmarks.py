@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from command_line import problem, run
 from landmark_hearts import changed, heart, moving_track
 from refusals import names
@@ -13,10 +15,13 @@ from tiny_landmarks import tiny_model_folder
 
 from CardioDiTLib.cine import Cine, Segmentation
 from CardioDiTLib.io import save_cine, save_segmentation
+from CardioDiTLib.landmarks.detect import detect_landmarks
 from CardioDiTLib.landmarks.files import load_landmarks, save_landmarks
 from CardioDiTLib.landmarks.metrics import LandmarkScores
 from CardioDiTLib.landmarks.model import PointRule
 from CardioDiTLib.landmarks.septal_contour import landmarks_from_segmentation
+from CardioDiTLib.workflow.landmarks import LandmarkRequest
+from CardioDiTLib.workflow.landmarks import run as find
 
 
 @pytest.fixture()
@@ -178,3 +183,33 @@ def test_problems_of_evaluate_are_one_line(folders, capsys):
     with pytest.raises(SystemExit) as exit_code:
         run("evaluate", "nothing")
     assert exit_code.value.code == 2
+
+
+def test_a_file_holds_the_points_that_the_library_finds(tmp_path, monkeypatch):
+    """Lines that turn away at the ends of the stack in systole are left out after points were followed: before, they
+    would be filled in again."""
+    track = moving_track(20, 8)
+    points = track.points + np.random.default_rng(0).normal(0, 1.0, track.points.shape)
+    for frame in (8, 10):
+        middle, line = points[frame, 7].mean(axis=0), points[frame, 7, 1] - points[frame, 7, 0]
+        across = np.cross(line, track.points[frame, 1].mean(axis=0) - track.points[frame, 6].mean(axis=0))
+        turned = np.cos(0.8) * line + np.sin(0.8) * np.linalg.norm(line) * across / np.linalg.norm(across)
+        points[frame, 7] = middle - turned / 2, middle + turned / 2
+    found = changed(track, points)
+    for name, stub in (
+        ("_best", lambda *_: "fusion"),
+        ("_landmark_model", lambda _: SimpleNamespace(network=torch.nn.Linear(1, 1))),
+        ("_segmentation_model", lambda _: None),
+        ("segment", lambda cine, **_: Segmentation(np.zeros(cine.shape, np.uint8), cine.affine, cine.frame_times)),
+        ("landmarks_from_network", lambda *_, **__: found),
+        ("landmarks_from_segmentation", lambda *_, **__: found),
+        ("fused_tracks", lambda one, other: one),
+    ):
+        monkeypatch.setattr(f"CardioDiTLib.landmarks.detect.{name}", stub)
+    cine = Cine(np.zeros((20, 8, 4, 4), np.int16), np.diag([1.5, 1.5, 10.0, 1.0]), track.frame_times)
+    expected = detect_landmarks(cine)
+    assert expected.meta["landmarks"]["turned_ends"] == 2 and not expected.found[[8, 10], 7].any()
+    find(LandmarkRequest(cine, destination=str(tmp_path / "points.json")))
+    written = load_landmarks(tmp_path / "points.json")
+    np.testing.assert_allclose(written.points, expected.points)
+    np.testing.assert_allclose(written.confidence, expected.confidence)

@@ -16,12 +16,14 @@ import pytest
 from cohort_folders import planned, tars, write_labelled_bundle
 from privacy_bundle import write_privacy_bundle
 from refusals import refused
+from tiny_bundle import write_tiny_bundle
 
 from CardioDiTLib import cli
 from CardioDiTLib.cohort import claims, making
 from CardioDiTLib.cohort.cluster import ClusterRequest, sbatch_script, submit_jobs
 from CardioDiTLib.cohort.exporting import export_hearts
 from CardioDiTLib.cohort.merging import MergeRequest, merge_cohort
+from CardioDiTLib.cohort.page import phase_tiles, shown_text
 from CardioDiTLib.cohort.processes import available_cores, run_processes, seats
 from CardioDiTLib.cohort.reading import open_heart, open_shard
 from CardioDiTLib.cohort.running import run_cohort
@@ -190,6 +192,39 @@ def test_a_gate_in_the_same_pass_and_the_audit_of_the_whole(gated, monkeypatch):
     assert f"{sum(drawn)} hearts were drawn for 4" in card and "Audit for memorization" in card
 
 
+def test_hearts_of_no_class_stand_beside_guided_ones(tmp_path):
+    """Of hearts of which nothing is asked guidance leads nowhere: they are drawn without it, as `generate` does."""
+    bundle = write_tiny_bundle(tmp_path / "tiny").folder
+    folder = planned(tmp_path / "c", bundle, 2, guidance=2.0, drawn_from=Distributions(parse_shares("none,NOR"), {}))
+    assert run_cohort(folder).made == 2
+    merged(folder)
+    hearts = [open_heart(folder, number) for number in range(2)]
+    assert [(heart.request.pathology, heart.request.guidance) for heart in hearts] == [(None, None), ("NOR", 2.0)]
+    assert [heart.record.provenance["guidance"] for heart in hearts] == [1.0, 2.0]
+    for heart in hearts:
+        (again,) = Generator.for_request(replace(heart.request, bundle=str(bundle))).generate(heart.request)
+        np.testing.assert_array_equal(again.cine.array, heart.cine.array)
+    assert "--guidance" not in (folder / "DATA_CARD.md").read_text(encoding="utf-8").partition("Making a heart")[2]
+    with refused("guidance"):
+        planned(tmp_path / "none", bundle, 2, guidance=2.0)
+
+
+def test_a_page_says_what_its_pictures_show(asked, gated):
+    """Hearts of a model without labels have no end-diastole and no end-systole."""
+    assert "ventricle" in shown_text([open_heart(asked, 0)]) and "ventricle" not in shown_text([open_heart(gated, 0)])
+    assert next(name for name, _ in phase_tiles(open_heart(gated, 0))[0]) == "frame 0"
+
+
+def test_hearts_of_a_laxer_gate_are_none_of_a_stricter_plan(gated, tmp_path):
+    folder = shutil.copytree(gated, tmp_path / "c")
+    plan = folder / "plan.json"
+    text = plan.read_text(encoding="utf-8")
+    assert '"false_alarm": 0.05' in text
+    plan.write_text(text.replace('"false_alarm": 0.05', '"false_alarm": 0.2'), encoding="utf-8")
+    with refused("false alarm", "plan.json"):
+        merged(folder)
+
+
 def test_hearts_that_the_gate_refuses_are_listed_however_many_and_in_every_try(gated, tmp_path):
     bundle = json.loads((gated / "plan.json").read_text(encoding="utf-8"))["bundle"]
     folder = planned(tmp_path / "c", bundle, 4, seed=5, gate=True, precision=None, redraws=0, false_alarm=0.96)
@@ -293,7 +328,8 @@ def test_hearts_that_differ_in_what_is_asked_alone_are_exported_side_by_side(ask
 def test_the_request_of_a_heart_makes_it_again_where_its_model_has_no_name_on_the_machine(asked):
     heart = open_heart(asked, 1)
     bundle = json.loads((asked / "plan.json").read_text(encoding="utf-8"))["bundle"]
-    (again,) = Generator(bundle, precision="fp32").generate(heart.request)
+    assert heart.request.precision == "fp32", "not what suits the machine"
+    (again,) = Generator.for_request(replace(heart.request, bundle=bundle)).generate(heart.request)
     np.testing.assert_array_equal(again.cine.array, heart.cine.array)
     with pytest.raises(CardioDiTError, match="other"):
         Generator(bundle).generate(replace(heart.request, bundle="other"))

@@ -8,8 +8,10 @@ from collections import Counter
 import numpy as np
 import pytest
 from cohort_folders import EDV, EF, planned, write_labelled_bundle
+from privacy_sets import normal
 from refusals import refused
 from tiny_bundle import DIT, tiny_manifest, write_tiny_bundle
+from tiny_encoder import tiny_encoder_folder
 
 from CardioDiTLib.bundles import NetworkSpec
 from CardioDiTLib.cohort.heart import HEARTS_NAME, Heart, hearts_text
@@ -18,6 +20,9 @@ from CardioDiTLib.cohort.planning import PlanRequest, plan_cohort
 from CardioDiTLib.cohort.spread import Distributions, Spread, draw_hearts, parse_shares, parse_spreads
 from CardioDiTLib.cohort.table import hearts_of_table
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.privacy.attach import attach_privacy
+from CardioDiTLib.privacy.embedding_set import checked
+from CardioDiTLib.privacy.reference_set import ReferenceSet
 
 STEERED = tiny_manifest(quantities=(EDV, EF), dit=NetworkSpec("DiT4D", {**DIT, "num_conditions": 2}, "dit.safetensors"))
 DRAWN = Distributions(
@@ -212,3 +217,15 @@ def test_hearts_go_together_only_where_a_batch_could_be_asked_for(bundle, tmp_pa
     assert [[heart.number for heart in batch] for batch in batches] == [[0, 1], [2], [3], [4], [5]]
     request = there.plan.request(batches[0])
     assert request.count == 2 and request.pathology == ("NOR", "DCM") and request.first_index == 0
+
+
+def test_few_calibrating_patients_refuse_a_gate_and_no_cohort(tmp_path):
+    """The audit of a cohort may remain undecided; a gate that can refuse nothing is none."""
+    place = write_tiny_bundle(tmp_path / "few").folder
+    train, others = checked(normal(6, 0, 16), "training"), checked(normal(4, 1, 16), "validation")
+    attach_privacy(place, tiny_encoder_folder(tmp_path / "encoder"), ReferenceSet.build(train, others))
+    folder = planned(tmp_path / "c", place, 2)
+    assert read_plan(folder).embed and not read_plan(folder).gate
+    with refused("4 real patients calibrate this gate"):
+        planned(tmp_path / "gated", place, 2, gate=True)
+    assert not (tmp_path / "gated").exists()

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from privacy_bundle import write_privacy_bundle
-from refusals import refused
-from tiny_bundle import SHAPE, tiny_manifest, write_tiny_bundle
+from refusals import names, refused
+from tiny_bundle import SHAPE, tiny_manifest, write_steered_bundle, write_tiny_bundle
 
 import CardioDiTLib as cd
 from CardioDiTLib.bundles import load_bundle
@@ -126,6 +126,16 @@ def test_frames_that_nobody_recorded():
     frames = grid_missing(transform, np.zeros(5, bool), absent)[1]
     # Frames 5 and 6 of 12, counted from frame 2, are phases 3/12 and 4/12; half a gap to either side is in doubt.
     assert np.flatnonzero(frames).tolist() == [3, 4, 5, 6]
+
+
+def test_labels_that_lie_elsewhere_are_none_of_the_cine():
+    """Stored from the other side, they have its shape, and would turn and move the heart."""
+    cine, labels = heart()
+    flip = np.diag([-1.0, 1.0, 1.0, 1.0])
+    flip[0, 3] = cine.shape[3] - 1
+    other = Segmentation(labels.array[..., ::-1].copy(), labels.affine @ flip, labels.frame_times)
+    with refused("labels"):
+        place(cine, tiny_manifest(), other)
 
 
 @pytest.mark.parametrize("turn", [180.0, 90.0, -40.0])
@@ -307,3 +317,28 @@ def test_the_gate_judges_variations_and_they_say_how_like_their_source_they_are(
     assert -1 <= likeness <= 1 and "audit_note" not in one.provenance
     # which variation is liker, an encoder of random weights does not tell; that a cine is like itself, it does
     assert _similarity(Gate.from_bundle(completer.bundle), cines[0], cines[0]) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_missing_slices_that_the_model_does_not_show_are_told(completer):
+    """The tiny model has three slices: of five, the first and the last lie beyond them."""
+    cine, labels = heart()
+    settings = {"bundle": completer, "segmentation": labels, "steps": 2, "on_source": True}
+    (found,) = cd.complete(cine, missing_slices=(0, 2), **settings)
+    assert any(names(warning, "slices 0") for warning in found.warnings)
+    (within,) = cd.complete(cine, missing_slices=(2,), **settings)
+    assert within.warnings == ()
+    with refused("grid"):
+        cd.complete(cine, missing_slices=(0,), **settings)
+
+
+@pytest.mark.parametrize("wrong", [{"slices": 2}, {"cycle_s": 0.5}, {"pathology": ("NOR", "DCM"), "count": 2}])
+def test_what_would_not_be_looked_at_is_refused(completer, wrong):
+    with refused(next(iter(wrong))):
+        cd.vary(own_cine(), bundle=completer, steps=2, **wrong)
+
+
+def test_completions_and_variations_are_drawn_once(tmp_path):
+    bundle = write_steered_bundle(tmp_path / "steered").folder
+    cine = replace(own_cine(), meta={"synthetic": True, "model": "steered"})
+    (made,) = cd.vary(cine, bundle=bundle, device="cpu", steps=2, edv_ml=120.0)
+    assert made.provenance["asked"] == {"edv_ml": 120.0} and made.provenance["adjust"] == 0

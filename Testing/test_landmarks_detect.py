@@ -260,6 +260,8 @@ def test_what_is_missing_is_told_before_any_work(walker, monkeypatch, tmp_path):
         detect_landmarks(cine, method="magic")
     with refused((2, 3, 72, 64), (2, 2, 72, 64)):
         detect_landmarks(cine, segmentation=heart(shape=(2, 3, 72, 64)))
+    with refused("segmentation", "order"):
+        detect_landmarks(cine, segmentation=flipped(heart(shape=(2, 2, 72, 64)), "z"))
     with refused("batch", 0):
         detect_landmarks(cine, weights=walker, batch=0)
     with refused("5 views", 4):

@@ -14,7 +14,7 @@ from refusals import refused
 
 import CardioDiTLib as cd
 from CardioDiTLib.cine import Cine
-from CardioDiTLib.data.packing import write_cines
+from CardioDiTLib.data.packing import read_pack, write_cines
 from CardioDiTLib.errors import Cancelled, CardioDiTError
 from CardioDiTLib.io import save_cine
 from CardioDiTLib.privacy.audit import audit_memorization
@@ -22,6 +22,7 @@ from CardioDiTLib.privacy.calibration import Calibration, patients_needed
 from CardioDiTLib.privacy.count_tests import detectable_share, discoveries, holm, p_value_of_count
 from CardioDiTLib.privacy.embedding_set import EmbeddingSet, checked, embedding_hash
 from CardioDiTLib.service.privacy_jobs import describe_verdict
+from CardioDiTLib.workflow.audit import AuditRequest, run
 
 
 def alarms(n: int, m: int, s: int, rate: float, repeats: int, **choices: object) -> tuple[float, float]:
@@ -328,6 +329,49 @@ def test_a_pack_brings_its_own_validation(tmp_path, monkeypatch):
     report = audit_memorization(pack, None, synthetic, encoder=MeanEncoder())
     assert (report.n_train, report.n_validation) == (20, 20) and report.n_identical == 1
     assert report.samples[0].nearest_index == 0
+
+
+def test_packs_of_one_name_are_not_taken_for_the_same_patients(tmp_path, monkeypatch):
+    from CardioDiTLib.privacy import encoder as encoders
+
+    packs = []
+    for number in range(2):
+        images = np.random.default_rng(number).integers(0, 255, (30, 2, 3, 16, 16)).astype(np.uint8)
+        aside = np.full(30, bool(number))
+        aside[0] = not number
+        packs.append(write_cines(tmp_path / str(number) / "pack.npz", images, (1.5, 1.5, 10.0), validation=aside))
+
+    def embed_pack(encoder, path, which="train", progress=None, cancel=None, turns=1):
+        pack = read_pack(path)
+        chosen = pack.images[pack.validation == (which == "validation")]
+        return encoder.embed([Cine(one.astype(np.int16), np.eye(4), np.arange(2) * 0.1) for one in chosen])[:, None]
+
+    monkeypatch.setattr(encoders, "embed_pack", embed_pack)
+    report = audit_memorization(packs[0], packs[1], normal(20, 3), encoder=MeanEncoder())
+    assert report.leak.shared_patients == 0 and report.leak.left_out == 0 and report.n_validation == 29
+
+
+def test_of_a_synthetic_pack_all_cines_are_audited(tmp_path, monkeypatch):
+    """Packs keep some cines aside by themselves: an audit that left them out would say nothing of copies there."""
+    from CardioDiTLib.privacy import encoder as encoders
+
+    images = np.random.default_rng(0).integers(0, 255, (9, 2, 3, 16, 16)).astype(np.uint8)
+    aside = np.arange(9) % 2 == 1
+    pack = write_cines(tmp_path / "made.npz", images, (1.5, 1.5, 10.0), validation=aside)
+
+    def embed_pack(encoder, path, which="train", progress=None, cancel=None, turns=1):
+        chosen = images if which == "all" else images[aside == (which == "validation")]
+        return encoder.embed([Cine(one.astype(np.int16), np.eye(4), np.arange(2) * 0.1) for one in chosen])[:, None]
+
+    monkeypatch.setattr(encoders, "embed_pack", embed_pack)
+    monkeypatch.setattr(encoders, "load_encoder", lambda folder=None: MeanEncoder())
+    train = normal(40, 0)
+    train[0] = embed_pack(MeanEncoder(), pack, "all")[1, 0]  # one of those that are kept aside
+    np.save(tmp_path / "train.npy", train)
+    report = audit_memorization(train, None, pack, encoder=MeanEncoder())
+    assert report.n_synthetic == 9 and report.n_identical == 1 and report.verdict == "copies"
+    done = run(AuditRequest(train=str(tmp_path / "train.npy"), synthetic=str(pack)))
+    assert done.report.n_synthetic == 9 and done.report.n_identical == 1
 
 
 def test_different_encoders_are_not_compared():

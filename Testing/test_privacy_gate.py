@@ -196,6 +196,8 @@ def test_attaching_fails_whole(parts, tmp_path, monkeypatch):
     before = {path.name: path.read_bytes() for path in place.iterdir()}
     with refused("training embeddings", "encoder"):
         attach_privacy(place, parts[1], replace(parts[2], encoder_sha256="d" * 64))
+    with refused("12", "encoder"):
+        attach_privacy(place, parts[1], ReferenceSet.build(checked(normal(20, 0, 12), "training")))
     clash = tmp_path / "other"
     clash.mkdir()
     for path in parts[1].iterdir():
@@ -289,7 +291,8 @@ def test_a_bundle_can_name_the_encoder_of_the_software_but_no_other(parts, tmp_p
     reference = load_reference(before)
     with refused("encoder", "software"):
         attach_privacy(place, place, reference, carry_encoder=False)
-    named = attach_privacy(place, None, replace(reference, encoder_sha256=""), carry_encoder=False)
+    reference = ReferenceSet.build(checked(normal(20, 0, 128), "training"))
+    named = attach_privacy(place, None, reference, carry_encoder=False)
     spec = named.manifest.privacy
     assert spec is not None and spec.encoder_files == () and not (place / "encoder.safetensors").exists()
     assert load_encoder_of(named).sha256 == load_encoder(None).sha256 == spec.encoder_sha256

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -17,7 +18,10 @@ from worker_client import REPOSITORY, WorkerUnderTest
 from CardioDiTLib.bundles.manifest_parts import Licence
 from CardioDiTLib.bundles.registry import BUNDLES_VARIABLE, CACHE_VARIABLE
 from CardioDiTLib.io import load_cine
+from CardioDiTLib.service.job import Job
+from CardioDiTLib.service.model_jobs import ModelJobs
 from CardioDiTLib.service.parent_watch import is_alive
+from CardioDiTLib.service.protocol import EventWriter, ServiceRequest
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +141,23 @@ def test_terms_are_accepted_once(worker):
     assert worker.ask("accept_licence", name="mine")["event"] == "result"
     assert accepted()
     assert "absent" in worker.ask("accept_licence", name="absent")["message"]
+
+
+def test_terms_are_accepted_once_whatever_the_folder_is_called(tmp_path, monkeypatch):
+    terms = Licence("Some", "Ask first.", needs_acceptance=True)
+    write_tiny_bundle(tmp_path / "models" / "heart", licence=terms)
+    (tmp_path / "models" / "heart").rename(tmp_path / "models" / "my copy")
+    monkeypatch.setenv(BUNDLES_VARIABLE, str(tmp_path / "models"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+
+    def listed() -> dict:
+        found = ModelJobs().models(Job(ServiceRequest("1", "models"), EventWriter(io.BytesIO())))["models"]
+        return next(one for one in found if one["name"] == "my copy")
+
+    assert not listed()["accepted"]
+    order = ServiceRequest("2", "accept_licence", {"name": "my copy"})
+    assert ModelJobs().accept_licence(Job(order, EventWriter(io.BytesIO()))) == {"name": "my copy"}
+    assert listed()["accepted"]
 
 
 def test_an_estimate_times_each_preset(worker):

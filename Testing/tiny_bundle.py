@@ -22,7 +22,7 @@ from CardioDiTLib.bundles import (
     write_bundle,
 )
 from CardioDiTLib.bundles.amend import amend_bundle
-from CardioDiTLib.bundles.manifest_parts import FewStepSpec
+from CardioDiTLib.bundles.manifest_parts import FewStepSpec, SteeredQuantity
 from CardioDiTLib.bundles.weights import write_weights
 from CardioDiTLib.diffusion import NoiseSchedule
 from CardioDiTLib.models import VQGAN, DiT4D
@@ -93,6 +93,33 @@ def write_tiny_bundle(folder: Path, storage: Any = "fp32", **changes: Any) -> Bu
     """Write the tiny bundle."""
     manifest = tiny_manifest(**{"name": folder.name, **changes})
     return write_bundle(folder, manifest, *tiny_networks(), model_card="# Tiny\n", storage=storage)
+
+
+def write_steered_bundle(folder: Path, **changes: Any) -> Bundle:
+    """A tiny bundle of quantities alone: it has no classes, and nothing in it names tissues."""
+    vqgan, _, scale = tiny_networks()
+    settings = {**DIT, "num_classes": 0, "class_dropout_prob": 0.0, "num_conditions": 2}
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        dit = DiT4D(**settings)  # type: ignore[arg-type]
+        for parameter in dit.parameters():
+            if not bool(parameter.any()):
+                torch.nn.init.normal_(parameter, std=0.3)
+        assert dit.c_embedder is not None
+        dit.c_embedder.mean.copy_(torch.tensor([120.0, 2.0]))
+        dit.c_embedder.std.copy_(torch.tensor([30.0, 1.0]))
+    entries: dict[str, Any] = {
+        "name": folder.name,
+        "dit": NetworkSpec("DiT4D", settings, "dit.safetensors"),
+        "class_names": (),
+        "class_titles": (),
+        "quantities": (
+            SteeredQuantity("edv_ml", "end-diastolic volume of the left ventricle", "mL", 60, 200, 80, 160),
+            SteeredQuantity("lv_slices", "slices that the left ventricle covers", "", 1, 3, 2, 3),
+        ),
+    }
+    manifest = tiny_manifest(**{**entries, **changes})
+    return write_bundle(folder, manifest, vqgan, dit.eval(), scale, model_card="# Tiny\n", storage="fp32")
 
 
 def give_few_steps(folder: Path, seed: int = 0) -> Bundle:

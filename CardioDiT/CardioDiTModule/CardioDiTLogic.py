@@ -235,7 +235,7 @@ class CardioDiTLogic(ScriptedLoadableModuleLogic):
             missingSlices, missingFrames: Numbers from 0, or text such as "1,3,5" or "4-7".
             onSource: On the grid of the cine, with only these replaced; otherwise on that of the model.
             show: Put the (first) result into the slice views.
-            **settings: bundle, device, seed, count, pathology, guidance, preset, steps.
+            **settings: bundle, device, seed, count, pathology, guidance, preset, steps, edv_ml and the like.
 
         Returns:
             The sequence browser node of the new cine; a list of them where count is more than 1. Its attribute

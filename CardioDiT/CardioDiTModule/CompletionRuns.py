@@ -36,7 +36,8 @@ def completionRun(
         browser: Its segmentation, where there is one, says how the heart lies.
         missingSlices, missingFrames: Text such as "1,3,5" or "4-7", counted from 0.
         onSource: On the grid of the cine, where nothing else is touched; otherwise on that of the model.
-        settings: bundle, device, seed, count, pathology, guidance, preset, steps; what is absent or None as usual.
+        settings: bundle, device, seed, count, pathology, guidance, preset, steps, edv_ml and the like; what is absent
+            or None as usual.
     """
     asked = {"missing_slices": missingSlices, "missing_frames": missingFrames, "on_source": bool(onSource)}
     title = _("Completed {cine}")

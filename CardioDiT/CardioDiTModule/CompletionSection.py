@@ -20,7 +20,8 @@ class CompletionSection(Section):
 
     Args:
         ui, worker, parameterNode, later: As `Section`.
-        settings: () -> bundle, device, seed, pathology, guidance, preset, steps, as chosen in the section Generate.
+        settings: () -> bundle, device, seed, pathology, guidance, preset, steps and quantities that are asked for, as
+            chosen in the section Generate.
         modelReason: () -> why that bundle cannot be used, or an empty text.
 
     Attributes:

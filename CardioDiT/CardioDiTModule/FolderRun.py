@@ -51,7 +51,8 @@ class FolderChoices:
         """In words, to know rows again that were made for the same."""
         parts = ["measure"] * self.measure + ["landmarks"] * (self.measure and self.landmarks)
         if self.audit:
-            parts.append(f"audit {self.train or 'model'} {self.falseAlarm:g}")
+            against = f"{self.train} {self.validation}".strip() if self.train else "model"
+            parts.append(f"audit {against} {self.falseAlarm:g}")
         return " ".join([*parts, self.exportSuffix]).strip()
 
 
@@ -221,12 +222,16 @@ class FolderRun(Run):
                 order["validation"] = choices.validation
             groups.append((order, cines))
         else:
-            made = [cine for cine in cines if (cine.described.get("meta") or {}).get("model")]
-            groups.append(({"bundles": [str(cine.described["meta"]["model"]) for cine in made]}, made))
+            # an order a model: one that carries no training embeddings fails its own cines alone
+            made: dict[str, list[_Cine]] = {}
             for cine in cines:
-                if cine not in made:
+                model = str((cine.described.get("meta") or {}).get("model") or "")
+                if model:
+                    made.setdefault(model, []).append(cine)
+                else:
                     cine.values["verdict"] = ""
                     cine.problem = str(_("No model made this cine: choose a folder of training cines in Privacy."))
+            groups += [({"bundles": [model] * len(group)}, group) for model, group in made.items()]
         for order, group in groups:
             if not group:
                 continue

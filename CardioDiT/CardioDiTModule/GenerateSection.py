@@ -119,6 +119,11 @@ class GenerateSection(Section):
         self._fillGrid()
         self.ui.deviceCombo.setCurrentIndex(max(0, self.ui.deviceCombo.findData(node.device)))
         self._filling = False
+        # a scene of another machine may name what is not here; before the lists have come nothing is known to be wrong
+        if self.ui.bundleCombo.count and node.bundle != self.ui.bundleCombo.currentData:
+            node.bundle = str(self.ui.bundleCombo.currentData or "")
+        if self._probe is not None and node.device != self._device():
+            node.device = self._device()
         self.update()
 
     def update(self, _unused: Any = None) -> None:
@@ -185,7 +190,8 @@ class GenerateSection(Section):
     def settings(self) -> dict[str, Any]:
         """Of the order, what a model needs that completes or varies."""
         names = ("bundle", "pathology", "guidance", "seed", "preset", "steps", "device")
-        return {name: value for name, value in self.request().items() if name in names}
+        chosen = {name: value for name, value in self.request().items() if name in names}
+        return {**chosen, **self.steering.quantities()}
 
     def gate(self) -> dict[str, Any]:
         """What `GenerationRun` takes about the gate."""

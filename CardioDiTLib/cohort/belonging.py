@@ -37,13 +37,17 @@ def problem_of_heart(record: HeartRecord, asked: Heart, plan: CohortPlan) -> str
         asked: What the plan has at its number.
         plan: The plan.
     """
-    kept = (
+    kept: tuple[tuple[str, object, object], ...] = (
         ("request", record.heart, asked),
         ("model", record.provenance.get("model_sha256"), plan.model_sha256),
         ("storage", record.storage, plan.storage),
         ("gate", bool(record.audit), plan.gate),
         *((name, record.settings.get(name), plan.settings.get(name)) for name in {**record.settings, **plan.settings}),
     )
+    if plan.precision not in (None, "auto"):
+        kept += (("precision", record.provenance.get("precision"), plan.precision),)
+    if plan.gate:
+        kept += (("false_alarm", record.audit.get("false_alarm"), plan.false_alarm),)
     other = [name for name, made, planned in kept if made != planned]
     if not other:
         return None

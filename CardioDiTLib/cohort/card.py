@@ -304,15 +304,16 @@ def _again(facts: CardFacts) -> str:
         f"--seed {first['seed']}",
         f"--first-index {first['index']}",
     ]
-    words += [f"--pathology {first['pathology']}"] if first["pathology"] else []
-    words += [
+    asked = [
         f"--{name.replace('_', '-')} {first[f'asked_{name}']:.10g}"
         for name in (*_ASKED, "lv_slices")
         if first.get(f"asked_{name}") is not None
     ]
-    words += [f"--preset {plan.preset}"]
+    aimed = [*([f"--pathology {first['pathology']}"] if first["pathology"] else []), *asked]
+    words += [*aimed, f"--preset {plan.preset}"]
     for name in ("steps", "sampler", "guidance", "slices", "frames", "cycle_s", "device", "precision", "backend"):
         value = getattr(plan, name)
+        value = None if name == "guidance" and not aimed else value
         words += [] if value is None else [f"--{name.replace('_', '-')} {value}"]
     words += [f"--adjust {plan.adjust}"] if plan.adjust != CohortPlan.adjust else []
     words += [f"--gate --false-alarm {plan.false_alarm:g} --redraws {plan.redraws}"] if plan.gate else []

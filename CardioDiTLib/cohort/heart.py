@@ -55,6 +55,11 @@ class Heart(Record):
         values = {name: getattr(self, name) for name in QUANTITY_NAMES}
         return {name: value for name, value in values.items() if value is not None}
 
+    @property
+    def has_aim(self) -> bool:
+        """Whether there is something to guide towards: a class, or a quantity."""
+        return self.pathology is not None or bool(self.asked)
+
 
 def heart_name(number: int) -> str:
     """Begins the names of a heart's files in a shard; no dot, for readers that take what is behind the first one for

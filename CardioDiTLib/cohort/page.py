@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from CardioDiTLib.cohort.heart_record import LABELS
 from CardioDiTLib.cohort.reading import CohortHeart
 from CardioDiTLib.files import atomic_path
 from CardioDiTLib.generation.pictures import square_tiles
@@ -78,10 +79,17 @@ def page_image(hearts: Sequence[CohortHeart], title: str, foot: str = "") -> Any
     below, left = image.height - 30, _MARGIN
     if mm > 0:
         left += draw_scale_bar(pen, left, below, 1 / mm, _TILE, INK) + 20
-    told = f"{foot}{'; ' if foot else ''}middle slice at largest and smallest left ventricle, by the heart's labels"
+    told = f"{foot}{'; ' if foot else ''}{shown_text(hearts)}"
     text = shortened(told, SMALL, width - _MARGIN - left)
     pen.text((left, below + 6), text, fill=SOFT, font=type_of(SMALL), anchor="lm")
     return image
+
+
+def shown_text(hearts: Sequence[CohortHeart]) -> str:
+    """What the pictures of `phase_tiles` show."""
+    if any(LABELS in heart.record.files for heart in hearts):
+        return "middle slice at largest and smallest left ventricle, by the heart's labels"
+    return "middle slice in the first frame and in the one that differs most from it"
 
 
 def phase_tiles(heart: CohortHeart) -> tuple[list[tuple[str, NDArray[np.uint8]]], float]:

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -95,7 +95,7 @@ class CohortPlan(Record):
     @property
     def settings(self) -> dict[str, Any]:
         """Settings of its requests that are not the usual ones."""
-        request = self.request([Heart(0, 0, 0)])
+        request = replace(self.request([Heart(0, 0, 0)]), guidance=self.guidance)
         names = [item.name for item in fields(GenerationRequest) if item.name not in _OF_HEARTS]
         values = {name: getattr(request, name) for name in names}
         return {name: value for name, value in values.items() if value != getattr(_USUAL, name)}
@@ -118,7 +118,7 @@ class CohortPlan(Record):
             preset=self.preset,
             steps=self.steps,
             sampler=self.sampler,
-            guidance=self.guidance,
+            guidance=self.guidance if any(heart.has_aim for heart in hearts) else None,
             adjust=self.adjust,
             slices=self.slices,
             frames=self.frames,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -167,6 +167,8 @@ def _plan(request: PlanRequest, place: Path, manifest: BundleManifest, hearts: l
 def _check_all(plan: CohortPlan, hearts: list[Heart], place: Path, manifest: BundleManifest) -> tuple[str, ...]:
     """See that the bundle can be asked for every heart."""
     check_grid(plan.request(hearts[:1]), place, manifest)
+    if not any(heart.has_aim for heart in hearts):  # then guidance leads nowhere
+        make_plan(replace(plan.request(hearts[:1]), guidance=plan.guidance), manifest, manifest.null_class)
     warnings: dict[str, None] = {}
     groups = [
         [heart for heart in hearts if bool(heart.asked) == asks and (heart.pathology is None) == bare]
@@ -183,9 +185,14 @@ def _check_all(plan: CohortPlan, hearts: list[Heart], place: Path, manifest: Bun
 
 
 def _check_gate(plan: CohortPlan, place: Path) -> None:
-    """See that the bundle carries what gate and audit need; the only part that loads something."""
+    """See that the bundle carries what gate and audit need; the only part that loads something.
+
+    A gate needs patients enough for its rate; an audit of fewer remains undecided.
+    """
     if plan.gate or plan.embed:
         from CardioDiTLib.bundles.bundle import load_bundle
         from CardioDiTLib.privacy.gate import Gate, load_reference
 
-        Gate(load_reference(load_bundle(place)), None, plan.false_alarm)
+        reference = load_reference(load_bundle(place))
+        if plan.gate:
+            Gate(reference, None, plan.false_alarm)

@@ -54,16 +54,20 @@ class CohortHeart:
 
     @property
     def request(self) -> GenerationRequest:
-        """The order that makes it again, as `Generator.generate` takes it; gate and redraws aside."""
+        """The order that makes it again, in the same precision, as `Generator.generate` takes it; gate and redraws
+        aside.
+        """
         heart, name = self.record.heart, str(self.record.provenance["model"])
         asked: dict[str, Any] = heart.asked
+        without = ("batch_size",) if heart.has_aim else ("batch_size", "guidance")
         return GenerationRequest(
             seed=heart.seed,
             first_index=heart.index,
             pathology=heart.pathology,
             bundle=name,
+            precision=self.record.provenance.get("precision"),
             **asked,
-            **{key: value for key, value in self.record.settings.items() if key != "batch_size"},
+            **{key: value for key, value in self.record.settings.items() if key not in without},
         )
 
     @property

@@ -51,7 +51,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-m", "--model", default=FromCineRequest.bundle, metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("-s", "--seed", type=int, help="the same seed gives the same cine (default 0)")
     parser.add_argument("-p", "--pathology", metavar="NAME", help="a class of the model")
-    parser.add_argument("-g", "--guidance", type=finite, help="strength of guidance towards the pathology; 1 is none")
+    parser.add_argument(
+        *("-g", "--guidance"),
+        type=finite,
+        help="strength of guidance towards the pathology and the quantities that are asked for; 1 is none",
+    )
     for name in QUANTITY_NAMES:
         parser.add_argument(f"--{name.replace('_', '-')}", type=finite, metavar="VALUE", help="as in 'generate'")
     add_quality(parser)

@@ -37,7 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-s", "--seed", type=int, help="the same seed gives the same cines (default 0)")
     parser.add_argument("--first-index", type=int, metavar="I", help="number of the first cine of the seed")
     parser.add_argument("-p", "--pathology", metavar="NAMES", help="a class of the model, or one a cine with commas")
-    parser.add_argument("-g", "--guidance", type=float, help="strength of guidance towards the pathology; 1 is none")
+    parser.add_argument(
+        *("-g", "--guidance"),
+        type=float,
+        help="strength of guidance towards the pathology and the quantities that are asked for; 1 is none",
+    )
     asked = "one number, or one a cine with commas ('-' for any)"
     parser.add_argument("--edv-ml", metavar="ML", help=f"end-diastolic volume of the left ventricle: {asked}")
     parser.add_argument("--ef-percent", metavar="PERCENT", help="its ejection fraction, likewise")

@@ -120,6 +120,10 @@ def _info(arguments: argparse.Namespace) -> int:
         ("cine", f"{grid.width} x {grid.height} x {grid.slices} voxels, {spacing} mm, {grid.frames} frames"),
         ("cycle", f"{grid.cycle_s:g} s"),
         ("classes", ", ".join(f"{n} ({t})" if n != t else n for n, t in zip(manifest.class_names, titles))),
+        (
+            "steered by",
+            ", ".join(f"{one.name} {one.low:g} to {one.high:g} {one.unit}".rstrip() for one in manifest.quantities),
+        ),
         ("presets", ", ".join(f"{n}: {p.steps} steps {p.sampler}" for n, p in manifest.presets.items())),
         ("quality", json.dumps(manifest.eval_metrics) if manifest.eval_metrics else ""),
         ("audit", json.dumps(manifest.audit) if manifest.audit else ""),

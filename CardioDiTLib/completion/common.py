@@ -24,12 +24,17 @@ def plan_of(completer: Completer, seed: int, count: int, **settings: Any) -> Sam
     Raises:
         CardioDiTError: A value is not possible, or the bundle cannot do it.
     """
-    try:
-        request = GenerationRequest(seed=seed, count=count, **settings)
-    except TypeError as error:
+    known = ("pathology", "guidance", "preset", "steps", *QUANTITY_NAMES)
+    others = [name for name in settings if name not in known]
+    if others:
         raise CardioDiTError(
-            "A setting is not known.", f"What a heart can be asked to have is {', '.join(QUANTITY_NAMES)}."
-        ) from error
+            f"The setting '{others[0]}' is not known.",
+            f"What a heart can be asked to have is {', '.join(QUANTITY_NAMES)}.",
+        )
+    several = [name for name, value in settings.items() if isinstance(value, list | tuple)]
+    if several:
+        raise CardioDiTError(f"There are several values of '{several[0]}'.", "Give one, for all cines that are made.")
+    request = GenerationRequest(seed=seed, count=count, adjust=0, **settings)  # nothing is drawn again
     return make_plan(request, completer.bundle.manifest, completer.null_class, whole_way=True)
 
 

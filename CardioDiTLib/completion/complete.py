@@ -107,11 +107,21 @@ def complete(
     )
     # The mirror leaves slices and frames where they are.
     grid_slices, grid_frames = grid_missing(placed.transform, slices, frames)
+    if slices.any() and not (grid_slices.any() or grid_frames.any()):
+        raise CardioDiTError(
+            "The slices that are missing lie beyond the grid of the model, or between others that are as near to each "
+            "other as its slices.",
+            "Leave them out, or use a model of more slices.",
+        )
     if not (grid_slices.any() or grid_frames.any()):
         raise CardioDiTError(
             "Nothing is missing in this cine.",
             "Say which slices or frames to fill; slices that the model's grid has beyond the stack are filled anyway.",
         )
+    warnings = plan.warnings
+    beyond = np.flatnonzero(slices & ~placed.covered_slices()).tolist() if on_source and slices.any() else []
+    if beyond:
+        warnings += (f"Beyond the grid of the model, and interpolated: slices {', '.join(map(str, beyond))}.",)
     results = []
     with told_when_out_of_memory(MEMORY_HINT):
         latents = completer.encode(placed.array)
@@ -156,7 +166,7 @@ def complete(
             origin = origin_of(cine, completer, plan, seed, index, "completion", about)
             results.append(
                 CompletionResult(
-                    Cine(result.array, result.affine, result.frame_times, origin), generated, origin, plan.warnings
+                    Cine(result.array, result.affine, result.frame_times, origin), generated, origin, warnings
                 )
             )
     return results

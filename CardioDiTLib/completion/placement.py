@@ -59,6 +59,11 @@ class PlacedCine:
             back = back[..., ::-1]
         return np.where(np.isfinite(back), back, elsewhere).astype(np.float32)
 
+    def covered_slices(self) -> NDArray[np.bool_]:
+        """(Z,) slices of the source of which the grid covers anything."""
+        back = from_grid(np.zeros(self.array.shape, np.float32), self.transform, fill=math.nan)
+        return np.asarray(np.isfinite(back).any(axis=(0, 2, 3)))
+
 
 def place(
     cine: Cine, manifest: BundleManifest, labels: Segmentation | None = None, weights: Weights = None
@@ -72,7 +77,7 @@ def place(
         weights: Segmentation model in place of the embedded one.
 
     Raises:
-        CardioDiTError: No heart can be found.
+        CardioDiTError: No heart can be found, or the labels are not on the grid of the cine.
     """
     shape = manifest.grid
     grid = ModelGrid(shape.slices, shape.height, shape.width, shape.frames, shape.spacing_mm)
@@ -142,6 +147,11 @@ def _labels(cine: Cine, labels: Segmentation | None, weights: Weights) -> tuple[
         if labels.shape != cine.shape:
             raise CardioDiTError(
                 f"The labels have shape {labels.shape}, the cine has {cine.shape}.", "Give labels of this very cine."
+            )
+        if not np.allclose(labels.affine, cine.affine, atol=1e-2):
+            raise CardioDiTError(
+                "The labels do not lie where the cine lies, or their voxels are stored in another order.",
+                "Give labels of this very cine.",
             )
         frame = int((labels.array == _LEFT_VENTRICLE).sum(axis=(1, 2, 3)).argmax())
         return frame, labels.array[[frame]]

@@ -36,7 +36,7 @@ _DECIDING = (
 
 
 def missing_formats(
-    folder: Path, provenance: Mapping[str, Any], formats: Sequence[str], *, gated: bool = False
+    folder: Path, provenance: Mapping[str, Any], formats: Sequence[str], *, false_alarm: float | None = None
 ) -> tuple[str, ...]:
     """Formats of a heart that are not in the folder yet.
 
@@ -44,7 +44,7 @@ def missing_formats(
         folder: Where hearts are written.
         provenance: Provenance that the heart will have (`Generator.provenances`).
         formats: What is wanted of it.
-        gated: Whether it has to have passed a gate.
+        false_alarm: Rate of the gate that it has to have passed; None for no gate.
 
     Raises:
         CardioDiTError: What is there was made with other settings, or does not say how it was made.
@@ -68,9 +68,15 @@ def missing_formats(
             f"'{name}' in '{folder}' was made with {key} {found.get(key)!r}, not {provenance.get(key)!r}.",
             "Choose another folder, or replace it with --overwrite.",
         )
-    if gated != bool(found.get("audit")):
+    audit = found.get("audit") or {}
+    if (false_alarm is None) != (not audit):
         raise CardioDiTError(
-            f"'{name}' in '{folder}' was made {'without' if gated else 'with'} a gate.",
+            f"'{name}' in '{folder}' was made {'with' if audit else 'without'} a gate.",
+            "Choose another folder, or replace it with --overwrite.",
+        )
+    if false_alarm is not None and audit.get("false_alarm") != false_alarm:
+        raise CardioDiTError(
+            f"'{name}' in '{folder}' passed a gate with false_alarm {audit.get('false_alarm')!r}, not {false_alarm!r}.",
             "Choose another folder, or replace it with --overwrite.",
         )
     return tuple(suffix for suffix in formats if suffix not in there)

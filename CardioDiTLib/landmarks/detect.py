@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
+
 from CardioDiTLib.cine import Cine, LandmarkTrack, Segmentation
 from CardioDiTLib.data.slice_inference import FLIPS
 from CardioDiTLib.device import choose_device, told_when_out_of_memory
@@ -99,6 +101,11 @@ def detect_landmarks(
     if segmentation is not None and segmentation.shape != cine.shape:
         raise CardioDiTError(
             f"The segmentation has the shape {segmentation.shape}, the cine {cine.shape}.",
+            "Give the segmentation of this cine, or none.",
+        )
+    if segmentation is not None and not np.allclose(segmentation.affine, cine.affine, atol=1e-2):
+        raise CardioDiTError(
+            "The segmentation does not lie where the cine lies, or its voxels are stored in another order.",
             "Give the segmentation of this cine, or none.",
         )
     if method == "auto":

@@ -61,6 +61,11 @@ def attach_privacy(
             "The training embeddings were made by another encoder than the one that is to be attached.",
             "Embed the training set with this encoder.",
         )
+    if reference.dimension != encoder.dimension:
+        raise CardioDiTError(
+            f"The training embeddings have {reference.dimension} numbers each, the encoder makes {encoder.dimension}.",
+            "Embed the training set with this encoder.",
+        )
     reference = replace(reference, encoder_sha256=encoder.sha256)
     old = () if before.manifest.privacy is None else before.manifest.privacy.files
     kept = [name for name in before.manifest.files if name not in old]

@@ -139,7 +139,7 @@ def audit_memorization(
     if validation is None and has_validation_part(train):
         validation = train  # type: ignore[assignment]  # a path
     v = None if validation is None else read(validation, "validation", validation_groups, "validation", x.values)
-    y = read(synthetic, "synthetic", None, "train", x.values)
+    y = read(synthetic, "synthetic", None, "all", x.values)
     check_dimensions(training=x, validation=v, synthetic=y)
     return _audit(
         x,

@@ -6,7 +6,8 @@ given                             taken as
 array (n, d)                      embeddings
 ``.npy``                          the same
 ``.npz`` or ``.safetensors``      the array ``embeddings``; ``groups`` (whole numbers or text) names the patients
-``.npz`` of `cardiodit prepare`   the training or the validation cines of the pack, embedded
+``.npz`` of `cardiodit prepare`   the training or the validation cines of the pack, embedded; all of them where they
+                                  are synthetic
 folder, or one cine file          cines, embedded; ``patients.csv`` (columns ``file``, ``patient``) says which
                                   cines are of one patient
 ================================  ============================================================================
@@ -136,7 +137,7 @@ def read_embeddings(
         what: Name of the set, for messages: "training", "validation" or "synthetic".
         encoder: Embeds cines.
         groups: (n,) patient of each embedding, in place of what the source says.
-        part: "train" or "validation" of a training pack.
+        part: "train", "validation" or "all" of a training pack.
         references: As `embedded` takes them; of cine files alone.
         progress: Told how many of how many cines are embedded.
         cancel: Asked in between.
@@ -247,13 +248,18 @@ def _from_pack(
 def _pack_patients(path: Path, part: str) -> list[str]:
     """Patient of each cine: a pack holds no ids, but cines of the same images are of one patient.
 
-    Numbers are those of the whole pack, so that a patient in both of its parts is seen.
+    Numbers are those of the whole pack, so that a patient in both of its parts is seen; another pack may have its name.
     """
     from CardioDiTLib.data.packing import patients_of, read_pack
 
     pack = read_pack(path)
-    chosen = pack.validation == (part == "validation")
-    return [f"{path.stem}-{number}" for number in patients_of(pack.images)[chosen]]
+    numbers = patients_of(pack.images)[_of_part(pack.validation, part)]
+    return [f"{path.resolve()}-{number}" for number in numbers]
+
+
+def _of_part(validation: NDArray[np.bool_], part: str) -> NDArray[np.bool_]:
+    """Which cines of a pack are of a part of it."""
+    return np.ones(len(validation), bool) if part == "all" else validation == (part == "validation")
 
 
 def _pack_pictures(path: Path, part: str) -> Any:
@@ -264,7 +270,7 @@ def _pack_pictures(path: Path, part: str) -> Any:
             from CardioDiTLib.data.packing import read_pack
 
             pack = read_pack(path)
-            chosen = pack.images[pack.validation == (part == "validation")]
+            chosen = pack.images[_of_part(pack.validation, part)]
             images.append(chosen[:, 0, chosen.shape[2] // 2].copy())
         return images[0][index]
 

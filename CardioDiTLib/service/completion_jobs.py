@@ -10,6 +10,7 @@ import numpy as np
 from CardioDiTLib.bundles.manifest import MANIFEST_NAME
 from CardioDiTLib.bundles.registry import find_bundle
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.generation.request import QUANTITY_NAMES
 from CardioDiTLib.service.arrays import cine_of, describe_cine, segmentation_of
 from CardioDiTLib.service.generation_jobs import display_range, nothing_left
 from CardioDiTLib.service.job import Job, JobListener, Loaded
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 _OPTIONS = (
     *("bundle", "device", "seed", "count", "segmentation_weights"),
-    *("pathology", "guidance", "preset", "steps"),
+    *("pathology", "guidance", "preset", "steps", *QUANTITY_NAMES),
 )
 _GIVEN = ("cine", "folder", "segmentation", *_OPTIONS)
 
@@ -47,8 +48,8 @@ class CompletionJobs:
             folder: Where the arrays go.
             missing_slices, missing_frames: Text such as "1,3,5" or "4-7", from 0; empty or absent for none.
             segmentation: Labels of the cine, for its pose; they are looked for without it.
-            on_source, segmentation_weights, bundle, device, seed, count, pathology, guidance, preset, steps: See
-                `CompleteRequest`.
+            on_source, segmentation_weights, bundle, device, seed, count, pathology, guidance, preset, steps, edv_ml,
+                ef_percent, lv_mass_g, lv_slices: See `CompleteRequest`.
 
         Returns:
             ``cines``: one a completion: `arrays.describe_cine`, display_range, seed, index, generated_slices,

@@ -139,7 +139,8 @@ class ModelJobs:
         name = job.argument("name", str)
         for entry in list_bundles():
             if entry.name == name and entry.manifest is not None:
-                accept(name, entry.manifest.version, entry.manifest.licence)
+                # by its own name, by which it is looked for: its folder may be called otherwise
+                accept(entry.manifest.name, entry.manifest.version, entry.manifest.licence)
                 return {"name": name}
         for offer in list_catalogue():
             if offer.name == name:

@@ -113,7 +113,7 @@ def run(request: AuditRequest, *, progress: Listener | None = None, cancel: Canc
         if source is None and part == "validation" and request.train is not None and has_validation_part(request.train):
             source = request.train
         if source is not None:
-            kind = "validation" if part == "validation" else "train"
+            kind = "all" if part == "synthetic" else part
             compared: NDArray[np.float32] | None = None
             if part != "train":
                 compared = reference.values if reference is not None else sets["train"].values
@@ -185,17 +185,27 @@ def _of_bundle(name: str, with_encoder: bool = True) -> tuple[ReferenceSet, Enco
     return load_reference(bundle), load_encoder_of(bundle) if with_encoder else None
 
 
-def _by_training(request: AuditRequest, train: EmbeddingSet, validation: EmbeddingSet | None) -> bool:
-    """Whether the training patients have to calibrate, as an audit would decide it."""
+def _reference(request: AuditRequest, train: EmbeddingSet, validation: EmbeddingSet | None) -> ReferenceSet:
+    """The training set, calibrated by those whom an audit would choose: validation patients, those left out who are
+    in the training set, unless they are too few for the rate and the training patients are not.
+    """
     from CardioDiTLib.privacy.calibration import patients_needed
+    from CardioDiTLib.privacy.reference_set import ReferenceSet
 
-    def patients(one: EmbeddingSet) -> int:
-        return len(one.values) if one.groups is None else len(set(one.groups))
-
-    if validation is None or request.calibration != "auto":
-        return validation is None or request.calibration == "leave-one-out"
-    too_few = patients(validation) < patients_needed(request.false_alarm)
-    return too_few and patients(train) >= patients_needed(request.false_alarm, "leave-one-out")
+    if request.calibration == "leave-one-out" or (validation is None and request.calibration == "auto"):
+        return ReferenceSet.build(train)
+    if validation is None:
+        raise CardioDiTError("There is no validation set to calibrate with.", "Give one, or use 'leave-one-out'.")
+    by_validation = ReferenceSet.build(train, validation)
+    needed = patients_needed(request.false_alarm)
+    if request.calibration == "validation" or by_validation.calibration.n_patients >= needed:
+        return by_validation
+    try:
+        by_training = ReferenceSet.build(train)
+    except CardioDiTError:  # a single training patient, for one
+        return by_validation
+    needed = patients_needed(request.false_alarm, "leave-one-out")
+    return by_training if by_training.calibration.n_patients >= needed else by_validation
 
 
 def _attach(request: AuditRequest, sets: dict[str, EmbeddingSet], report: AuditReport | None) -> tuple[Path, int]:
@@ -206,11 +216,10 @@ def _attach(request: AuditRequest, sets: dict[str, EmbeddingSet], report: AuditR
     assert request.attach is not None
     # As in the audit itself: too few validation patients calibrate nothing at the rate that was asked for.
     validation = sets.get("validation")
-    if report is not None:
-        by_training = report.calibration == "leave-one-out"
+    if report is None:
+        reference = _reference(request, sets["train"], validation)
     else:
-        by_training = _by_training(request, sets["train"], validation)
-    reference = ReferenceSet.build(sets["train"], None if by_training else validation)
+        reference = ReferenceSet.build(sets["train"], None if report.calibration == "leave-one-out" else validation)
     bundle = attach_privacy(
         find_bundle(request.attach),
         request.encoder,

@@ -153,8 +153,8 @@ class Cohort:
         """Formats of each cine that are not there yet."""
         records = self._generator.provenances(self._request.cines)
         if self._request.resume:
-            gated = self._request.gate
-            return [tuple(missing_formats(self._folder, one, self.formats, gated=gated)) for one in records]
+            rate = float(self._request.false_alarm) if self._request.gate else None
+            return [missing_formats(self._folder, one, self.formats, false_alarm=rate) for one in records]
         return [self.formats] * len(records)
 
     def _refuse_existing(self, manifest: BundleManifest, plan: SamplingPlan) -> None:

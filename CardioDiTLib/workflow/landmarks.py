@@ -100,9 +100,7 @@ def run(
             "Check that the labels are 1 RV, 2 myocardium, 3 LV.",
         )
     else:
-        # a file is only made of points that are there, and these are followed then; else as `detect_landmarks` does
-        followed = destination is None and request.track is not False
-        track = _detected(given, request, followed, progress, cancel, note)
+        track = _detected(given, request, request.track is not False, progress, cancel, note)
         nothing = (
             f"No insertion point was found in '{name}'.",
             "Check that it is a short-axis cine, or try another --method.",
@@ -111,8 +109,8 @@ def run(
             return track
     if destination is not None and not track.found.any():
         raise CardioDiTError(*nothing)
-    wanted = isinstance(given, Cine) if request.track is None else request.track
-    if wanted and (request.track or track.n_frames >= FEWEST_FRAMES):
+    # those of a cine with frames enough were followed as `detect_landmarks` does it, before doubtful ones were left out
+    if request.track and (isinstance(given, Segmentation) or track.n_frames < FEWEST_FRAMES):
         track = track_landmarks(track)
     if destination is not None:
         save_landmarks(track, destination)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import slicer
 from measured_cine import described
 from module_under_test import PROBE, FakeProcess, asked, process
 from test_measuring_with_fake_worker import count_nodes, segment
-from test_widget_with_fake_worker import MODELS
+from test_widget_with_fake_worker import MODELS, QUANTITIES
 
 
 @pytest.fixture
@@ -109,6 +111,27 @@ def test_a_variation_of_a_patients_heart_says_whose_it_is(panel, ui, heart, app,
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
     study = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(proxy))
     assert hierarchy.GetItemName(study) == "Variation of a real cine"
+
+
+def test_what_hearts_are_asked_to_have_goes_along_with_the_guidance_towards_it(
+    panel, ui, choose, heart, tmp_path, waitUntil, spin
+):
+    """A model of quantities alone: guidance without them is refused."""
+    about = {"name": "mine", "quantities": QUANTITIES}
+    (tmp_path / "bundle.json").write_text(json.dumps(about), encoding="utf-8")
+    panel.logic.modelManager.model("mine")["folder"] = str(tmp_path)
+    ui.bundleCombo.setCurrentIndex(1)
+    spin(5)
+    row = panel.generate.steering.rows["edv_ml"]
+    row.any.checked, row.slider.value = False, 180
+    panel.generate.steering.rows["heart_rate_bpm"].any.checked = False
+    panel._parameterNode.guidance = 2.0
+    choose(described(heart.cine))
+    ui.completionTaskCombo.setCurrentIndex(1)
+    ui.completionButton.click()
+    order = asked("vary", waitUntil)
+    assert (order["bundle"], order["edv_ml"], order["guidance"]) == ("mine", 180.0, 2.0)
+    assert "cycle_s" not in order, "the beat is that of the cine"
 
 
 def test_cancel_and_problems_leave_the_scene(panel, ui, browser, heart, tmp_path, waitUntil):

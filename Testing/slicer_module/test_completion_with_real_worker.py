@@ -15,10 +15,11 @@ pytestmark = pytest.mark.usefixtures("workerEnds")
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     sys.path.insert(0, str(REPOSITORY / "Testing"))
-    from tiny_bundle import write_tiny_bundle
+    from tiny_bundle import write_steered_bundle, write_tiny_bundle
 
     cache = tmp_path_factory.mktemp("cache")
     write_tiny_bundle(cache / "bundles" / "plain")
+    write_steered_bundle(cache / "bundles" / "steered")
     return cache
 
 
@@ -68,3 +69,11 @@ def test_a_heart_is_completed_and_varied(panel, waitUntil):
     waitUntil(lambda: panel.completion.controls.run is None, 120)
     assert len(slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode")) == count + 1, ui.problemLabel.text
     assert "Variation of a synthetic cine" in ui.completionOriginLabel.text
+
+
+def test_a_heart_is_varied_towards_what_it_is_asked_to_have(panel):
+    logic = panel.logic
+    heart = logic.generate(show=False, seed=5, preset="draft", bundle="steered", edv_ml=120.0)
+    settings = {"bundle": "steered", "preset": "draft", "seed": 1, "strength": 0.8, "guidance": 2.0}
+    one, other = (logic.vary(heart, edv_ml=volume, **settings) for volume in (90.0, 190.0))
+    assert np.abs(arrays(one).astype(float) - arrays(other)).mean() > 0

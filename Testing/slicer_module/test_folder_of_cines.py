@@ -18,7 +18,7 @@ class AnsweringProcess(FakeProcess):
     """Answers soon, as a worker would; `held` holds back the answers to a command."""
 
     heart = None
-    held = ""
+    held = bare = ""
 
     def write(self, data: bytes) -> None:
         super().write(data)
@@ -65,6 +65,10 @@ class AnsweringProcess(FakeProcess):
 
     def _audit_cines(self, order, _number):
         assert all(Path(cine["array"]).is_file() for cine in order["cines"]), "arrays are kept until they were audited"
+        if AnsweringProcess.bare and AnsweringProcess.bare in order["bundles"]:
+            from CardioDiTLib.errors import CardioDiTError
+
+            raise CardioDiTError("The bundle carries no training embeddings.", "Choose a folder.")
         one = {"verdict": "passed", "score": 0.5, "p_value": 0.4, "nearest_hash": "ab"}
         return {"cines": [one for _cine in order["cines"]], "sets": []}
 
@@ -77,7 +81,7 @@ class AnsweringProcess(FakeProcess):
 
 @pytest.fixture
 def processClass(heart):
-    AnsweringProcess.heart, AnsweringProcess.held = heart, ""
+    AnsweringProcess.heart, AnsweringProcess.held, AnsweringProcess.bare = heart, "", ""
     return AnsweringProcess
 
 
@@ -181,6 +185,35 @@ def test_cines_are_audited_together(panel, ui, folder, tmp_path, waitUntil):
     run(panel, ui, waitUntil, folder, tmp_path / "other")
     rows = rows_of(tmp_path / "other" / "cines.csv")
     assert rows["a.nii.gz"]["state"] == "failed" and "folder of training cines" in rows["a.nii.gz"]["problem"]
+
+
+def test_a_model_without_training_embeddings_fails_its_own_cines_alone(panel, ui, heart, tmp_path, waitUntil):
+    from dataclasses import replace
+
+    from CardioDiTLib.io import save_cine
+
+    place = tmp_path / "cines"
+    for name, model in (("a", "guarded"), ("b", "bare"), ("c", "guarded")):
+        save_cine(replace(heart.cine, meta={"synthetic": True, "model": model}), place / f"{name}.nii.gz")
+    AnsweringProcess.bare = "bare"
+    ui.folderMeasureCheck.checked, ui.folderAuditCheck.checked = False, True
+    run(panel, ui, waitUntil, place, tmp_path / "results")
+    rows = rows_of(tmp_path / "results" / "cines.csv")
+    assert [rows[f"{name}.nii.gz"]["state"] for name in "abc"] == ["done", "failed", "done"]
+    assert rows["c.nii.gz"]["verdict"] == "passed" and "no training embeddings" in rows["b.nii.gz"]["problem"]
+
+
+def test_cines_are_audited_again_beside_other_patients(panel, ui, folder, tmp_path, waitUntil):
+    ui.folderMeasureCheck.checked, ui.folderAuditCheck.checked = False, True
+    ui.auditAgainstCombo.setCurrentIndex(1)
+    ui.auditTrainEdit.currentPath = str(tmp_path)
+    results = tmp_path / "results"
+    run(panel, ui, waitUntil, folder, results)
+    run(panel, ui, waitUntil, folder, results)
+    assert asked("audit_cines") == 1
+    ui.auditValidationEdit.currentPath = str(tmp_path / "cines")
+    run(panel, ui, waitUntil, folder, results)
+    assert asked("audit_cines") == 2
 
 
 def test_an_empty_folder_and_results_among_the_cines_are_said(panel, ui, tmp_path, waitUntil):

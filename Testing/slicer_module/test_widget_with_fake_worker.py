@@ -853,3 +853,28 @@ def test_euler_steps_can_be_chosen(panel, ui, spin):
     from CardioDiTLib.generation.request import GenerationRequest
 
     assert GenerationRequest.from_dict(panel.generate.request()).sampler == "euler"
+
+
+def test_a_scene_of_another_machine_names_what_is_here_once_it_is_open(panel, ui, tmp_path, spin):
+    """What is shown is what is ordered, whatever model and device the scene was saved with."""
+    panel._parameterNode.bundle, panel._parameterNode.device = "gone", "cuda:3"
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(0)
+    spin(5)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    spin(10)
+    request = panel.generate.request()
+    assert (request["bundle"], request["device"]) == (ui.bundleCombo.currentData, ui.deviceCombo.currentData)
+    assert (request["bundle"], request["device"]) == ("acdc-mini", "auto")
+
+
+def test_a_scene_that_is_opened_before_the_models_are_known_keeps_its_model(panel, ui, spin):
+    models = panel.logic.modelManager
+    known, models.models = models.models, []
+    models.modelsChanged.emit([])
+    panel._parameterNode.bundle = "mine"
+    spin(5)
+    panel.generate.updateFromParameterNode()
+    models.models = known
+    models.modelsChanged.emit(known)
+    assert ui.bundleCombo.currentData == panel._parameterNode.bundle == "mine"
