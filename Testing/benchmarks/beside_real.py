@@ -34,14 +34,17 @@ def tiles(ed: NDArray[np.float32], es: NDArray[np.float32], slices: tuple[int, i
 
 
 def synthetic_rows(folder: Path, count: int) -> list[NDArray[np.float32]]:
-    """Rows of the first cines of a folder; end-systole is the frame of the smallest cavity by their own labels."""
+    """Rows of the first cines of a folder; end-systole is the frame of the smallest cavity by their own labels, or by
+    the segmentation network where they have none.
+    """
     rows = []
     for path in sorted(folder.glob("*.nii.gz")):
-        labels_path = path.with_name(path.name.replace(".nii.gz", "_segmentation.nii.gz"))
-        if path.name.endswith("_segmentation.nii.gz") or not labels_path.is_file():
+        if path.name.endswith("_segmentation.nii.gz"):
             continue
-        array = cd.load_cine(path).array.astype(np.float32)
-        labels = cd.load_segmentation(labels_path).array
+        labels_path = path.with_name(path.name.replace(".nii.gz", "_segmentation.nii.gz"))
+        cine = cd.load_cine(path)
+        array = cine.array.astype(np.float32)
+        labels = (cd.load_segmentation(labels_path) if labels_path.is_file() else segment(cine)).array
         systole = int((labels == 3).sum(axis=(1, 2, 3)).argmin())
         rows.append(tiles(array[0], array[systole], (1, 3, 5)))
         if len(rows) == count:
