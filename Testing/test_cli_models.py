@@ -184,3 +184,22 @@ def test_the_bar_counts_bytes_where_somebody_looks(server, place, capsys, monkey
     assert run("remove", "free") == 0
     screen.truncate(0)
     assert run("download", server.url("free"), "--quiet") == 0 and "%" not in screen.getvalue()
+
+
+def test_an_audit_is_told_in_words(originals, tmp_path, capsys):
+    path = tmp_path / "mine" / "bundle.json"
+    shutil.copytree(originals / "free", path.parent)
+    text = json.loads(path.read_text(encoding="utf-8"))
+    copies = {"count": 6, "of": 40, "low": 0.0, "high": 0.4, "expected": 0.05, "fraction": 0.15}
+    numbers = {"n_train_patients": 28, "n_calibration": 80, "false_alarm": 0.05}
+    for audit, told in (
+        (
+            {"verdict": "none found", "copies": copies, **numbers},
+            ("none found: 6 of 40 = 15.0 %", "28", "95.0 % of 80"),
+        ),
+        ({"by": "hand"}, ('{"by": "hand"}',)),
+    ):
+        path.write_text(json.dumps({**text, "audit": audit}), encoding="utf-8")
+        assert run("info", path.parent) == 0
+        line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("audit:"))
+        assert all(part in line for part in told)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from CardioDiTLib.bundles.catalogue import (
     CatalogueEntry,
@@ -39,6 +39,8 @@ from CardioDiTLib.bundles.registry import (
 from CardioDiTLib.commands.options import MODEL_HELP, chosen_model
 from CardioDiTLib.commands.printing import show
 from CardioDiTLib.errors import CardioDiTError
+from CardioDiTLib.privacy.audit_report import Share
+from CardioDiTLib.privacy.report_text import percent, share
 
 if TYPE_CHECKING:
     Actions = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -98,6 +100,19 @@ def _entry_values(entry: BundleEntry) -> dict[str, object]:
     }
 
 
+def _audit_text(audit: Mapping[str, Any]) -> str:
+    """What a bundle's audit found, in one line; as it stands where it is of another form."""
+    try:
+        copies = Share.from_dict(audit["copies"])
+        return (
+            f"{audit['verdict']}: {share(copies)} of the synthetic cines lie nearer to one of "
+            f"{audit['n_train_patients']} training patients than {percent(1 - audit['false_alarm'])} of "
+            f"{audit['n_calibration']} calibrating patients do"
+        )
+    except (CardioDiTError, KeyError, TypeError):
+        return json.dumps(audit)
+
+
 def _info(arguments: argparse.Namespace) -> int:
     folder = find_bundle(chosen_model(arguments.bundle))
     manifest = read_manifest(folder)
@@ -126,7 +141,7 @@ def _info(arguments: argparse.Namespace) -> int:
         ),
         ("presets", ", ".join(f"{n}: {p.steps} steps {p.sampler}" for n, p in manifest.presets.items())),
         ("quality", json.dumps(manifest.eval_metrics) if manifest.eval_metrics else ""),
-        ("audit", json.dumps(manifest.audit) if manifest.audit else ""),
+        ("audit", _audit_text(manifest.audit) if manifest.audit else ""),
         ("size", f"{size_mb:.1f} MB"),
         ("folder", str(folder)),
         ("model card", str(folder / MODEL_CARD_NAME)),
