@@ -131,7 +131,8 @@ class SteeringRows:
         """Show rows for the quantities of a model.
 
         Args:
-            quantities: As in its manifest; empty where it cannot be steered.
+            quantities: As in its manifest; empty where it cannot be steered. One that all of its training hearts have
+                alike is no choice, and not shown.
             asked: Values by name; what is absent may be any, what has no row is not shown.
         """
         if quantities != self._quantities:
@@ -141,7 +142,7 @@ class SteeringRows:
                 row.widget.deleteLater()
             self._quantities = quantities
             self.rows = {}
-            for quantity in [*quantities, heartRate()]:
+            for quantity in [*(one for one in quantities if one["low"] < one["high"]), heartRate()]:
                 row = SteeringRow(quantity, self._onChanged)
                 self.rows[row.name] = row
                 self._layout.addWidget(row.widget)

@@ -137,7 +137,11 @@ def _info(arguments: argparse.Namespace) -> int:
         ("classes", ", ".join(f"{n} ({t})" if n != t else n for n, t in zip(manifest.class_names, titles))),
         (
             "steered by",
-            ", ".join(f"{one.name} {one.low:g} to {one.high:g} {one.unit}".rstrip() for one in manifest.quantities),
+            ", ".join(
+                f"{one.name} {one.low:g} to {one.high:g} {one.unit}".rstrip()
+                for one in manifest.quantities
+                if one.low < one.high
+            ),
         ),
         ("presets", ", ".join(f"{n}: {p.steps} steps {p.sampler}" for n, p in manifest.presets.items())),
         ("quality", json.dumps(manifest.eval_metrics) if manifest.eval_metrics else ""),

@@ -645,6 +645,13 @@ def test_what_a_model_can_be_asked_for_is_offered_for_that_model_alone(steered, 
     assert ui.steeringFrame.layout().count() == 1
 
 
+def test_what_all_hearts_of_a_model_have_alike_is_not_offered(steered):
+    alike = {**QUANTITIES[1], "low": 8.0, "high": 8.0, "usual_low": 8.0, "usual_high": 8.0}
+    steered.generate.steering.fill([QUANTITIES[0], alike], {"lv_slices": 8.0})
+    assert list(steered.generate.steering.rows) == ["edv_ml", "heart_rate_bpm"]
+    assert steered.generate.steering.asked() == {}
+
+
 def test_what_is_asked_for_goes_into_the_order(steered, ui, spin):
     request = steered.generate.request()
     assert "edv_ml" not in request and "cycle_s" not in request and not ui.guidanceSlider.enabled
